@@ -1,0 +1,50 @@
+// What one disk does: keeps immutable blocks. storage/segment-blocks.ts is the real one.
+
+
+/** Names a block: which stripe, and which of its blocks. */
+export interface BlockId {
+  stripe: number;
+  index: number;
+}
+
+export interface BlockInfo extends BlockId {
+  bytes: number;
+  /** File (relative to the disk's directory) and offset of the block's first data byte, for `cairn where`. */
+  file: string;
+  offset: number;
+}
+
+export interface BlockSpace {
+  totalBytes: number;
+  freeBytes: number;
+  /** Bytes of live blocks, without their overhead. */
+  blockBytes: number;
+  blocks: number;
+}
+
+/** 16 KiB: the unit of checksums, so a 4 KiB read verifies 16 KiB; 4 bytes of CRC32C each make 0.024 % overhead. */
+export const PIECE_BYTES = 16 * 1024;
+
+/** At most 4 MiB a block: a whole stripe in one copy. */
+export const BLOCK_MAX_BYTES = 4 * 1024 * 1024;
+
+export interface Blocks {
+  /** Writes a new block. Resolves when it may be read; durable only after a later sync(). Error EEXIST if the id is stored with other bytes; the same bytes again are fine. ENOSPC leaves nothing behind. The caller keeps `bytes` unchanged until it resolves. */
+  store(id: BlockId, bytes: Uint8Array): Promise<void>;
+  /** Everything whose store() or delete() resolved before this call is durable when it resolves. Calls share one fdatasync. */
+  sync(): Promise<void>;
+  /** Fills `into` with the block's bytes from `offset`, each piece touched verified against its checksum. Errors: ENOENT unknown block; EBADMSG checksum differs (names file and offset); EIO. */
+  retrieve(id: BlockId, offset: number, into: Uint8Array): Promise<void>;
+  /** As retrieve, but only if it can be done without waiting (index entry cached, bytes in the page cache): true and filled, or false. Throws as retrieve does. */
+  retrieveNow(id: BlockId, offset: number, into: Uint8Array): boolean;
+  /** Forgets the blocks and returns their space. Unknown ids are fine. */
+  delete(ids: readonly BlockId[]): Promise<void>;
+  /** Blocks in order of (stripe, index) after `after`, at most `limit`. */
+  list(after: BlockId | null, limit: number): Promise<BlockInfo[]>;
+  /** Reads the whole block past the page cache and checks it. */
+  verify(id: BlockId): Promise<"good" | "missing" | "damaged">;
+  locate(id: BlockId): Promise<BlockInfo | null>;
+  space(): Promise<BlockSpace>;
+  close(): Promise<void>;
+}
+
