@@ -26,7 +26,11 @@ export interface Code {
   encodeAsync(data: readonly Uint8Array[], into: readonly Uint8Array[]): Promise<void>;
   /** Computes the blocks `wanted[i]` into `into[i]` from the blocks given (number -> bytes, all of one length; may be any ranges of the blocks, the same range of each). Throws CodingError UNDECODABLE naming what is missing. */
   reconstruct(present: ReadonlyMap<number, Uint8Array>, wanted: readonly number[], into: readonly Uint8Array[]): void;
-  reconstructAsync(present: ReadonlyMap<number, Uint8Array>, wanted: readonly number[], into: readonly Uint8Array[]): Promise<void>;
+  reconstructAsync(
+    present: ReadonlyMap<number, Uint8Array>,
+    wanted: readonly number[],
+    into: readonly Uint8Array[],
+  ): Promise<void>;
   /** As reconstruct, for data parts of a code that is not systematic: wanted are part numbers 0..k-1. For systematic codes the same as reconstruct. */
   decode(present: ReadonlyMap<number, Uint8Array>, wanted: readonly number[], into: readonly Uint8Array[]): void;
 }

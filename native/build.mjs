@@ -32,7 +32,13 @@ function nodeGyp() {
 const directory = headersDirectory();
 const result = spawnSync(
   process.execPath,
-  [nodeGyp(), existsSync(path.join(root, "build/Makefile")) ? "build" : "rebuild", "--jobs", "2", ...(directory ? ["--nodedir", directory] : [])],
+  [
+    nodeGyp(),
+    existsSync(path.join(root, "build/Makefile")) ? "build" : "rebuild",
+    "--jobs",
+    "2",
+    ...(directory ? ["--nodedir", directory] : []),
+  ],
   { cwd: root, stdio: process.env.CAIRN_BUILD_VERBOSE ? "inherit" : ["ignore", "pipe", "pipe"], encoding: "utf8" },
 );
 if (result.status !== 0) {
