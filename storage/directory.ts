@@ -21,6 +21,8 @@ export interface DirectoryFile {
   readNow(buffer: Uint8Array, position: number): number;
   /** Writes all of the buffers, one after another, at position. The caller keeps them unchanged until it resolves. */
   write(buffers: readonly Uint8Array[], position: number): Promise<void>;
+  /** write(), then sync(), in one step: one hop to the thread pool instead of two. */
+  writeAndSync(buffers: readonly Uint8Array[], position: number): Promise<void>;
   /** fdatasync(2): all writes that resolved before this call are durable when it resolves. */
   sync(): Promise<void>;
   /** Reserves space for [position, position+length) and grows the file to hold it (fallocate(2) mode 0). */
@@ -29,6 +31,8 @@ export interface DirectoryFile {
   punch(position: number, length: number): Promise<void>;
   truncate(length: number): Promise<void>;
   size(): Promise<number>;
+  /** flock(2), exclusive, until close(): false where another open file (of any process) has it. */
+  tryLock(): boolean;
   close(): Promise<void>;
 }
 
