@@ -42,3 +42,33 @@ export class CodingError extends Error {
     this.code = code;
   }
 }
+
+/** Throws CodingError INVALID_ARGUMENT unless every number is a block of the code. */
+export function checkBlockNumbers(code: Pick<Code, "scheme" | "totalBlocks">, numbers: Iterable<number>): void {
+  for (const number of numbers) {
+    if (Number.isInteger(number) && number >= 0 && number < code.totalBlocks) continue;
+    throw new CodingError(
+      "INVALID_ARGUMENT",
+      `${code.scheme}: there is no block ${number}; blocks are 0..${code.totalBlocks - 1}`,
+    );
+  }
+}
+
+/** Throws CodingError INVALID_ARGUMENT unless all buffers have one length. */
+export function checkOneLength(scheme: string, buffers: Iterable<Uint8Array>): void {
+  let length = -1;
+  for (const buffer of buffers) {
+    if (length < 0) length = buffer.length;
+    if (buffer.length === length) continue;
+    throw new CodingError(
+      "INVALID_ARGUMENT",
+      `${scheme}: a block has ${buffer.length} bytes, another ${length}; they must be of one length`,
+    );
+  }
+}
+
+/** Throws CodingError INVALID_ARGUMENT unless there is one buffer for each block wanted. */
+export function checkCount(scheme: string, what: string, count: number, required: number): void {
+  if (count === required) return;
+  throw new CodingError("INVALID_ARGUMENT", `${scheme}: ${count} ${what} given; it must be ${required}`);
+}

@@ -148,15 +148,16 @@ function reduce(field: Field, values: Uint16Array, rows: number, width: number, 
 }
 
 /**
- * The m x k Cauchy matrix of Cairn's Reed-Solomon: element (i, j) = 1 / ((k + i) + j), the numbers k+i and j read as
- * field elements and + being xor. Every square submatrix of a Cauchy matrix is invertible, so the identity above it
- * makes a code of which any k of the k + m rows decode. Stored blocks depend on these very numbers: never change them.
+ * The m x k matrix of Cairn's Reed-Solomon: element (i, j) = (k xor j) / ((k+i) xor j), the operands read as field elements. That is the Cauchy matrix 1 / (x_i + y_j) of x_i = k+i, y_j = j with
+ * every column scaled so that row 0 is all ones: the first parity block is the plain xor of the data. Every square
+ * submatrix of a Cauchy matrix is invertible, scaled columns or not, so the identity above it makes a code of which any
+ * k of the k + m rows decode. Stored blocks depend on these very numbers: never change them.
  */
 export function cauchy(field: Field, k: number, m: number): Matrix {
   if (k + m > field.order) throw new RangeError(`matrix: a Cauchy matrix of ${m} x ${k} needs k + m <= ${field.order}`);
   const result = matrixOf(m, k);
   for (let row = 0; row < m; row++) {
-    for (let column = 0; column < k; column++) result.values[row * k + column] = field.inverse((k + row) ^ column);
+    for (let column = 0; column < k; column++) result.values[row * k + column] = field.divide(k ^ column, (k + row) ^ column);
   }
   return result;
 }
