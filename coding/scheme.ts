@@ -1,8 +1,9 @@
-// Schemes as text: `copies:3`, `rs:4+2`. The text is what a stripe's record holds, so a spelling, once accepted, keeps
+// Schemes as text: `copies:3`, `rs:4+2`, `rapidraid:11+5`. The text is what a stripe's record holds, so a spelling, once accepted, keeps
 // its meaning forever, and each code has exactly one spelling (the one that its `scheme` prints).
 import { CodingError } from "./code.ts";
 import type { Code } from "./code.ts";
 import { Copies } from "./copies.ts";
+import { rapidRaid } from "./rapidraid.ts";
 import { ReedSolomon } from "./reed-solomon.ts";
 
 /** One row for each kind of scheme: the form of what follows the colon, and the code that its numbers make. */
@@ -19,6 +20,7 @@ const TWO_NUMBERS = /^([1-9]\d{0,3})\+([1-9]\d{0,3})$/;
 const KINDS: Record<string, SchemeKind> = {
   copies: { form: ONE_NUMBER, spelling: "copies:R, as copies:3", create: (copies) => new Copies(copies) },
   rs: { form: TWO_NUMBERS, spelling: "rs:K+M, as rs:4+2", create: (data, parity) => new ReedSolomon(data, parity) },
+  rapidraid: { form: TWO_NUMBERS, spelling: "rapidraid:K+M, as rapidraid:11+5", create: rapidRaid },
 };
 
 /** Codes kept for their texts; a store uses a handful. */
