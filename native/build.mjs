@@ -34,7 +34,8 @@ const result = spawnSync(
   process.execPath,
   [
     nodeGyp(),
-    existsSync(path.join(root, "build/Makefile")) ? "build" : "rebuild",
+    // Configured each time: the lists of sources are read from the folders, and a file may be new.
+    ...(existsSync(path.join(root, "build/Makefile")) ? ["configure", "build"] : ["rebuild"]),
     "--jobs",
     "2",
     ...(directory ? ["--nodedir", directory] : []),

@@ -1,6 +1,5 @@
 // What one disk does: keeps immutable blocks. storage/segment-blocks.ts is the real one.
 
-
 /** Names a block: which stripe, and which of its blocks. */
 export interface BlockId {
   stripe: number;
@@ -47,4 +46,3 @@ export interface Blocks {
   space(): Promise<BlockSpace>;
   close(): Promise<void>;
 }
-
