@@ -24,3 +24,29 @@ export interface Log {
   seal(): Promise<LogIndex>;
   close(): Promise<void>;
 }
+
+/** The log's files contradict themselves in a way that no crash explains: bytes changed or a file is missing. Nothing was changed by finding out. */
+export class LogCorrupt extends Error {
+  readonly code = "ECORRUPT";
+  readonly file: string;
+  readonly offset: number;
+  constructor(file: string, offset: number, what: string) {
+    super(`read log file ${file} at offset ${offset}: ${what}`);
+    this.file = file;
+    this.offset = offset;
+  }
+}
+
+/** An append could not be made durable. With code ENOSPC the log goes on by itself once there is space; with any other it has failed for good and must be opened again. */
+export class LogFailed extends Error {
+  readonly code: string;
+  constructor(code: string, message: string, options?: ErrorOptions) {
+    super(message, options);
+    this.code = code;
+  }
+}
+
+/** An append to a log that was ended by seal() or close(). */
+export class LogSealed extends Error {
+  readonly code = "ESEALED";
+}

@@ -71,78 +71,100 @@ export class SimulatedDirectory implements Directory {
     this.#totalBytes = totalBytes;
   }
 
-  async open(name: string, options: OpenOptions = {}): Promise<DirectoryFile> {
-    await this.begin("open", name);
-    let node = this.#names.get(name);
-    if (node === "directory") throw this.error("EISDIR", "open", name);
-    if (node === undefined) {
-      if (!options.create) throw this.error("ENOENT", "open", name);
-      this.#requireDirectory(parentOf(name), "open", name);
-      node = { current: new Image(), durable: new Image(), pending: [], locked: false };
-      this.#changeNames([parentOf(name)], new Map([[name, node]]));
-    }
-    return new SimulatedFile(this, node, name, options);
-  }
-
-  async list(name: string): Promise<string[]> {
-    await this.begin("list", name);
-    this.#requireDirectory(name, "list", name);
-    const children = [...this.#names.keys()].filter((other) => other !== "" && parentOf(other) === name);
-    return children.map((child) => child.slice(name === "" ? 0 : name.length + 1)).sort();
-  }
-
-  async makeDirectory(name: string): Promise<void> {
-    await this.begin("make directory", name);
-    const parts = name === "" ? [] : name.split("/");
-    parts.forEach((_, index) => {
-      const part = parts.slice(0, index + 1).join("/");
-      if (!this.#names.has(part)) this.#changeNames([parentOf(part)], new Map([[part, "directory"]]));
-      this.#requireDirectory(part, "make directory", name);
+  async open(name: string, options: OpenOptions = {}, life = this.#life): Promise<DirectoryFile> {
+    return this.call("open", name, life, () => {
+      let node = this.#names.get(name);
+      if (node === "directory") throw this.error("EISDIR", "open", name);
+      if (node === undefined) {
+        if (!options.create) throw this.error("ENOENT", "open", name);
+        this.#requireDirectory(parentOf(name), "open", name);
+        node = { current: new Image(), durable: new Image(), pending: [], locked: false };
+        this.#changeNames([parentOf(name)], new Map([[name, node]]));
+      }
+      return new SimulatedFile(this, node, name, options, life);
     });
   }
 
-  async rename(from: string, to: string): Promise<void> {
-    await this.begin("rename", from);
-    if (!this.#names.has(from)) throw this.error("ENOENT", "rename", from);
-    this.#requireDirectory(parentOf(to), "rename", from);
-    if (from === to) return;
-    const set = new Map<string, Node | null>();
-    for (const [name, node] of this.#names) {
-      if (name !== from && !name.startsWith(`${from}/`)) continue;
-      set.set(name, null);
-      set.set(to + name.slice(from.length), node);
-    }
-    this.#changeNames([parentOf(from), parentOf(to)], set);
+  async list(name: string, life = this.#life): Promise<string[]> {
+    return this.call("list", name, life, () => {
+      this.#requireDirectory(name, "list", name);
+      const children = [...this.#names.keys()].filter((other) => other !== "" && parentOf(other) === name);
+      return children.map((child) => child.slice(name === "" ? 0 : name.length + 1)).sort();
+    });
   }
 
-  async remove(name: string): Promise<void> {
-    await this.begin("remove", name);
-    const doomed = [...this.#names.keys()].filter((other) => other === name || other.startsWith(`${name}/`));
-    if (doomed.length > 0) this.#changeNames([parentOf(name)], new Map(doomed.map((other) => [other, null])));
+  async makeDirectory(name: string, life = this.#life): Promise<void> {
+    return this.call("make directory", name, life, () => {
+      const parts = name === "" ? [] : name.split("/");
+      parts.forEach((_, index) => {
+        const part = parts.slice(0, index + 1).join("/");
+        if (!this.#names.has(part)) this.#changeNames([parentOf(part)], new Map([[part, "directory"]]));
+        this.#requireDirectory(part, "make directory", name);
+      });
+    });
   }
 
-  async syncNames(name: string): Promise<void> {
-    await this.begin("sync names of", name);
-    this.#requireDirectory(name, "sync names of", name);
-    // A change that is kept takes with it the earlier ones of the directories that it touches, so order holds.
-    const kept = new Set<NameChange>();
-    const needed = new Set([name]);
-    for (const change of this.#nameChanges.toReversed()) {
-      if (!change.parents.some((parent) => needed.has(parent))) continue;
-      kept.add(change);
-      for (const parent of change.parents) needed.add(parent);
-    }
-    for (const change of this.#nameChanges) if (kept.has(change)) applyNames(this.#durableNames, change);
-    this.#nameChanges = this.#nameChanges.filter((change) => !kept.has(change));
+  async rename(from: string, to: string, life = this.#life): Promise<void> {
+    return this.call("rename", from, life, () => {
+      if (!this.#names.has(from)) throw this.error("ENOENT", "rename", from);
+      this.#requireDirectory(parentOf(to), "rename", from);
+      if (from === to) return;
+      const set = new Map<string, Node | null>();
+      for (const [name, node] of this.#names) {
+        if (name !== from && !name.startsWith(`${from}/`)) continue;
+        set.set(name, null);
+        set.set(to + name.slice(from.length), node);
+      }
+      this.#changeNames([parentOf(from), parentOf(to)], set);
+    });
   }
 
-  async space(): Promise<{ totalBytes: number; freeBytes: number }> {
-    await this.begin("stat", "");
-    const total = Math.min(this.#totalBytes, 2 ** 50);
-    return { totalBytes: total, freeBytes: Math.max(0, total - this.usedBytes()) };
+  async remove(name: string, life = this.#life): Promise<void> {
+    return this.call("remove", name, life, () => {
+      const doomed = [...this.#names.keys()].filter((other) => other === name || other.startsWith(`${name}/`));
+      if (doomed.length > 0) this.#changeNames([parentOf(name)], new Map(doomed.map((other) => [other, null])));
+    });
   }
 
-  /** The power goes: open files stop working, and what was not durable is kept in part, by the seed. */
+  async syncNames(name: string, life = this.#life): Promise<void> {
+    return this.call("sync names of", name, life, () => {
+      this.#requireDirectory(name, "sync names of", name);
+      // A change that is kept takes with it the earlier ones of the directories that it touches, so order holds.
+      const kept = new Set<NameChange>();
+      const needed = new Set([name]);
+      for (const change of this.#nameChanges.toReversed()) {
+        if (!change.parents.some((parent) => needed.has(parent))) continue;
+        kept.add(change);
+        for (const parent of change.parents) needed.add(parent);
+      }
+      for (const change of this.#nameChanges) if (kept.has(change)) applyNames(this.#durableNames, change);
+      this.#nameChanges = this.#nameChanges.filter((change) => !kept.has(change));
+    });
+  }
+
+  async space(life = this.#life): Promise<{ totalBytes: number; freeBytes: number }> {
+    return this.call("stat", "", life, () => {
+      const total = Math.min(this.#totalBytes, 2 ** 50);
+      return { totalBytes: total, freeBytes: Math.max(0, total - this.usedBytes()) };
+    });
+  }
+
+  /** This disk as one process sees it: it stops working at the next crash() or kill(), so that what a dead process had under way cannot reach the disk of its successor. */
+  view(): Directory {
+    const life = this.#life;
+    return {
+      path: this.path,
+      open: (name, options) => this.open(name, options, life),
+      list: (name) => this.list(name, life),
+      makeDirectory: (name) => this.makeDirectory(name, life),
+      rename: (from, to) => this.rename(from, to, life),
+      remove: (name) => this.remove(name, life),
+      syncNames: (name) => this.syncNames(name, life),
+      space: () => this.space(life),
+    };
+  }
+
+  /** The power goes: open files (and views) stop working, and what was not durable is kept in part, by the seed. */
   crash(): void {
     this.#life++;
     for (const change of this.#nameChanges.splice(0)) if (this.#random() < 0.5) applyNames(this.#durableNames, change);
@@ -152,14 +174,13 @@ export class SimulatedDirectory implements Directory {
     this.#names = new Map(this.#durableNames);
     for (const node of new Set(this.#names.values())) {
       if (node === "directory") continue;
-      for (const change of survivors(node.pending, this.#random)) node.durable.apply(change);
-      node.pending = [];
+      for (const change of survivors(node.pending.splice(0), this.#random)) node.durable.apply(change);
       node.current = node.durable.clone();
       node.locked = false;
     }
   }
 
-  /** The process dies and the machine lives: open files stop working, nothing is lost. */
+  /** The process dies and the machine lives: open files (and views) stop working, nothing is lost. */
   kill(): void {
     this.#life++;
     for (const node of this.#names.values()) if (node !== "directory") node.locked = false;
@@ -212,14 +233,25 @@ export class SimulatedDirectory implements Directory {
     this.#totalBytes = totalBytes;
   }
 
-  /** Counts the call, waits where the disk is slow, and fails it where that is planned. Throws the planned fault. */
-  async begin(action: string, name: string, life = this.#life): Promise<void> {
+  /**
+   * Counts the call, waits where the disk is slow, fails where that is planned (`failed` then leaves what a failing call
+   * leaves), and else runs the effect: in one step with the checks, so no crash comes between.
+   */
+  async call<T>(
+    action: string,
+    name: string,
+    life: number,
+    effect: () => T,
+    failed: (fault: Fault) => void = () => {},
+  ): Promise<T> {
     const call = ++this.calls;
     if (this.delay !== null) await this.delay(action);
     if (life !== this.#life) throw this.error("EIO", action, name);
     if (this.broken !== null) throw this.error(this.broken, action, name);
     const fault = this.faults.find((fault) => fault.call === call);
-    if (fault !== undefined) throw Object.assign(this.error(fault.code, action, name), { partial: fault.partial ?? true });
+    if (fault === undefined) return effect();
+    failed(fault);
+    throw this.error(fault.code, action, name);
   }
 
   /** Makes the change, or throws ENOSPC. */
@@ -275,18 +307,17 @@ class SimulatedFile implements DirectoryFile {
   readonly #life: number;
   #ownsLock = false;
 
-  constructor(disk: SimulatedDirectory, inode: Inode, name: string, options: OpenOptions) {
+  constructor(disk: SimulatedDirectory, inode: Inode, name: string, options: OpenOptions, life: number) {
     this.#disk = disk;
     this.#inode = inode;
     this.#name = name;
     this.#options = options;
-    this.#life = disk.life;
+    this.#life = life;
   }
 
   async read(buffer: Uint8Array, position: number): Promise<number> {
     this.#requireAligned("read", position, buffer.length);
-    await this.#begin("read");
-    return this.#inode.current.read(buffer, position);
+    return this.#call("read", () => this.#inode.current.read(buffer, position));
   }
 
   readNow(buffer: Uint8Array, position: number): number {
@@ -298,13 +329,10 @@ class SimulatedFile implements DirectoryFile {
     if (this.#options.readOnly) throw this.#disk.error("EBADF", "write", this.#name);
     const bytes = new Uint8Array(Buffer.concat(buffers as Uint8Array[]));
     this.#requireAligned("write", position, bytes.length);
-    try {
-      await this.#begin("write");
-    } catch (error) {
-      if ((error as { partial?: boolean }).partial) this.#disk.changePart(this.#inode, position, bytes);
-      throw error;
-    }
-    this.#disk.change(this.#inode, this.#name, { kind: "write", position, bytes });
+    const partly = (fault: Fault): void => {
+      if (fault.partial !== false) this.#disk.changePart(this.#inode, position, bytes);
+    };
+    return this.#call("write", () => this.#change({ kind: "write", position, bytes }), partly);
   }
 
   async writeAndSync(buffers: readonly Uint8Array[], position: number): Promise<void> {
@@ -313,35 +341,29 @@ class SimulatedFile implements DirectoryFile {
   }
 
   async sync(): Promise<void> {
-    const last = this.#inode.pending.at(-1);
-    try {
-      await this.#begin("sync");
-    } catch (error) {
-      if (this.#life === this.#disk.life) this.#disk.loseUnsynced(this.#inode);
-      throw error;
-    }
-    const covered = last === undefined ? 0 : this.#inode.pending.indexOf(last) + 1;
-    for (const change of this.#inode.pending.splice(0, covered)) this.#inode.durable.apply(change);
+    const { pending, durable } = this.#inode;
+    const last = pending.at(-1);
+    const effect = (): void => {
+      const covered = last === undefined ? 0 : pending.indexOf(last) + 1;
+      for (const change of pending.splice(0, covered)) durable.apply(change);
+    };
+    return this.#call("sync", effect, () => this.#disk.loseUnsynced(this.#inode));
   }
 
   async allocate(position: number, length: number): Promise<void> {
-    await this.#begin("allocate in");
-    this.#disk.change(this.#inode, this.#name, { kind: "allocate", position, length });
+    return this.#call("allocate in", () => this.#change({ kind: "allocate", position, length }));
   }
 
   async punch(position: number, length: number): Promise<void> {
-    await this.#begin("punch");
-    this.#disk.change(this.#inode, this.#name, { kind: "punch", position, length });
+    return this.#call("punch", () => this.#change({ kind: "punch", position, length }));
   }
 
   async truncate(length: number): Promise<void> {
-    await this.#begin("truncate");
-    this.#disk.change(this.#inode, this.#name, { kind: "truncate", length });
+    return this.#call("truncate", () => this.#change({ kind: "truncate", length }));
   }
 
   async size(): Promise<number> {
-    await this.#begin("stat");
-    return this.#inode.current.size;
+    return this.#call("stat", () => this.#inode.current.size);
   }
 
   tryLock(): boolean {
@@ -356,8 +378,12 @@ class SimulatedFile implements DirectoryFile {
     this.#ownsLock = false;
   }
 
-  #begin(action: string): Promise<void> {
-    return this.#disk.begin(action, this.#name, this.#life);
+  #call<T>(action: string, effect: () => T, failed?: (fault: Fault) => void): Promise<T> {
+    return this.#disk.call(action, this.#name, this.#life, effect, failed);
+  }
+
+  #change(change: Change): void {
+    this.#disk.change(this.#inode, this.#name, change);
   }
 
   #requireAligned(action: string, position: number, length: number): void {
