@@ -119,12 +119,36 @@ export interface Handlers {
   link(caller: Caller, inode: InodeId, newParent: InodeId, newName: ByteString): Result<Entry>;
   /** flags: open(2)'s without O_CREAT, O_EXCL, O_NOCTTY; O_TRUNC is there (ATOMIC_O_TRUNC). killSetId: FUSE_OPEN_KILL_SUIDGID. */
   open(caller: Caller, inode: InodeId, flags: number, killSetId: boolean): Result<Opened>;
-  create(caller: Caller, parent: InodeId, name: ByteString, mode: number, flags: number, umask: number): Result<{ entry: Entry; opened: Opened }>;
+  create(
+    caller: Caller,
+    parent: InodeId,
+    name: ByteString,
+    mode: number,
+    flags: number,
+    umask: number,
+  ): Result<{ entry: Entry; opened: Opened }>;
   tmpfile(caller: Caller, parent: InodeId, mode: number, flags: number, umask: number): Result<{ entry: Entry; opened: Opened }>;
   /** `into`, of `length` bytes, is the channel's own reply buffer, page aligned: fill it and return a number of bytes, or return buffers of your own. */
-  read(caller: Caller, inode: InodeId, handle: number, offset: number, length: number, into: Uint8Array, flags: number): Result<number | ReadReply>;
+  read(
+    caller: Caller,
+    inode: InodeId,
+    handle: number,
+    offset: number,
+    length: number,
+    into: Uint8Array,
+    flags: number,
+  ): Result<number | ReadReply>;
   /** Returns the number of bytes taken. flags: open flags (O_APPEND, O_DIRECT, O_SYNC ...); killSetId: FUSE_WRITE_KILL_SUIDGID; fromCache: FUSE_WRITE_CACHE (writeback of a shared mapping, caller unknown). */
-  write(caller: Caller, inode: InodeId, handle: number, offset: number, data: Uint8Array, flags: number, killSetId: boolean, fromCache: boolean): Result<number>;
+  write(
+    caller: Caller,
+    inode: InodeId,
+    handle: number,
+    offset: number,
+    data: Uint8Array,
+    flags: number,
+    killSetId: boolean,
+    fromCache: boolean,
+  ): Result<number>;
   /** close(2) of one descriptor; posix locks of lockOwner go. */
   flush(caller: Caller, inode: InodeId, handle: number, lockOwner: string): Result<void>;
   release(caller: Caller, inode: InodeId, handle: number, flockOwner: string | null): Result<void>;
@@ -136,14 +160,29 @@ export interface Handlers {
   fsyncdir(caller: Caller, inode: InodeId, handle: number, dataOnly: boolean): Result<void>;
   statfs(caller: Caller, inode: InodeId): Result<StatfsReply>;
   /** flags: XATTR_CREATE 1, XATTR_REPLACE 2. clearSetGroupId: FUSE_SETXATTR_ACL_KILL_SGID. */
-  setxattr(caller: Caller, inode: InodeId, name: ByteString, value: Uint8Array, flags: number, clearSetGroupId: boolean): Result<void>;
+  setxattr(
+    caller: Caller,
+    inode: InodeId,
+    name: ByteString,
+    value: Uint8Array,
+    flags: number,
+    clearSetGroupId: boolean,
+  ): Result<void>;
   /** The value (the channel answers size queries and ERANGE), or FsError ENODATA. */
   getxattr(caller: Caller, inode: InodeId, name: ByteString): Result<Uint8Array>;
   listxattr(caller: Caller, inode: InodeId): Result<readonly ByteString[]>;
   removexattr(caller: Caller, inode: InodeId, name: ByteString): Result<void>;
   getlk(caller: Caller, inode: InodeId, handle: number, owner: string, lock: FileLock): Result<FileLock>;
   /** flock: from flock(2), whole file. wait: SETLKW; honours caller.signal with EINTR. */
-  setlk(caller: Caller, inode: InodeId, handle: number, owner: string, lock: FileLock, flock: boolean, wait: boolean): Result<void>;
+  setlk(
+    caller: Caller,
+    inode: InodeId,
+    handle: number,
+    owner: string,
+    lock: FileLock,
+    flock: boolean,
+    wait: boolean,
+  ): Result<void>;
   /** mode: fallocate(2)'s flags. */
   fallocate(caller: Caller, inode: InodeId, handle: number, offset: number, length: number, mode: number): Result<void>;
   /** whence: 3 SEEK_DATA, 4 SEEK_HOLE. Returns the offset. ENXIO past the end. */

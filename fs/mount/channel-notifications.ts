@@ -1,0 +1,91 @@
+// What the filesystem asks of the kernel's caches, sent by the addon's own thread. A caller waits while the thread's
+// queue is full. When the connection has ended there is nothing left to invalidate, so everything counts as done.
+import type { FuseConnection } from "../../native/fuse.ts";
+import { FsError, errno } from "../errno.ts";
+import type { ByteString, InodeId } from "../types.ts";
+import type { KernelCaches } from "./handlers.ts";
+import { FUSE_EPOCH_MINOR } from "./protocol.ts";
+import { deleteMessage, incrementEpochMessage, invalidateEntryMessage, invalidateInodeMessage } from "./protocol-notify.ts";
+
+interface Waiting {
+  message: Uint8Array;
+  resolve: () => void;
+  reject: (error: Error) => void;
+}
+
+/** The kernel does not know the inode or name, or is gone: nothing cached. */
+const DONE: readonly number[] = [0, errno.ENOENT, errno.ENODEV, errno.ECONNABORTED, errno.ENOTCONN, errno.EBADF];
+
+export class Notifications implements KernelCaches {
+  #connection: FuseConnection | null = null;
+  #ended = false;
+  #minor = 0;
+  #lastId = 0;
+  readonly #sent = new Map<number, Waiting>();
+  readonly #unsent: Waiting[] = [];
+  /** Sent since the mount was made. */
+  count = 0;
+
+  /** The connection stands from here on. */
+  start(connection: FuseConnection, minor: number): void {
+    this.#connection = connection;
+    this.#minor = minor;
+  }
+
+  /** The thread wrote notification `id`; error is a positive errno or 0. */
+  completed(id: number, error: number): void {
+    const waiting = this.#sent.get(id);
+    this.#sent.delete(id);
+    if (DONE.includes(error)) waiting?.resolve();
+    else waiting?.reject(new FsError("EIO", `the kernel refused a notification with errno ${error}`));
+    while (this.#unsent.length > 0 && this.#send(this.#unsent[0])) this.#unsent.shift();
+  }
+
+  end(): void {
+    this.#ended = true;
+    for (const waiting of [...this.#sent.values(), ...this.#unsent]) waiting.resolve();
+    this.#sent.clear();
+    this.#unsent.length = 0;
+  }
+
+  get waiting(): number {
+    return this.#sent.size + this.#unsent.length;
+  }
+
+  invalidateInode(inode: InodeId, offset: number, length: number): Promise<void> {
+    return this.#notify(invalidateInodeMessage(inode, offset, length));
+  }
+
+  invalidateEntry(parent: InodeId, name: ByteString): Promise<void> {
+    return this.#notify(invalidateEntryMessage(parent, name));
+  }
+
+  notifyDelete(parent: InodeId, child: InodeId, name: ByteString): Promise<void> {
+    return this.#notify(deleteMessage(parent, child, name));
+  }
+
+  async incrementEpoch(): Promise<void> {
+    if (this.#minor < FUSE_EPOCH_MINOR && !this.#ended) {
+      throw new FsError("EOPNOTSUPP", `incrementEpoch: the kernel speaks FUSE 7.${this.#minor}, it needs 7.${FUSE_EPOCH_MINOR}`);
+    }
+    return this.#notify(incrementEpochMessage());
+  }
+
+  #notify(message: Uint8Array): Promise<void> {
+    if (this.#ended || !this.#connection) return Promise.resolve();
+    this.count++;
+    return new Promise((resolve, reject) => {
+      const waiting = { message, resolve, reject };
+      if (this.#unsent.length > 0 || !this.#send(waiting)) this.#unsent.push(waiting);
+    });
+  }
+
+  #send(waiting: Waiting): boolean {
+    const id = (this.#lastId = (this.#lastId + 1) >>> 0);
+    const result = this.#connection!.notify(id, waiting.message);
+    if (result === -errno.EAGAIN) return false;
+    if (result < 0) waiting.resolve();
+    else this.#sent.set(id, waiting);
+    return true;
+  }
+}

@@ -1,0 +1,6 @@
+#pragma once
+#include <node_api.h>
+
+namespace cairn {
+void registerConnection(napi_env env, napi_value exports);
+}

@@ -1,0 +1,93 @@
+#include "notifier.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <unistd.h>
+
+namespace cairn {
+
+Descriptor::~Descriptor() { close(fd); }
+
+Notifier::Notifier(std::shared_ptr<Descriptor> descriptor, uv_async_t* wake, size_t limit)
+    : descriptor_(std::move(descriptor)), wake_(wake), limit_(limit) {
+  uv_mutex_init(&mutex_);
+  uv_cond_init(&changed_);
+}
+
+Notifier::~Notifier() {
+  uv_cond_destroy(&changed_);
+  uv_mutex_destroy(&mutex_);
+}
+
+int Notifier::start() {
+  auto* self = new std::shared_ptr<Notifier>(shared_from_this());
+  sigset_t all, before;
+  sigfillset(&all);
+  pthread_sigmask(SIG_SETMASK, &all, &before);
+  pthread_t thread;
+  int error = pthread_create(&thread, nullptr, run, self);
+  pthread_sigmask(SIG_SETMASK, &before, nullptr);
+  if (error) {
+    delete self;
+    return error;
+  }
+  // Detached: it may sit in the kernel behind a lock for a while, and nobody on the JavaScript thread may wait for it.
+  pthread_detach(thread);
+  return 0;
+}
+
+void* Notifier::run(void* data) {
+  auto* self = static_cast<std::shared_ptr<Notifier>*>(data);
+  (*self)->work();
+  delete self;
+  return nullptr;
+}
+
+void Notifier::work() {
+  uv_mutex_lock(&mutex_);
+  while (!stopping_) {
+    if (waiting_.empty()) {
+      uv_cond_wait(&changed_, &mutex_);
+      continue;
+    }
+    Message message = std::move(waiting_.front());
+    waiting_.pop_front();
+    uv_mutex_unlock(&mutex_);
+    ssize_t written;
+    do written = write(descriptor_->fd, message.bytes.data(), message.bytes.size());
+    while (written < 0 && errno == EINTR);
+    int error = written < 0 ? errno : 0;
+    uv_mutex_lock(&mutex_);
+    done_.push_back({message.id, error});
+    if (!stopping_) uv_async_send(wake_);
+  }
+  uv_mutex_unlock(&mutex_);
+}
+
+bool Notifier::push(uint32_t id, std::vector<uint8_t> message) {
+  uv_mutex_lock(&mutex_);
+  bool room = waiting_.size() < limit_ && !stopping_;
+  if (room) waiting_.push_back({id, std::move(message)});
+  uv_cond_signal(&changed_);
+  uv_mutex_unlock(&mutex_);
+  return room;
+}
+
+std::vector<Completion> Notifier::takeCompletions() {
+  std::vector<Completion> taken;
+  uv_mutex_lock(&mutex_);
+  taken.swap(done_);
+  uv_mutex_unlock(&mutex_);
+  return taken;
+}
+
+void Notifier::stop() {
+  uv_mutex_lock(&mutex_);
+  stopping_ = true;
+  waiting_.clear();
+  uv_cond_signal(&changed_);
+  uv_mutex_unlock(&mutex_);
+}
+
+}  // namespace cairn
