@@ -1,0 +1,150 @@
+// getattr, setattr, truncation, access times.
+
+import { FsError } from "../errno.ts";
+import { timeStamp } from "../clock.ts";
+import { FILE_MAX_BYTES } from "../types.ts";
+import type { Attributes, InodeId } from "../types.ts";
+import type { AttributeChange } from "../messages.ts";
+import { acquire, call, flushFile, inTurn } from "./core.ts";
+import type { Core } from "./core.ts";
+import type { FileState } from "./file-state.ts";
+import { shownAttributes } from "./file-state.ts";
+import type { AttributesReply, Result, SetAttributesFields } from "./handlers.ts";
+import { ACCESS_TIME_AGE_MAX_MS, ACCESS_TIMES_BATCH_MAX } from "./limits.ts";
+import { HOLE, Piece } from "./pieces.ts";
+
+export function getAttributes(core: Core, inode: InodeId): Result<AttributesReply> {
+  const attributes = core.inodes.attributes(inode);
+  if (attributes !== null && !core.expired) return { attributes, attributeTimeoutMs: core.inodes.timeoutMs(inode) };
+  return askAttributes(core, inode);
+}
+
+async function askAttributes(core: Core, inode: InodeId): Promise<AttributesReply> {
+  const attributes = await leasedAttributes(core, inode);
+  return { attributes, attributeTimeoutMs: core.inodes.timeoutMs(inode) };
+}
+
+/** The inode's attributes, under a shared lease at least. */
+export async function leasedAttributes(core: Core, inode: InodeId): Promise<Attributes> {
+  const known = core.inodes.attributes(inode);
+  if (known !== null) return known;
+  const recalls = core.recalls;
+  const held = core.inodes.lease(inode) !== "known";
+  const { attributes } = held
+    ? await call(core, "getAttributes", { inode })
+    : await call(core, "acquire", { inode, mode: "shared" });
+  if (recalls !== core.recalls) return attributes;
+  if (!held) core.inodes.granted(inode, "shared");
+  return core.inodes.learned(attributes);
+}
+
+export async function setAttributes(core: Core, inode: InodeId, fields: SetAttributesFields): Promise<AttributesReply> {
+  const { size, handle: _, ...change } = fields;
+  const file = core.inodes.file(inode) ?? core.handles.fileOrNull(fields.handle ?? null)?.file;
+  if (size !== undefined && size > FILE_MAX_BYTES)
+    throw new FsError("EFBIG", `inode ${inode}: files end at ${FILE_MAX_BYTES} bytes, asked for ${size}`);
+  core.changes++;
+  let attributes: Attributes;
+  if (size !== undefined && file !== undefined) attributes = await inTurn(file, () => truncate(core, file, size, change));
+  else attributes = await changeAttributes(core, inode, file, size === undefined ? change : { mtime: "now", ...change, size });
+  return { attributes, attributeTimeoutMs: core.inodes.timeoutMs(inode) };
+}
+
+async function changeAttributes(
+  core: Core,
+  inode: InodeId,
+  file: FileState | undefined,
+  change: AttributeChange,
+): Promise<Attributes> {
+  if (file !== undefined) {
+    // Set by a program: what writes before it did to the times no longer matters.
+    if (change.mtime !== undefined) file.timesDirty = false;
+    if (change.atime !== undefined) file.accessTimeDirty = false;
+  }
+  const { attributes } = await call(core, "setAttributes", { inode, change });
+  core.changes++;
+  return core.inodes.learned(attributes);
+}
+
+/** Cuts or extends the file and makes the other changes with it. Runs in the file's turn. */
+export async function truncate(core: Core, file: FileState, size: number, change: AttributeChange): Promise<Attributes> {
+  if (file.lease !== "exclusive") await acquire(core, file, "exclusive");
+  const before = file.attributes.size;
+  if (size > before && Object.keys(change).every((field) => field === "mtime" || field === "ctime"))
+    return extend(core, file, size);
+  if (size === 0) await dropData(core, file);
+  else if (file.dirty) await flushFile(core, file);
+  const wanted: AttributeChange = { mtime: "now", ...change, size };
+  file.timesDirty = false;
+  const { attributes } = await call(core, "setAttributes", { inode: file.inode, change: wanted });
+  core.changes++;
+  file.attributes.size = size;
+  file.sizeDirty = false;
+  const low = Math.min(size, before);
+  file.pieces.remove(low, Infinity);
+  file.cleanGeneration++;
+  file.pieces.put(new Piece(low, FILE_MAX_BYTES, HOLE, null, 0, null));
+  if (size === 0) file.inlineBytes = 0;
+  return core.inodes.learned(attributes);
+}
+
+/** A larger size needs no bytes: it is kept here like a write and goes with the next commit. */
+function extend(core: Core, file: FileState, size: number): Attributes {
+  const now = timeStamp(core.clock.now());
+  const attributes = file.attributes;
+  attributes.size = size;
+  attributes.mtimeSeconds = attributes.ctimeSeconds = now.seconds;
+  attributes.mtimeNanoseconds = attributes.ctimeNanoseconds = now.nanoseconds;
+  file.timesDirty = true;
+  file.sizeDirty = true;
+  core.write.sealFile(file);
+  if (file.sizeDirty) core.write.sealAttributes(file);
+  return shownAttributes(file);
+}
+
+/** Throws away everything that is not committed. Resolves when no commit of it is on its way. */
+export async function dropData(core: Core, file: FileState): Promise<void> {
+  core.write.drop(file);
+  file.pieces.clear();
+  file.cleanGeneration++;
+  file.sizeDirty = false;
+  file.error = null;
+  await core.flusher.drop(file);
+}
+
+/** relatime: a read renews an access time that is not after the last change, or that is old. */
+export function noteRead(core: Core, file: FileState): void {
+  if (file.accessTimeDirty || !core.accessTimes) return;
+  const attributes = file.attributes;
+  const nowMs = core.clock.now();
+  const recent = nowMs - attributes.atimeSeconds * 1000 < ACCESS_TIME_AGE_MAX_MS;
+  if (recent && accessedAfter(attributes, attributes.mtimeSeconds, attributes.mtimeNanoseconds)) {
+    if (accessedAfter(attributes, attributes.ctimeSeconds, attributes.ctimeNanoseconds)) return;
+  }
+  const now = timeStamp(nowMs);
+  attributes.atimeSeconds = now.seconds;
+  attributes.atimeNanoseconds = now.nanoseconds;
+  file.accessTimeDirty = true;
+  core.accessed.set(file.inode, now);
+}
+
+function accessedAfter(attributes: Attributes, seconds: number, nanoseconds: number): boolean {
+  return attributes.atimeSeconds > seconds || (attributes.atimeSeconds === seconds && attributes.atimeNanoseconds > nanoseconds);
+}
+
+/** Sends access times that have gathered, many files in one request. A failure loses only them. */
+export async function sendAccessTimes(core: Core): Promise<void> {
+  while (core.accessed.size > 0) {
+    const some = [...core.accessed].slice(0, ACCESS_TIMES_BATCH_MAX);
+    const files = [];
+    for (const [inode, atime] of some) {
+      core.accessed.delete(inode);
+      const file = core.inodes.file(inode);
+      // A program set it, or a commit took it along.
+      if (file !== undefined && !file.accessTimeDirty) continue;
+      if (file !== undefined) file.accessTimeDirty = false;
+      files.push({ inode, extents: [], change: { atime } });
+    }
+    if (files.length > 0) await call(core, "commit", { files, stripes: [] });
+  }
+}

@@ -1,0 +1,80 @@
+// Stripe-sized buffers for written data: a bounded pool, reused for good because touching fresh memory is dear
+// (facts-parts.md). When all are taken, callers wait in order.
+
+import { STRIPE_BUFFER_BYTES } from "./limits.ts";
+import type { FileState } from "./file-state.ts";
+
+export interface StripeBuffer {
+  /** Page aligned, STRIPE_BUFFER_BYTES long. */
+  readonly bytes: Uint8Array;
+  /** Bytes taken from the start. */
+  used: number;
+  /** Where the owner's next adjacent write goes; null for the buffer that files share. */
+  owner: FileState | null;
+  /** Files that have pieces here, and how many bytes each wrote. */
+  readonly files: Map<FileState, number>;
+  /** False for one made for a single small flush, which is not given back. */
+  readonly pooled: boolean;
+  /** Separate ranges written, an upper bound of the pieces. */
+  ranges: number;
+  /** No more bytes are added or changed. */
+  sealed: boolean;
+  /** Time of the first write, ms. */
+  since: number;
+}
+
+/** Where aligned memory comes from; the files addon gives page-aligned buffers, tests use plain ones. */
+export type AllocateBuffer = (bytes: number) => Uint8Array;
+
+export function newStripeBuffer(bytes: Uint8Array, owner: FileState | null, pooled: boolean, since: number): StripeBuffer {
+  return { bytes, used: 0, owner, files: new Map(), pooled, ranges: 0, sealed: false, since };
+}
+
+export class BufferPool {
+  readonly #maximum: number;
+  readonly #allocate: AllocateBuffer;
+  readonly #free: Uint8Array[] = [];
+  #made = 0;
+  readonly #waiting: { resolve: (bytes: Uint8Array) => void; reject: (error: unknown) => void }[] = [];
+
+  constructor(maximum: number, allocate: AllocateBuffer) {
+    this.#maximum = maximum;
+    this.#allocate = allocate;
+  }
+
+  /** Buffers that can be had without waiting. */
+  get available(): number {
+    return this.#waiting.length > 0 ? 0 : this.#free.length + this.#maximum - this.#made;
+  }
+
+  get taken(): number {
+    return this.#made - this.#free.length;
+  }
+
+  take(): Uint8Array | null {
+    if (this.#waiting.length > 0) return null;
+    const bytes = this.#free.pop();
+    if (bytes !== undefined) return bytes;
+    if (this.#made === this.#maximum) return null;
+    this.#made++;
+    return this.#allocate(STRIPE_BUFFER_BYTES);
+  }
+
+  /** Resolves with a buffer when one is given back; in the order of the calls. */
+  wait(): Promise<Uint8Array> {
+    const bytes = this.take();
+    if (bytes !== null) return Promise.resolve(bytes);
+    return new Promise((resolve, reject) => this.#waiting.push({ resolve, reject }));
+  }
+
+  give(bytes: Uint8Array): void {
+    const waiting = this.#waiting.shift();
+    if (waiting !== undefined) waiting.resolve(bytes);
+    else this.#free.push(bytes);
+  }
+
+  /** Ends the wait of all who wait now (flushing fails, so no buffer will come). */
+  refuseWaiting(error: unknown): void {
+    for (const waiting of this.#waiting.splice(0)) waiting.reject(error);
+  }
+}

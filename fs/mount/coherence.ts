@@ -1,0 +1,135 @@
+// Giving leases up when the namespace asks for it. See fs/mount/DESIGN.md, "Recalls", for why nothing here can wait for
+// itself.
+//
+// The kernel's locks and what follows from them:
+// 1. Dropping pages takes their locks, and every page being READ or written by a WRITE is locked until we answer. So
+//    while pages are dropped, READs and the kernel's own writeback are answered under the old lease, and a pass is
+//    repeated until none was. Page WRITEs that wait for a lease themselves are not waited for.
+// 2. Dropping a name takes its directory's lock, which the kernel holds during its own CREATE, UNLINK, LOOKUP there. So
+//    names are dropped by a new epoch, which takes no lock.
+
+import type { LeaseMode } from "../messages.ts";
+import type { ByteString, InodeId } from "../types.ts";
+import { flushFile } from "./core.ts";
+import type { Core } from "./core.ts";
+import { forgetClean } from "./extents.ts";
+import type { FileState, RecallGate } from "./file-state.ts";
+import { RECALL_GATE_MS, RECALL_ROUNDS_MAX } from "./limits.ts";
+
+export async function recall(core: Core, inode: InodeId, mode: LeaseMode, names?: readonly ByteString[]): Promise<void> {
+  core.recalls++;
+  core.changes++;
+  try {
+    if (names !== undefined || core.inodes.isDirectory(inode)) await recallDirectory(core, inode, mode, names);
+    else await recallFile(core, inode, mode);
+  } finally {
+    core.recalls++;
+  }
+}
+
+async function recallDirectory(core: Core, inode: InodeId, mode: LeaseMode, names?: readonly ByteString[]): Promise<void> {
+  core.inodes.unlearned(inode);
+  if (mode === "known") core.inodes.reduced(inode, mode);
+  const caches = core.caches;
+  if (caches === null) return;
+  const attributes = caches.invalidateInode(inode, 0, 0);
+  try {
+    await caches.incrementEpoch();
+  } catch {
+    // A kernel before 6.16 has no epochs. Dropping names one by one may wait for a request in that directory, so it is not waited for.
+    for (const name of names ?? []) void caches.invalidateEntry(inode, name).catch(() => {});
+  }
+  await attributes.catch((error: unknown) => core.trace(`invalidating directory ${inode}: ${String(error)}`));
+}
+
+async function recallFile(core: Core, inode: InodeId, mode: LeaseMode): Promise<void> {
+  const file = core.inodes.file(inode);
+  if (file === undefined) {
+    core.inodes.reduced(inode, mode);
+    if (mode === "known") await dropPages(core, inode);
+    return;
+  }
+  const gate = new Gate(core);
+  file.recall = gate;
+  try {
+    const before = file.lease;
+    await flushQuietly(core, file);
+    // With a shared lease left, pages stay right; but a shared mapping may hold dirty ones that we never heard of.
+    if (mode === "known" || (before === "exclusive" && file.writers > 0)) await dropPagesOf(core, file, gate);
+    await flushQuietly(core, file);
+    if (mode === "known") {
+      forgetClean(file);
+    }
+    core.inodes.reduced(inode, mode);
+  } finally {
+    file.recall = null;
+    gate.end();
+  }
+}
+
+/** Writes back. A failure stays with the file: its data is kept and tried again, and the next fsync says so. */
+async function flushQuietly(core: Core, file: FileState): Promise<void> {
+  for (let round = 0; file.dirty && round < RECALL_ROUNDS_MAX; round++) {
+    const error = file.error;
+    try {
+      await flushFile(core, file);
+    } catch (failure) {
+      file.error ??= error ?? "EIO";
+      core.trace(`recall of inode ${file.inode}: ${String(failure)}`);
+      return;
+    }
+  }
+}
+
+async function dropPages(core: Core, inode: InodeId): Promise<void> {
+  await core.caches
+    ?.invalidateInode(inode, 0, 0)
+    .catch((error: unknown) => core.trace(`invalidating inode ${inode}: ${String(error)}`));
+}
+
+async function dropPagesOf(core: Core, file: FileState, gate: Gate): Promise<void> {
+  if (core.caches === null) return;
+  for (let round = 0; round < RECALL_ROUNDS_MAX; round++) {
+    while (file.reads > 0) await new Promise<void>((resolve) => file.readsDone.push(resolve));
+    const answered = gate.answered;
+    const pass = dropPages(core, file.inode);
+    // The kernel locked the pages of a write that waits for the lease which we are giving up: they are dropped once it is answered.
+    if (file.waitingWrites > 0) await Promise.race([pass, gate.pause()]);
+    else await pass;
+    if (gate.answered === answered && file.reads === 0) return;
+  }
+  core.trace(`recall of inode ${file.inode}: pages were read again in each of ${RECALL_ROUNDS_MAX} rounds`);
+}
+
+/** Holds reads back for a moment: if the pass ends first, they came after it and must ask for a new lease; if not, they may be what it waits for. */
+class Gate implements RecallGate {
+  /** Reads and writes let through under the old lease. */
+  answered = 0;
+  readonly #core: Core;
+  #ended = false;
+  #waiting: (() => void)[] = [];
+
+  constructor(core: Core) {
+    this.#core = core;
+  }
+
+  async wait(): Promise<void> {
+    if (this.#ended) return;
+    await Promise.race([this.over(), this.pause()]);
+    if (!this.#ended) this.answered++;
+  }
+
+  over(): Promise<void> {
+    if (this.#ended) return Promise.resolve();
+    return new Promise((resolve) => this.#waiting.push(resolve));
+  }
+
+  pause(): Promise<void> {
+    return new Promise((resolve) => this.#core.clock.after(RECALL_GATE_MS, resolve));
+  }
+
+  end(): void {
+    this.#ended = true;
+    for (const resolve of this.#waiting.splice(0)) resolve();
+  }
+}

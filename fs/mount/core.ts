@@ -1,0 +1,97 @@
+// What the parts of one mount share. Only references; the parts are in files of their own.
+
+import { FsError } from "../errno.ts";
+import type { Clock } from "../clock.ts";
+import type { LeaseMode, OperationName, Reply, Request, Session, TimeStamp } from "../messages.ts";
+import type { InodeId } from "../types.ts";
+import type { Stripes } from "../../replication/block-client.ts";
+import type { BufferPool } from "./buffers.ts";
+import type { FileState } from "./file-state.ts";
+import type { Flusher } from "./flush.ts";
+import type { Handles } from "./handles.ts";
+import type { KernelCaches } from "./handlers.ts";
+import type { Inodes } from "./inodes.ts";
+import type { ReadAhead } from "./read-ahead.ts";
+import type { Space } from "./space.ts";
+import type { WriteBuffer } from "./write-buffer.ts";
+
+export interface Core {
+  readonly session: Session;
+  readonly stripes: Stripes;
+  readonly clock: Clock;
+  /** Null until the channel is there (and always in tests without a kernel). */
+  caches: KernelCaches | null;
+  readonly inodes: Inodes;
+  readonly handles: Handles;
+  readonly pool: BufferPool;
+  readonly write: WriteBuffer;
+  readonly flusher: Flusher;
+  readonly readAhead: ReadAhead;
+  readonly space: Space;
+  readonly accessTimes: boolean;
+  readonly trace: (text: string) => void;
+  /** Goes up when a recall begins and when it is answered. A reply to a request sent at another value may be old already: it must not be cached. */
+  recalls: number;
+  /** Goes up with every change made here and every recall: directory pages fetched before may show old attributes. */
+  changes: number;
+  /** Access times to be sent. */
+  readonly accessed: Map<InodeId, TimeStamp>;
+  /** Owners of posix locks taken here, by inode: only their close has locks to release. */
+  readonly lockOwners: Map<InodeId, Set<string>>;
+  readonly flockOwners: Set<string>;
+  /** The session is over: every operation is refused. */
+  expired: boolean;
+}
+
+export function call<Name extends OperationName>(core: Core, operation: Name, request: Request<Name>): Promise<Reply<Name>> {
+  if (core.expired)
+    return Promise.reject(new FsError("EIO", `${operation}: this mount's session is over; unmount and mount again`));
+  return core.session.call(operation, request);
+}
+
+/** Resolves when the file is held at least so. Whatever was known of it before may be old only if the lease was lost, and then was dropped. */
+export async function acquire(core: Core, file: FileState, mode: LeaseMode): Promise<void> {
+  for (;;) {
+    const { attributes } = await call(core, "acquire", { inode: file.inode, mode });
+    // Asked before a recall came and answered while it goes on: what was granted, if anything, goes with the recall.
+    if (file.recall === null) {
+      core.inodes.granted(file.inode, mode);
+      core.inodes.learned(attributes);
+      return;
+    }
+    await file.recall.over();
+  }
+}
+
+/** Runs the action after all earlier ones of this file: truncations, copies, recalls. */
+export function inTurn<T>(file: FileState, action: () => Promise<T>): Promise<T> {
+  const before = file.tail;
+  const result = before === null ? action() : before.then(action);
+  const tail = result.then(
+    () => {},
+    () => {},
+  );
+  file.tail = tail;
+  void tail.then(() => {
+    if (file.tail === tail) file.tail = null;
+  });
+  return result;
+}
+
+/** Everything written to the file is with the namespace when this resolves (not yet durable). Throws the error that a flush left at the file. */
+export async function flushFile(core: Core, file: FileState): Promise<void> {
+  if (file.dirty) {
+    core.write.sealFile(file);
+    if (file.sizeDirty || (file.timesDirty && file.units.length === 0)) core.write.sealAttributes(file);
+    await core.flusher.settle([file]);
+  }
+  throwKeptError(file);
+}
+
+/** Throws what went wrong in the background, once. */
+export function throwKeptError(file: FileState): void {
+  const code = file.error;
+  if (code === null) return;
+  file.error = null;
+  throw new FsError(code, `inode ${file.inode}: written data could not be stored (${code}); it is kept and tried again`);
+}

@@ -1,0 +1,113 @@
+// What the mount holds of one inode that is open, has unwritten data, or was used recently.
+
+import { S_IFDIR, S_IFMT } from "../types.ts";
+import type { Attributes, InodeId } from "../types.ts";
+import type { ErrnoName } from "../errno.ts";
+import type { LeaseMode } from "../messages.ts";
+import type { StripeBuffer } from "./buffers.ts";
+import type { FlushUnit } from "./flush-unit.ts";
+import { Pieces } from "./pieces.ts";
+
+export class FileState {
+  readonly inode: InodeId;
+  /** As a program sees them: the namespace's, with what is only known here (size and times of unflushed writes) put over. */
+  attributes: Attributes;
+  /** The namespace's own size, as last heard. */
+  committedSize: number;
+  readonly pieces = new Pieces();
+  lease: LeaseMode;
+  /** Open handles. */
+  handles = 0;
+  writers = 0;
+  /** Flush units that are not committed, oldest first. */
+  readonly units: FlushUnit[] = [];
+  /** The buffer that only this file writes to. */
+  ownBuffer: StripeBuffer | null = null;
+  /** Bytes in open buffers (upper bound: overwritten ones count until sealed). */
+  openBytes = 0;
+  /** Size differs from the namespace's and no unit says so yet. */
+  sizeDirty = false;
+  /** mtime and ctime were set by writes here. */
+  timesDirty = false;
+  accessTimeDirty = false;
+  /** Goes up when everything not committed is thrown away. */
+  dropCount = 0;
+  /** Goes up when clean pieces are dropped: what was being asked for before is then old. */
+  cleanGeneration = 0;
+  /** A failed flush's error, until a program was told. */
+  error: ErrnoName | null = null;
+  /** The last write's end, to see sequential runs. */
+  writeEnd = -1;
+  writeRun = 0;
+  /** Bytes of inline pieces, for INLINE_FILE_MAX_BYTES. */
+  inlineBytes = 0;
+  /** Changes of the file that must not overlap (truncate, punch, copy, recall). */
+  tail: Promise<void> | null = null;
+  /** Set while the lease is being given up. */
+  recall: RecallGate | null = null;
+  /** Writes that wait for a lease: the kernel holds their pages' locks. */
+  waitingWrites = 0;
+  /** Page reads being answered. */
+  reads = 0;
+  readsDone: (() => void)[] = [];
+
+  constructor(attributes: Attributes, lease: LeaseMode) {
+    this.inode = attributes.inode;
+    this.attributes = { ...attributes };
+    this.committedSize = attributes.size;
+    this.lease = lease;
+  }
+
+  get dirty(): boolean {
+    return this.openBytes > 0 || this.units.length > 0 || this.sizeDirty || this.timesDirty;
+  }
+
+  get isDirectory(): boolean {
+    return (this.attributes.mode & S_IFMT) === S_IFDIR;
+  }
+}
+
+/** Holds page reads back while a recall invalidates the kernel's pages (coherence.ts). */
+export interface RecallGate {
+  /** Resolves when the read may go on: under the old lease, or because it must ask for a new one. */
+  wait(): Promise<void>;
+  /** Resolves when the recall is over. */
+  over(): Promise<void>;
+}
+
+/** Takes the namespace's attributes, keeping what only this mount knows. Returns the merged ones. */
+export function mergeAttributes(file: FileState, fresh: Attributes): Attributes {
+  const own = file.attributes;
+  const merged = { ...fresh };
+  const pending = file.openBytes > 0 || file.units.length > 0;
+  file.committedSize = fresh.size;
+  if (file.sizeDirty || pending) merged.size = Math.max(own.size, fresh.size);
+  if (file.timesDirty) {
+    merged.mtimeSeconds = own.mtimeSeconds;
+    merged.mtimeNanoseconds = own.mtimeNanoseconds;
+    if (later(own, fresh)) {
+      merged.ctimeSeconds = own.ctimeSeconds;
+      merged.ctimeNanoseconds = own.ctimeNanoseconds;
+    }
+  }
+  if (file.accessTimeDirty) {
+    merged.atimeSeconds = own.atimeSeconds;
+    merged.atimeNanoseconds = own.atimeNanoseconds;
+  }
+  file.attributes = merged;
+  return merged;
+}
+
+function later(a: Attributes, b: Attributes): boolean {
+  return a.ctimeSeconds > b.ctimeSeconds || (a.ctimeSeconds === b.ctimeSeconds && a.ctimeNanoseconds > b.ctimeNanoseconds);
+}
+
+/** Attributes as stat shows them: blocks of data that is still on its way are counted as if they were there. */
+export function shownAttributes(file: FileState): Attributes {
+  let uncommitted = file.openBytes;
+  for (const unit of file.units) uncommitted += unit.files.size === 1 ? unit.bytes : 0;
+  if (uncommitted === 0 && file.units.length === 0) return file.attributes;
+  const room = Math.ceil(file.attributes.size / 4096) * 4096 - file.attributes.allocatedBytes;
+  const extra = Math.max(0, Math.min(Math.ceil(Math.max(uncommitted, 512) / 4096) * 4096, room));
+  return { ...file.attributes, allocatedBytes: file.attributes.allocatedBytes + extra };
+}

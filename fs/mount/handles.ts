@@ -1,0 +1,76 @@
+// Open files and directories by handle number.
+
+import { FsError } from "../errno.ts";
+import type { DirectoryEntry } from "../messages.ts";
+import type { InodeId } from "../types.ts";
+import type { FileState } from "./file-state.ts";
+
+export interface FileHandle {
+  readonly file: FileState;
+  readonly flags: number;
+  readonly writable: boolean;
+  /** End of the last read, and how long the run of adjacent reads is. */
+  readEnd: number;
+  readRun: number;
+}
+
+export interface DirectoryHandle {
+  readonly inode: InodeId;
+  /** Entries fetched last, in order; `end`: nothing follows them. */
+  page: DirectoryEntry[];
+  /** Whether the page's entries have attributes that a lease covered when they were fetched. */
+  generation: number;
+  /** Cookie after which the page begins. */
+  after: number;
+  end: boolean;
+}
+
+export class Handles {
+  readonly #files: (FileHandle | null)[] = [null];
+  readonly #free: number[] = [];
+  readonly #directories = new Map<number, DirectoryHandle>();
+  #nextDirectory = 1;
+
+  addFile(handle: FileHandle): number {
+    const number = this.#free.pop() ?? this.#files.length;
+    this.#files[number] = handle;
+    return number;
+  }
+
+  file(number: number): FileHandle {
+    const handle = this.#files[number];
+    if (handle === null || handle === undefined) throw new FsError("EBADF", `file handle ${number} is not open`);
+    return handle;
+  }
+
+  fileOrNull(number: number | null): FileHandle | null {
+    return (number === null ? null : this.#files[number]) ?? null;
+  }
+
+  removeFile(number: number): FileHandle {
+    const handle = this.file(number);
+    this.#files[number] = null;
+    this.#free.push(number);
+    return handle;
+  }
+
+  addDirectory(handle: DirectoryHandle): number {
+    const number = this.#nextDirectory++;
+    this.#directories.set(number, handle);
+    return number;
+  }
+
+  directory(number: number): DirectoryHandle {
+    const handle = this.#directories.get(number);
+    if (handle === undefined) throw new FsError("EBADF", `directory handle ${number} is not open`);
+    return handle;
+  }
+
+  removeDirectory(number: number): void {
+    this.#directories.delete(number);
+  }
+
+  get openFiles(): number {
+    return this.#files.length - 1 - this.#free.length;
+  }
+}

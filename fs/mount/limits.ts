@@ -1,0 +1,85 @@
+// Every maximum and threshold of the mount, with the arithmetic behind it.
+
+/** How long the kernel may use names and attributes that a lease covers. A recall takes them back at any time, so this only bounds the harm of a lost one. */
+export const LEASED_TIMEOUT_MS = 3_600_000;
+
+/** 4 MiB: one buffer becomes one stripe at most. */
+export const STRIPE_BUFFER_BYTES = 4 * 1024 * 1024;
+/** 32 x 4 MiB = 128 MiB of written data that is not on disks yet. */
+export const WRITE_BUFFERS_MAX = 32;
+/** Buffers that single files fill by themselves (sequential writers); further writers share one. Leaves 16 for those being stored. */
+export const OWN_BUFFERS_MAX = 12;
+/** A write of this size, or a run of adjacent writes as long, gets the file a buffer of its own, so that its stripes hold nothing else. */
+export const OWN_BUFFER_FROM_BYTES = 1024 * 1024;
+/** Stripes being stored at once: enough to overlap coding with six disks' writes. */
+export const STORES_IN_FLIGHT_MAX = 4;
+/** Pieces of files that are not committed, over all files: 128 MiB in 4 KiB pages are 32,768; this bounds writers of a few bytes each. */
+export const UNCOMMITTED_PIECES_MAX = 65_536;
+/** Extents in one commit request, so that one transaction stays small; a single flush unit above it goes alone. */
+export const COMMIT_EXTENTS_MAX = 8192;
+/** Files in one commit request. */
+export const COMMIT_FILES_MAX = 4096;
+/** Stored stripes that wait for a commit while nobody asks for one (64 MiB of data). */
+export const UNCOMMITTED_STRIPES_MAX = 16;
+
+/** Ranges up to this ride in the log and live in the table. */
+export const INLINE_RANGE_MAX_BYTES = 4096;
+/** ... if the whole flush has at most this much, so that bulk data does not go through the log. */
+export const INLINE_FLUSH_MAX_BYTES = 64 * 1024;
+/** What one file may keep in the table; then its inline ranges are rewritten as a stripe. */
+export const INLINE_FILE_MAX_BYTES = 256 * 1024;
+/** Pieces in the shared buffer; more are flushed although it is not full. */
+export const SHARED_RANGES_MAX = 8192;
+/** A sealed buffer with less than this share of live bytes is packed together before it is stored. */
+export const LIVE_SHARE_MIN = 0.75;
+/** Flushes with less than this become a stripe of copies: six blocks of 64 KiB and their six index entries cost more than three copies. */
+export const CODED_FROM_BYTES = 256 * 1024;
+
+/** Written data is on its way to the disks after this long. */
+export const DIRTY_AGE_MAX_MS = 4000;
+/** How often age is looked at, and lazy work (forgets, access times) sent. */
+export const TICK_MS = 500;
+/** A flush that failed is tried again after this long. */
+export const FLUSH_RETRY_MS = 1000;
+/** How long a figure of free space is believed. */
+export const SPACE_AGE_MAX_MS = 200;
+
+/** Stripe numbers asked for at once. */
+export const STRIPE_RESERVATION = 256;
+
+/** Files without open handles whose extents and attributes stay known here. */
+export const IDLE_FILES_MAX = 4096;
+/** Clean pieces one file may keep; above it they are dropped and asked for anew. */
+export const CLEAN_PIECES_PER_FILE_MAX = 16_384;
+/** Clean pieces over all files (about 100 bytes each). */
+export const CLEAN_PIECES_MAX = 131_072;
+/** Attributes kept of inodes that are not open (about 300 bytes each). */
+export const ATTRIBUTES_MAX = 16_384;
+/** Extents asked for at once: few at random places, more in a sequential read. */
+export const EXTENTS_RANDOM = 64;
+export const EXTENTS_SEQUENTIAL = 1024;
+
+/** Stripe-sized buffers for reading ahead: 8 x 4 MiB. */
+export const READ_BUFFERS_MAX = 8;
+/** A sequential read of this much starts reading ahead whole stripes. */
+export const READ_AHEAD_FROM_BYTES = 256 * 1024;
+/** Stripes ahead of the reader. */
+export const READ_AHEAD_STRIPES = 2;
+/** A read from the disks is tried again with fresh extents this often (a stripe may be replaced while it is read). */
+export const READ_ATTEMPTS_MAX = 3;
+
+/** Entries of a directory fetched at once. */
+export const DIRECTORY_PAGE_ENTRIES = 512;
+/** Inodes in one forget request, and forgets kept back before one is sent at once. */
+export const FORGET_BATCH_MAX = 1024;
+/** Files whose access times are sent in one request. */
+export const ACCESS_TIMES_BATCH_MAX = 1024;
+/** relatime: an access time older than this is renewed. */
+export const ACCESS_TIME_AGE_MAX_MS = 24 * 3600 * 1000;
+/** One copy_file_range call shares at most this, so that one transaction stays small; programs call again. */
+export const COPY_MAX_BYTES = 256 * 1024 * 1024;
+
+/** A recall waits this long for page reads that hold page locks before it answers them under the old lease. */
+export const RECALL_GATE_MS = 3;
+/** Rounds of invalidation in one recall. */
+export const RECALL_ROUNDS_MAX = 64;

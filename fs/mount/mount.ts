@@ -1,0 +1,430 @@
+// One mount: the filesystem as the kernel asks for it (handlers.ts), made of a session with the namespace and of stripes.
+// This file only connects; what an operation does is in the file of its concept: names, directories, open, attributes, read,
+// write, reshape, locks, coherence.
+//
+// Everything runs on one thread. Between two awaits nothing else happens, and much here relies on it.
+
+import { FsError } from "../errno.ts";
+import { systemClock } from "../clock.ts";
+import type { Clock } from "../clock.ts";
+import { S_IFDIR, S_IFLNK, S_IFMT } from "../types.ts";
+import type { ByteString, InodeId } from "../types.ts";
+import type { Session, SessionEvents } from "../messages.ts";
+import type { Stripes } from "../../replication/block-client.ts";
+import { getAttributes, noteRead, sendAccessTimes, setAttributes } from "./attributes.ts";
+import { BufferPool } from "./buffers.ts";
+import type { AllocateBuffer } from "./buffers.ts";
+import { recall } from "./coherence.ts";
+import { call } from "./core.ts";
+import type { Core } from "./core.ts";
+import { openDirectory, readDirectory } from "./directories.ts";
+import { Flusher } from "./flush.ts";
+import type {
+  AttributesReply, Caller, DirectorySink, Entry, FileLock, Handlers, KernelCaches, NegativeEntry, Opened, ReadReply, Result, SetAttributesFields, StatfsReply,
+} from "./handlers.ts"; // prettier-ignore
+import { Handles } from "./handles.ts";
+import { Inodes } from "./inodes.ts";
+import { DIRTY_AGE_MAX_MS, TICK_MS, WRITE_BUFFERS_MAX } from "./limits.ts";
+import { releaseFlock, setLock, testLock } from "./locks.ts";
+import { create, link, lookup, make, makeUnnamed, rename, unlink } from "./names.ts";
+import { closeHandle, flushHandle, openInode } from "./open.ts";
+import { ReadAhead } from "./read-ahead.ts";
+import { readFile } from "./read.ts";
+import { copyRange, reshape, seek } from "./reshape.ts";
+import { Space } from "./space.ts";
+import { StripeNumbers } from "./stripe-numbers.ts";
+import { WriteBuffer } from "./write-buffer.ts";
+import type { Schemes } from "./write-buffer.ts";
+import { syncFile, writeFile } from "./write.ts";
+
+const STATFS_BLOCK_BYTES = 4096;
+const XATTR_CREATE = 1;
+const XATTR_REPLACE = 2;
+const PATH_MAX_BYTES = 4096;
+
+export interface MountOptions {
+  /** Opens the mount's session; the events are the mount's. */
+  openSession(events: SessionEvents): Session | Promise<Session>;
+  stripes: Stripes;
+  schemes: Schemes;
+  clock?: Clock;
+  /** Page-aligned memory where the disks want it. Plain memory otherwise. */
+  allocate?: AllocateBuffer;
+  /** relatime (true) or noatime. */
+  accessTimes?: boolean;
+  /** Lines about what went wrong in the background. */
+  trace?: (text: string) => void;
+}
+
+export interface MountCounts {
+  openFiles: number;
+  knownInodes: number;
+  uncommittedUnits: number;
+  bufferedBytes: number;
+  buffersTaken: number;
+}
+
+export class Mount implements Handlers {
+  readonly #core: Core;
+  #cancelTick: () => void = () => {};
+  #ticking: Promise<void> | null = null;
+  #destroyed: Promise<void> | null = null;
+
+  private constructor(core: Core) {
+    this.#core = core;
+    this.#scheduleTick();
+  }
+
+  static async open(options: MountOptions): Promise<Mount> {
+    let core: Core | null = null;
+    const trace = options.trace ?? (() => {});
+    const session = await options.openSession({
+      // Before the session is there, it holds nothing.
+      recall: async (inode, mode, names) => (core === null ? undefined : recall(core, inode, mode, names)),
+      expired: () => void (core !== null && expire(core)),
+    });
+    core = makeCore(options, session, trace);
+    return new Mount(core);
+  }
+
+  /** Gives the mount the kernel's ear. Call before requests arrive. */
+  attach(caches: KernelCaches): void {
+    this.#core.caches = caches;
+  }
+
+  get session(): Session {
+    return this.#core.session;
+  }
+
+  counts(): MountCounts {
+    const { handles, inodes, flusher, write, pool } = this.#core;
+    return {
+      openFiles: handles.openFiles,
+      knownInodes: inodes.knownCount,
+      uncommittedUnits: flusher.uncommittedUnits,
+      bufferedBytes: write.openBytes + flusher.unstoredBytes,
+      buffersTaken: pool.taken,
+    };
+  }
+
+  lookup(_caller: Caller, parent: InodeId, name: ByteString): Result<Entry | NegativeEntry> {
+    return lookup(this.#core, parent, name);
+  }
+
+  forget(inode: InodeId, count: number): void {
+    this.#core.inodes.forget(inode, count);
+  }
+
+  getattr(_caller: Caller, inode: InodeId, _handle: number | null): Result<AttributesReply> {
+    return getAttributes(this.#core, inode);
+  }
+
+  setattr(_caller: Caller, inode: InodeId, fields: SetAttributesFields): Result<AttributesReply> {
+    return setAttributes(this.#core, inode, fields);
+  }
+
+  async readlink(_caller: Caller, inode: InodeId): Promise<ByteString> {
+    return (await call(this.#core, "readLink", { inode })).target;
+  }
+
+  symlink(caller: Caller, parent: InodeId, name: ByteString, target: ByteString): Result<Entry> {
+    if (target.length >= PATH_MAX_BYTES)
+      throw new FsError("ENAMETOOLONG", `a link target of ${target.length} bytes; at most ${PATH_MAX_BYTES - 1}`);
+    return make(this.#core, caller, { parent, name, mode: S_IFLNK | 0o777, umask: 0, target, exclusive: true });
+  }
+
+  mknod(caller: Caller, parent: InodeId, name: ByteString, mode: number, device: number, umask: number): Result<Entry> {
+    return make(this.#core, caller, { parent, name, mode, umask, device, exclusive: true });
+  }
+
+  mkdir(caller: Caller, parent: InodeId, name: ByteString, mode: number, umask: number): Result<Entry> {
+    return make(this.#core, caller, { parent, name, mode: S_IFDIR | (mode & ~S_IFMT), umask, exclusive: true });
+  }
+
+  unlink(_caller: Caller, parent: InodeId, name: ByteString): Result<void> {
+    return unlink(this.#core, parent, name, false);
+  }
+
+  rmdir(_caller: Caller, parent: InodeId, name: ByteString): Result<void> {
+    return unlink(this.#core, parent, name, true);
+  }
+
+  rename(
+    _caller: Caller,
+    parent: InodeId,
+    name: ByteString,
+    newParent: InodeId,
+    newName: ByteString,
+    flags: number,
+  ): Result<void> {
+    return rename(this.#core, parent, name, newParent, newName, flags);
+  }
+
+  link(_caller: Caller, inode: InodeId, newParent: InodeId, newName: ByteString): Result<Entry> {
+    return link(this.#core, inode, newParent, newName);
+  }
+
+  open(_caller: Caller, inode: InodeId, flags: number, killSetId: boolean): Result<Opened> {
+    return openInode(this.#core, inode, flags, killSetId);
+  }
+
+  create(
+    caller: Caller,
+    parent: InodeId,
+    name: ByteString,
+    mode: number,
+    flags: number,
+    umask: number,
+  ): Result<{ entry: Entry; opened: Opened }> {
+    return create(this.#core, caller, parent, name, mode, flags, umask);
+  }
+
+  tmpfile(caller: Caller, parent: InodeId, mode: number, flags: number, umask: number): Result<{ entry: Entry; opened: Opened }> {
+    return makeUnnamed(this.#core, caller, parent, mode, flags, umask);
+  }
+
+  read(
+    _caller: Caller,
+    _inode: InodeId,
+    handle: number,
+    offset: number,
+    length: number,
+    into: Uint8Array,
+    _flags: number,
+  ): Result<number | ReadReply> {
+    const opened = this.#core.handles.file(handle);
+    noteRead(this.#core, opened.file);
+    return readFile(this.#core, opened, offset, length, into);
+  }
+
+  write(
+    _caller: Caller,
+    _inode: InodeId,
+    handle: number,
+    offset: number,
+    data: Uint8Array,
+    flags: number,
+    killSetId: boolean,
+    fromCache: boolean,
+  ): Result<number> {
+    // prettier-ignore
+    return writeFile(this.#core, { handle: this.#core.handles.file(handle), offset, data, flags, killSetId, fromCache });
+  }
+
+  flush(_caller: Caller, _inode: InodeId, handle: number, lockOwner: string): Result<void> {
+    return flushHandle(this.#core, handle, lockOwner);
+  }
+
+  release(_caller: Caller, inode: InodeId, handle: number, flockOwner: string | null): Result<void> {
+    closeHandle(this.#core, handle);
+    return releaseFlock(this.#core, inode, flockOwner);
+  }
+
+  fsync(_caller: Caller, _inode: InodeId, handle: number, _dataOnly: boolean): Result<void> {
+    return syncFile(this.#core, this.#core.handles.file(handle).file);
+  }
+
+  opendir(_caller: Caller, inode: InodeId, _flags: number): Result<Opened> {
+    return openDirectory(this.#core, inode);
+  }
+
+  readdir(_caller: Caller, _inode: InodeId, handle: number, offset: number, plus: boolean, sink: DirectorySink): Result<void> {
+    return readDirectory(this.#core, handle, offset, plus, sink);
+  }
+
+  releasedir(_caller: Caller, _inode: InodeId, handle: number): Result<void> {
+    this.#core.handles.removeDirectory(handle);
+  }
+
+  async fsyncdir(_caller: Caller, _inode: InodeId, _handle: number, _dataOnly: boolean): Promise<void> {
+    await call(this.#core, "sync", {});
+  }
+
+  async statfs(_caller: Caller, _inode: InodeId): Promise<StatfsReply> {
+    const { totalBytes, freeBytes, inodes } = await call(this.#core, "statistics", {});
+    const freeBlocks = Math.floor(freeBytes / STATFS_BLOCK_BYTES);
+    // Inodes have no limit of their own; tools that compare want one.
+    const inodesMax = 2 ** 32 + inodes;
+    return {
+      blockBytes: STATFS_BLOCK_BYTES,
+      blocks: Math.floor(totalBytes / STATFS_BLOCK_BYTES),
+      freeBlocks,
+      availableBlocks: freeBlocks,
+      inodes: inodesMax,
+      freeInodes: inodesMax - inodes,
+      nameMaxBytes: 255,
+    };
+  }
+
+  async setxattr(
+    _caller: Caller,
+    inode: InodeId,
+    name: ByteString,
+    value: Uint8Array,
+    flags: number,
+    clearSetGroupId: boolean,
+  ): Promise<void> {
+    // The channel's buffer is valid only until the answer; the namespace keeps the value.
+    const request = {
+      inode,
+      name,
+      value: value.slice(),
+      create: (flags & XATTR_CREATE) !== 0,
+      replace: (flags & XATTR_REPLACE) !== 0,
+      clearSetGroupId,
+    };
+    const { attributes } = await call(this.#core, "setXattr", request);
+    this.#changed(attributes);
+  }
+
+  async getxattr(_caller: Caller, inode: InodeId, name: ByteString): Promise<Uint8Array> {
+    const { value } = await call(this.#core, "getXattr", { inode, name });
+    if (value === null) throw new FsError("ENODATA");
+    return value;
+  }
+
+  async listxattr(_caller: Caller, inode: InodeId): Promise<readonly ByteString[]> {
+    return (await call(this.#core, "listXattrs", { inode })).names;
+  }
+
+  async removexattr(_caller: Caller, inode: InodeId, name: ByteString): Promise<void> {
+    const { attributes } = await call(this.#core, "removeXattr", { inode, name });
+    this.#changed(attributes);
+  }
+
+  getlk(_caller: Caller, inode: InodeId, _handle: number, owner: string, lock: FileLock): Result<FileLock> {
+    return testLock(this.#core, inode, owner, lock);
+  }
+
+  setlk(
+    caller: Caller,
+    inode: InodeId,
+    _handle: number,
+    owner: string,
+    lock: FileLock,
+    flock: boolean,
+    wait: boolean,
+  ): Result<void> {
+    return setLock(this.#core, caller, inode, owner, lock, flock, wait);
+  }
+
+  fallocate(_caller: Caller, _inode: InodeId, handle: number, offset: number, length: number, mode: number): Result<void> {
+    return reshape(this.#core, this.#core.handles.file(handle).file, offset, length, mode);
+  }
+
+  lseek(_caller: Caller, _inode: InodeId, handle: number, offset: number, whence: number): Result<number> {
+    return seek(this.#core, this.#core.handles.file(handle), offset, whence);
+  }
+
+  copyFileRange(
+    _caller: Caller,
+    _inode: InodeId,
+    handle: number,
+    offset: number,
+    _toInode: InodeId,
+    toHandle: number,
+    toOffset: number,
+    length: number,
+    _flags: number,
+  ): Result<number> {
+    // prettier-ignore
+    const { handles } = this.#core;
+    return copyRange(this.#core, handles.file(handle).file, offset, handles.file(toHandle).file, toOffset, length);
+  }
+
+  async syncfs(_caller: Caller, _inode: InodeId): Promise<void> {
+    await this.sync();
+  }
+
+  /** Everything written and changed through this mount is durable when it resolves. Throws the first error that a flush met. */
+  async sync(): Promise<void> {
+    const core = this.#core;
+    core.write.sealOlder(Infinity);
+    for (const file of core.inodes.files()) if (file.timesDirty && file.units.length === 0) core.write.sealAttributes(file);
+    await sendAccessTimes(core);
+    await core.flusher.settleAll();
+    if (core.flusher.failure !== null) throw core.flusher.failure;
+    await call(core, "sync", {});
+  }
+
+  /** Writes everything back and gives the session up. */
+  destroy(): Promise<void> {
+    this.#destroyed ??= this.#destroy();
+    return this.#destroyed;
+  }
+
+  async #destroy(): Promise<void> {
+    const core = this.#core;
+    this.#cancelTick();
+    if (this.#ticking !== null) await this.#ticking;
+    try {
+      if (!core.expired) await this.sync();
+    } finally {
+      core.flusher.stop();
+      await core.session.close();
+    }
+  }
+
+  #changed(attributes: Parameters<Inodes["learned"]>[0]): void {
+    this.#core.changes++;
+    this.#core.inodes.learned(attributes);
+  }
+
+  #scheduleTick(): void {
+    this.#cancelTick = this.#core.clock.after(TICK_MS, () => {
+      this.#ticking = this.#tick()
+        .catch((error: unknown) => this.#core.trace(`lazy work of the mount: ${String(error)}`))
+        .finally(() => {
+          this.#ticking = null;
+          if (this.#destroyed === null && !this.#core.expired) this.#scheduleTick();
+        });
+    });
+  }
+
+  /** What is done by age: flushing, commits, access times, forgets. */
+  async #tick(): Promise<void> {
+    const core = this.#core;
+    const old = core.clock.now() - DIRTY_AGE_MAX_MS;
+    core.write.sealOlder(old);
+    core.flusher.commitOlder(core.clock.now() - TICK_MS);
+    await core.inodes.sendForgets();
+    await sendAccessTimes(core);
+  }
+}
+
+function makeCore(options: MountOptions, session: Session, trace: (text: string) => void): Core {
+  const { stripes } = options;
+  const clock = options.clock ?? systemClock();
+  const allocate = options.allocate ?? ((bytes: number) => new Uint8Array(bytes));
+  const pool = new BufferPool(WRITE_BUFFERS_MAX, allocate);
+  const inodes = new Inodes(session, trace);
+  const onClean = inodes.settleFile.bind(inodes);
+  const flusher = new Flusher({ session, stripes, numbers: new StripeNumbers(session), pool, clock, onClean, onError: trace });
+  const write = new WriteBuffer(pool, clock, options.schemes, flusher);
+  const space = new Space(stripes, clock, () => write.openBytes + flusher.unstoredBytes);
+  return {
+    session, stripes, clock, caches: null, inodes, handles: new Handles(), pool, write, flusher,
+    readAhead: new ReadAhead(stripes, allocate), space, accessTimes: options.accessTimes ?? true, trace,
+    recalls: 0, changes: 0, accessed: new Map(), lockOwners: new Map(), flockOwners: new Set(), expired: false,
+  }; // prettier-ignore
+}
+
+/** The session is over: nothing cached is valid, nothing unsynced is kept, every further operation is refused. */
+function expire(core: Core): void {
+  core.expired = true;
+  core.recalls++;
+  core.changes++;
+  for (const file of core.inodes.files()) {
+    core.write.drop(file);
+    file.pieces.clear();
+    file.cleanGeneration++;
+    file.dropCount++;
+    file.error = "EIO";
+  }
+  core.flusher.abandon();
+  core.inodes.clear();
+  const { caches } = core;
+  if (caches === null) return;
+  void caches.incrementEpoch().catch(() => {});
+  for (const file of core.inodes.files()) void caches.invalidateInode(file.inode, 0, 0).catch(() => {});
+}

@@ -1,0 +1,74 @@
+// Opening and closing files.
+
+import { S_ISGID, S_ISUID } from "../types.ts";
+import type { Attributes, InodeId } from "../types.ts";
+import { leasedAttributes, truncate } from "./attributes.ts";
+import { call, inTurn, throwKeptError } from "./core.ts";
+import type { Core } from "./core.ts";
+import type { FileState } from "./file-state.ts";
+import type { Opened, Result } from "./handlers.ts";
+import { abandonFile } from "./names.ts";
+import { HOLE, Piece } from "./pieces.ts";
+import { FILE_MAX_BYTES } from "../types.ts";
+import { O_DIRECT, O_TRUNC } from "./write.ts";
+
+const O_ACCMODE = 3;
+
+export function openInode(core: Core, inode: InodeId, flags: number, killSetId: boolean): Result<Opened> {
+  const attributes = core.inodes.attributes(inode);
+  if (attributes !== null && (flags & O_TRUNC) === 0) return addHandle(core, core.inodes.open(attributes), flags);
+  return leasedAttributes(core, inode).then((fresh) => openKnown(core, fresh, flags, killSetId));
+}
+
+/** Opens an inode whose attributes are at hand. */
+export async function openKnown(core: Core, attributes: Attributes, flags: number, killSetId: boolean): Promise<Opened> {
+  const file = core.inodes.open(attributes);
+  const opened = addHandle(core, file, flags);
+  if ((flags & O_TRUNC) === 0) return opened;
+  try {
+    const clearSetId = killSetId && (attributes.mode & (S_ISUID | S_ISGID)) !== 0;
+    await inTurn(file, () => truncate(core, file, 0, clearSetId ? { clearSetId } : {}));
+  } catch (error) {
+    closeHandle(core, opened.handle);
+    throw error;
+  }
+  return opened;
+}
+
+/** Opens a file that was made just now: nothing is in it. */
+export function openCreated(core: Core, attributes: Attributes, flags: number): Opened {
+  const file = core.inodes.open(attributes);
+  if (file.pieces.count === 0) file.pieces.put(new Piece(0, FILE_MAX_BYTES, HOLE, null, 0, null));
+  return addHandle(core, file, flags);
+}
+
+function addHandle(core: Core, file: FileState, flags: number): Opened {
+  const writable = (flags & O_ACCMODE) !== 0;
+  file.handles++;
+  if (writable) file.writers++;
+  const handle = core.handles.addFile({ file, flags, writable, readEnd: 0, readRun: 0 });
+  // The page cache is always right: a recall empties it before the lease goes (coherence.ts).
+  return { handle, keepCache: true, directIo: (flags & O_DIRECT) !== 0 };
+}
+
+export function closeHandle(core: Core, number: number): FileState {
+  const { file, writable } = core.handles.removeFile(number);
+  file.handles--;
+  if (writable && --file.writers === 0) core.write.finishRun(file);
+  if (file.handles === 0) {
+    if (file.attributes.linkCount === 0 && file.dirty) abandonFile(core, file.inode);
+    else core.inodes.settleFile(file);
+  }
+  return file;
+}
+
+/** close(2) of one descriptor. Waits for nothing; says what went wrong so far. */
+export function flushHandle(core: Core, number: number, lockOwner: string): Result<void> {
+  const { file } = core.handles.file(number);
+  const owners = core.lockOwners.get(file.inode);
+  if (owners !== undefined && owners.delete(lockOwner)) {
+    if (owners.size === 0) core.lockOwners.delete(file.inode);
+    return call(core, "releaseLocks", { inode: file.inode, kind: "posix", owner: lockOwner }).then(() => throwKeptError(file));
+  }
+  throwKeptError(file);
+}

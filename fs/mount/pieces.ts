@@ -1,0 +1,145 @@
+// What a mount knows of one file's bytes: an ordered list of pieces, which do not overlap. A gap between pieces means
+// "not asked yet". Pure data: no I/O, no session.
+//
+// A piece is pinned while the namespace does not have it (its bytes are in a write buffer, or in a stripe that no
+// commit has named yet). Everything else may be dropped at any time and asked for again.
+
+import type { Stripe } from "../../replication/stripe.ts";
+import type { StripeBuffer } from "./buffers.ts";
+import type { FlushUnit } from "./flush-unit.ts";
+
+export const BUFFERED = 0;
+export const STRIPED = 1;
+export const INLINE = 2;
+/** Reserved and zero. */
+export const UNWRITTEN = 3;
+export const HOLE = 4;
+export type PieceKind = 0 | 1 | 2 | 3 | 4;
+export type PieceSource = StripeBuffer | Stripe | Uint8Array | null;
+
+export class Piece {
+  start: number;
+  end: number;
+  kind: PieceKind;
+  source: PieceSource;
+  /** Where the first byte is in the source. */
+  sourceOffset: number;
+  /** The flush that carries it to the namespace: set from sealing to commit. */
+  unit: FlushUnit | null;
+  constructor(start: number, end: number, kind: PieceKind, source: PieceSource, sourceOffset: number, unit: FlushUnit | null) {
+    this.start = start;
+    this.end = end;
+    this.kind = kind;
+    this.source = source;
+    this.sourceOffset = sourceOffset;
+    this.unit = unit;
+  }
+
+  get pinned(): boolean {
+    return this.kind === BUFFERED || this.unit !== null;
+  }
+}
+
+export class Pieces {
+  #list: Piece[] = [];
+
+  get count(): number {
+    return this.#list.length;
+  }
+
+  at(index: number): Piece | undefined {
+    return this.#list[index];
+  }
+
+  all(): readonly Piece[] {
+    return this.#list;
+  }
+
+  /** Index of the first piece that ends after the offset (count if none). O(log n). */
+  indexAfter(offset: number): number {
+    const list = this.#list;
+    let low = 0;
+    let high = list.length;
+    if (high > 0 && list[high - 1].end <= offset) return high;
+    while (low < high) {
+      const middle = (low + high) >>> 1;
+      if (list[middle].end <= offset) low = middle + 1;
+      else high = middle;
+    }
+    return low;
+  }
+
+  /** Makes [start, end) unknown, cutting pieces that reach beyond it. */
+  remove(start: number, end: number): void {
+    if (start >= end) return;
+    const list = this.#list;
+    let from = this.indexAfter(start);
+    if (from === list.length || list[from].start >= end) return;
+    const first = list[from];
+    if (first.start < start) {
+      if (first.end > end) {
+        list.splice(from + 1, 0, tailOf(first, end));
+        first.end = start;
+        return;
+      }
+      first.end = start;
+      from++;
+    }
+    let to = from;
+    while (to < list.length && list[to].end <= end) to++;
+    if (to < list.length && list[to].start < end) cutFront(list[to], end);
+    if (to > from) list.splice(from, to - from);
+  }
+
+  /** Puts the piece in place of whatever its range held. */
+  put(piece: Piece): void {
+    this.remove(piece.start, piece.end);
+    const list = this.#list;
+    if (list.length === 0 || list[list.length - 1].end <= piece.start) list.push(piece);
+    else list.splice(this.indexAfter(piece.start), 0, piece);
+  }
+
+  /** Puts the piece only where nothing is known. */
+  fill(piece: Piece): void {
+    let start = piece.start;
+    while (start < piece.end) {
+      const index = this.indexAfter(start);
+      const next = this.#list[index];
+      const gapEnd = next === undefined ? piece.end : Math.min(piece.end, next.start);
+      if (gapEnd > start) {
+        const part = new Piece(start, gapEnd, piece.kind, piece.source, piece.sourceOffset + (start - piece.start), piece.unit);
+        this.#list.splice(index, 0, part);
+      }
+      start = next === undefined ? piece.end : Math.max(gapEnd, next.end);
+    }
+  }
+
+  /** Drops every piece that is not pinned. Returns how many went. O(n). */
+  dropClean(): number {
+    const before = this.#list.length;
+    this.#list = this.#list.filter((piece) => piece.pinned);
+    return before - this.#list.length;
+  }
+
+  /** Drops clean pieces that touch [start, end). */
+  dropCleanIn(start: number, end: number): void {
+    const list = this.#list;
+    const from = this.indexAfter(start);
+    let to = from;
+    while (to < list.length && list[to].start < end) to++;
+    if (to > from) list.splice(from, to - from, ...list.slice(from, to).filter((piece) => piece.pinned));
+  }
+
+  clear(): void {
+    this.#list = [];
+  }
+}
+
+function cutFront(piece: Piece, start: number): void {
+  piece.sourceOffset += start - piece.start;
+  piece.start = start;
+}
+
+function tailOf(piece: Piece, start: number): Piece {
+  return new Piece(start, piece.end, piece.kind, piece.source, piece.sourceOffset + (start - piece.start), piece.unit);
+}

@@ -1,0 +1,205 @@
+// Reading: pieces tell where each byte is. What needs no waiting is answered at once; the rest is fetched, several
+// stripes at a time, straight into the channel's buffer.
+
+import { FsError } from "../errno.ts";
+import type { Stripe } from "../../replication/stripe.ts";
+import type { StripeBuffer } from "./buffers.ts";
+import { acquire } from "./core.ts";
+import type { Core } from "./core.ts";
+import { fetchExtents, forgetCleanIn } from "./extents.ts";
+import type { FileState } from "./file-state.ts";
+import type { ReadReply, Result } from "./handlers.ts";
+import type { FileHandle } from "./handles.ts";
+import { EXTENTS_RANDOM, EXTENTS_SEQUENTIAL, READ_AHEAD_FROM_BYTES, READ_AHEAD_STRIPES, READ_ATTEMPTS_MAX } from "./limits.ts";
+import { BUFFERED, HOLE, INLINE, STRIPED, UNWRITTEN } from "./pieces.ts";
+
+/** Smaller answers are copied: a reference costs more than they do. */
+const BY_REFERENCE_FROM_BYTES = 32 * 1024;
+
+interface StripeRead {
+  stripe: Stripe;
+  offset: number;
+  into: Uint8Array;
+}
+
+export function readFile(
+  core: Core,
+  handle: FileHandle,
+  offset: number,
+  length: number,
+  into: Uint8Array,
+): Result<number | ReadReply> {
+  const file = handle.file;
+  if (file.lease === "known" || file.recall !== null) return readUnderLease(core, handle, offset, length, into);
+  return readHeld(core, handle, offset, length, into);
+}
+
+async function readUnderLease(
+  core: Core,
+  handle: FileHandle,
+  offset: number,
+  length: number,
+  into: Uint8Array,
+): Promise<number | ReadReply> {
+  const file = handle.file;
+  if (file.recall !== null) await file.recall.wait();
+  if (file.lease === "known") await acquire(core, file, "shared");
+  return readHeld(core, handle, offset, length, into);
+}
+
+function readHeld(core: Core, handle: FileHandle, offset: number, length: number, into: Uint8Array): Result<number | ReadReply> {
+  const file = handle.file;
+  const end = Math.min(offset + length, file.attributes.size);
+  if (end <= offset) return 0;
+  const sequential = followRun(handle, offset, end);
+  if (sequential) {
+    const reference = byReference(core, file, offset, end);
+    if (reference !== null) {
+      readOn(core, file, end);
+      return reference;
+    }
+  }
+  const waiting: StripeRead[] = [];
+  const gap = gather(core, file, offset, end, into, waiting);
+  if (sequential) readOn(core, file, offset);
+  if (gap === -1 && waiting.length === 0) return end - offset;
+  return readWaiting(core, file, offset, end, into, sequential);
+}
+
+function followRun(handle: FileHandle, offset: number, end: number): boolean {
+  // Read-ahead of the kernel may ask slightly out of order; a small step back or forth goes on with the run.
+  const near =
+    offset === handle.readEnd ||
+    (offset > handle.readEnd - READ_AHEAD_FROM_BYTES && offset < handle.readEnd + READ_AHEAD_FROM_BYTES);
+  handle.readRun = near ? handle.readRun + (end - offset) : end - offset;
+  handle.readEnd = near ? Math.max(handle.readEnd, end) : end;
+  return handle.readRun >= READ_AHEAD_FROM_BYTES;
+}
+
+/** The whole range from one stripe that was read ahead, without a copy. */
+function byReference(core: Core, file: FileState, offset: number, end: number): ReadReply | null {
+  if (end - offset < BY_REFERENCE_FROM_BYTES) return null;
+  const piece = file.pieces.at(file.pieces.indexAfter(offset));
+  if (piece === undefined || piece.kind !== STRIPED || piece.start > offset || piece.end < end) return null;
+  const ahead = core.readAhead.get((piece.source as Stripe).id);
+  if (ahead === undefined || ahead.loading !== null) return null;
+  const from = piece.sourceOffset + (offset - piece.start);
+  ahead.pins++;
+  return { buffers: [ahead.bytes.subarray(from, from + (end - offset))], release: () => void ahead.pins-- };
+}
+
+/** Copies what can be had at once and lists the rest. Returns the offset of the first byte that is not known, or -1. */
+function gather(core: Core, file: FileState, offset: number, end: number, into: Uint8Array, waiting: StripeRead[]): number {
+  const pieces = file.pieces;
+  let position = offset;
+  for (let index = pieces.indexAfter(offset); position < end; index++) {
+    const piece = pieces.at(index);
+    if (piece === undefined || piece.start > position) return position;
+    const stop = Math.min(piece.end, end);
+    const from = piece.sourceOffset + (position - piece.start);
+    const target = into.subarray(position - offset, stop - offset);
+    switch (piece.kind) {
+      case BUFFERED:
+        target.set((piece.source as StripeBuffer).bytes.subarray(from, from + target.length));
+        break;
+      case INLINE:
+        target.set((piece.source as Uint8Array).subarray(from, from + target.length));
+        break;
+      case HOLE:
+      case UNWRITTEN:
+        target.fill(0);
+        break;
+      default:
+        gatherStripe(core, piece.source as Stripe, from, target, waiting);
+    }
+    position = stop;
+  }
+  return -1;
+}
+
+function gatherStripe(core: Core, stripe: Stripe, from: number, target: Uint8Array, waiting: StripeRead[]): void {
+  const ahead = core.readAhead.get(stripe.id);
+  if (ahead !== undefined && ahead.loading === null) target.set(ahead.bytes.subarray(from, from + target.length));
+  else if (ahead !== undefined || !core.stripes.readNow(stripe, from, target))
+    waiting.push({ stripe, offset: from, into: target });
+}
+
+async function readWaiting(
+  core: Core,
+  file: FileState,
+  offset: number,
+  end: number,
+  into: Uint8Array,
+  sequential: boolean,
+): Promise<number> {
+  file.reads++;
+  try {
+    for (let attempt = 1; ; attempt++) {
+      const generation = file.cleanGeneration;
+      const waiting = await gatherAll(core, file, offset, end, into, sequential);
+      try {
+        await Promise.all(waiting.map((read) => readStripe(core, read)));
+        return end - offset;
+      } catch (error) {
+        // The stripe may have been replaced since we heard of it; fresh extents tell.
+        if (attempt >= READ_ATTEMPTS_MAX) throw readError(file, offset, error);
+        if (generation === file.cleanGeneration) forgetCleanIn(file, offset, end);
+      }
+    }
+  } finally {
+    if (--file.reads === 0) for (const resolve of file.readsDone.splice(0)) resolve();
+  }
+}
+
+/** Gathers until no byte is unknown. Every round makes at least one more known, or starts over because a recall dropped them. */
+async function gatherAll(
+  core: Core,
+  file: FileState,
+  offset: number,
+  end: number,
+  into: Uint8Array,
+  sequential: boolean,
+): Promise<StripeRead[]> {
+  for (;;) {
+    const waiting: StripeRead[] = [];
+    const gap = gather(core, file, offset, end, into, waiting);
+    if (gap === -1) return waiting;
+    const to = sequential ? Math.max(end, file.attributes.size) : end;
+    await fetchExtents(core, file, gap, to, sequential ? EXTENTS_SEQUENTIAL : EXTENTS_RANDOM);
+  }
+}
+
+async function readStripe(core: Core, read: StripeRead): Promise<void> {
+  const ahead = core.readAhead.get(read.stripe.id);
+  if (ahead !== undefined) {
+    ahead.pins++;
+    if (ahead.loading !== null) await ahead.loading;
+    ahead.pins--;
+    if (core.readAhead.get(read.stripe.id) === ahead) {
+      read.into.set(ahead.bytes.subarray(read.offset, read.offset + read.into.length));
+      return;
+    }
+  }
+  await core.stripes.read(read.stripe, read.offset, read.into);
+}
+
+function readError(file: FileState, offset: number, error: unknown): unknown {
+  if (error instanceof FsError) return error;
+  return new FsError("EIO", `reading inode ${file.inode} at ${offset}: ${String((error as Error)?.message ?? error)}`, {
+    cause: error,
+  });
+}
+
+/** Begins to fetch the stripes that come after the offset. */
+function readOn(core: Core, file: FileState, offset: number): void {
+  const pieces = file.pieces;
+  let ahead = 0;
+  for (let index = pieces.indexAfter(offset); ahead <= READ_AHEAD_STRIPES; index++) {
+    const piece = pieces.at(index);
+    if (piece === undefined || piece.kind !== STRIPED) return;
+    const stripe = piece.source as Stripe;
+    // A few bytes of a large stripe are not worth reading all of it.
+    if ((piece.end - piece.start) * 2 >= stripe.dataBytes) core.readAhead.fetch(stripe);
+    ahead++;
+  }
+}

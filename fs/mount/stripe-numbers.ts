@@ -1,0 +1,35 @@
+// Stripe numbers, reserved from the namespace many at once. Numbers that are reserved and not used are lost, which is fine.
+
+import type { Session } from "../messages.ts";
+import type { StripeId } from "../types.ts";
+import { STRIPE_RESERVATION } from "./limits.ts";
+
+export class StripeNumbers {
+  readonly #session: Session;
+  #next = 0;
+  #end = 0;
+  #asking: Promise<void> | null = null;
+
+  constructor(session: Session) {
+    this.#session = session;
+  }
+
+  next(): StripeId | Promise<StripeId> {
+    if (this.#next < this.#end) return this.#next++ as StripeId;
+    return this.#wait();
+  }
+
+  async #wait(): Promise<StripeId> {
+    while (this.#next >= this.#end) {
+      this.#asking ??= this.#ask().finally(() => (this.#asking = null));
+      await this.#asking;
+    }
+    return this.#next++ as StripeId;
+  }
+
+  async #ask(): Promise<void> {
+    const { first } = await this.#session.call("reserveStripes", { count: STRIPE_RESERVATION });
+    this.#next = first;
+    this.#end = first + STRIPE_RESERVATION;
+  }
+}

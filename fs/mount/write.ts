@@ -1,0 +1,134 @@
+// Writing: into the write buffer, under an exclusive lease. Usually answered at once.
+
+import { FsError } from "../errno.ts";
+import { FILE_MAX_BYTES, S_ISGID, S_ISUID } from "../types.ts";
+import { timeStamp } from "../clock.ts";
+import { acquire, call, flushFile, throwKeptError } from "./core.ts";
+import type { Core } from "./core.ts";
+import type { FileState } from "./file-state.ts";
+import type { Result } from "./handlers.ts";
+import type { FileHandle } from "./handles.ts";
+import { UNCOMMITTED_PIECES_MAX } from "./limits.ts";
+
+export const O_APPEND = 0o2000;
+export const O_TRUNC = 0o1000;
+export const O_DIRECT = 0o40000;
+const O_DSYNC = 0o10000;
+const GROUP_EXECUTE = 0o10;
+
+export interface WriteRequest {
+  handle: FileHandle;
+  offset: number;
+  data: Uint8Array;
+  flags: number;
+  killSetId: boolean;
+  fromCache: boolean;
+}
+
+export function writeFile(core: Core, request: WriteRequest): Result<number> {
+  const { file } = request.handle;
+  if (request.data.length === 0) return 0;
+  if (request.offset + request.data.length > FILE_MAX_BYTES) throw tooBig(file);
+  if (file.error !== null) throwKeptError(file);
+  // While the lease is being given up, the kernel's own writeback must still get in: the recall waits for its pages.
+  const mayWrite = file.lease === "exclusive" && (file.recall === null || request.fromCache);
+  if (mayWrite && (file.tail === null || file.recall !== null) && !hasSetId(file, request)) return writeHeld(core, request);
+  return prepareAndWrite(core, request);
+}
+
+function tooBig(file: FileState): FsError {
+  return new FsError("EFBIG", `inode ${file.inode}: files end at ${FILE_MAX_BYTES} bytes`);
+}
+
+function hasSetId(file: FileState, request: WriteRequest): boolean {
+  if (!request.killSetId) return false;
+  const mode = file.attributes.mode;
+  return (mode & S_ISUID) !== 0 || ((mode & S_ISGID) !== 0 && (mode & GROUP_EXECUTE) !== 0);
+}
+
+async function prepareAndWrite(core: Core, request: WriteRequest): Promise<number> {
+  const { file } = request.handle;
+  if (file.recall !== null) {
+    file.waitingWrites++;
+    try {
+      await file.recall.wait();
+    } finally {
+      file.waitingWrites--;
+    }
+  }
+  while (file.tail !== null && file.recall === null) await file.tail;
+  if (hasSetId(file, request)) {
+    const { attributes } = await call(core, "setAttributes", { inode: file.inode, change: { clearSetId: true } });
+    core.inodes.learned(attributes);
+  }
+  if (file.lease !== "exclusive") await acquireToWrite(core, file);
+  return writeHeld(core, request);
+}
+
+async function acquireToWrite(core: Core, file: FileState): Promise<void> {
+  file.waitingWrites++;
+  try {
+    await acquire(core, file, "exclusive");
+  } finally {
+    file.waitingWrites--;
+  }
+}
+
+function writeHeld(core: Core, request: WriteRequest): Result<number> {
+  const { handle, data } = request;
+  const file = handle.file;
+  let offset = request.offset;
+  if ((request.flags & O_APPEND) !== 0 && !request.fromCache) {
+    const end = file.attributes.size;
+    if (end !== offset) forgetMisplacedPages(core, file, offset, data.length);
+    offset = end;
+    if (offset + data.length > FILE_MAX_BYTES) throw tooBig(file);
+  }
+  core.space.reserve(data.length);
+  const placed = core.write.place(file, offset, data);
+  noteWritten(core, file);
+  const crowded = core.flusher.uncommittedRanges > UNCOMMITTED_PIECES_MAX;
+  if (placed === data.length && !crowded && (request.flags & O_DSYNC) === 0) return data.length;
+  return finishWrite(core, request, offset, placed);
+}
+
+/** The times that a write brings with it. */
+function noteWritten(core: Core, file: FileState): void {
+  const attributes = file.attributes;
+  const now = timeStamp(core.clock.now());
+  attributes.mtimeSeconds = now.seconds;
+  attributes.mtimeNanoseconds = now.nanoseconds;
+  attributes.ctimeSeconds = now.seconds;
+  attributes.ctimeNanoseconds = now.nanoseconds;
+  file.timesDirty = true;
+  core.changes++;
+}
+
+async function finishWrite(core: Core, request: WriteRequest, offset: number, placed: number): Promise<number> {
+  const { handle, data } = request;
+  const file = handle.file;
+  while (placed < data.length) {
+    if (core.flusher.failure !== null && core.pool.available === 0) {
+      if (placed > 0) return placed;
+      throwKeptError(file);
+      throw core.flusher.failure;
+    }
+    await core.write.more(file);
+    placed += core.write.place(file, offset + placed, data.subarray(placed));
+    noteWritten(core, file);
+  }
+  if (core.flusher.uncommittedRanges > UNCOMMITTED_PIECES_MAX) await core.flusher.progress();
+  if ((request.flags & O_DSYNC) !== 0) await syncFile(core, file);
+  return placed;
+}
+
+/** The kernel thought that the file ends elsewhere and filled its pages there: they hold the wrong bytes. Not awaited: they are locked until this write is answered. */
+function forgetMisplacedPages(core: Core, file: FileState, offset: number, length: number): void {
+  core.clock.after(0, () => void core.caches?.invalidateInode(file.inode, offset, length).catch(() => {}));
+}
+
+/** fsync(2): the file's data and everything that the namespace was told before are durable when it resolves. */
+export async function syncFile(core: Core, file: FileState): Promise<void> {
+  await flushFile(core, file);
+  await call(core, "sync", {});
+}
