@@ -1,0 +1,202 @@
+// Which bytes of a file are where: replacing, cutting and counting extents within a transaction.
+//
+// Invariants:
+// 1. Extents of a file do not overlap, and none crosses a multiple of WINDOW_BYTES.
+// 2. A stripe's live count is the sum of the lengths of all extents that lie in it, of all files.
+// 3. With HAS_CUT, extents that begin in [cutFrom, cutTo) are dead: never shown, dropped by a tick. Nothing may write
+//    there before. cutFrom is a multiple of WINDOW_BYTES; no extent crosses cutTo.
+
+import { FsError } from "../errno.ts";
+import type { Extent } from "../messages.ts";
+import { FILE_MAX_BYTES, type StripeId } from "../types.ts";
+import { id8, TAG_CUT } from "./keys.ts";
+import { HAS_CUT, type Inode } from "./records.ts";
+import type { Services } from "./services.ts";
+import { WINDOW_BYTES } from "./state.ts";
+import type { Transaction, WindowEdit } from "./transaction.ts";
+
+/** A truncate over at most this many windows drops its extents at once (128 MiB of file), a larger one in pieces by a tick. */
+export const WINDOWS_AT_ONCE = 8;
+/** Small pieces written one after another grow together in the table up to this size, so that a line-by-line log does not make a record a line. */
+const INLINE_MERGE_BYTES = 4096;
+
+export function windowOf(offset: number): number {
+  return Math.floor(offset / WINDOW_BYTES);
+}
+
+/** Bytes [from, to) of an extent, as an extent. */
+export function part(extent: Extent, from: number, to: number): Extent {
+  const skipped = from - extent.offset;
+  const length = to - from;
+  if (skipped === 0 && length === extent.length) return extent;
+  if (extent.stripe !== undefined) return { offset: from, length, stripe: extent.stripe, stripeOffset: extent.stripeOffset! + skipped };
+  if (extent.inline !== undefined) return { offset: from, length, inline: extent.inline.subarray(skipped, skipped + length) };
+  return { offset: from, length };
+}
+
+/** The same bytes at another place of a file. */
+export function moved(extent: Extent, offset: number): Extent {
+  return { ...extent, offset };
+}
+
+/** Index of the first extent that ends above `offset`. */
+export function firstAbove(extents: readonly Extent[], offset: number): number {
+  let low = 0;
+  let high = extents.length;
+  while (low < high) {
+    const middle = (low + high) >>> 1;
+    if (extents[middle].offset + extents[middle].length > offset) high = middle;
+    else low = middle + 1;
+  }
+  return low;
+}
+
+/** Whether extents that begin at this offset are dead. */
+export function isCut(inode: Inode, offset: number): boolean {
+  return (inode.flags & HAS_CUT) !== 0 && offset >= inode.cutFrom && offset < inode.cutTo;
+}
+
+/** Before a change in [from, to): waits until no dead extents are in the way. */
+export function requireUncut(tx: Transaction, inode: Inode, from: number, to: number): void {
+  if ((inode.flags & HAS_CUT) !== 0 && to > inode.cutFrom && from < inode.cutTo) {
+    tx.miss({ kind: "cut", inode: inode.inode, until: Math.min(to, inode.cutTo) });
+  }
+}
+
+/** Makes [from, to) a hole. `inode` is the transaction's copy. */
+export function removeRange(tx: Transaction, inode: Inode, from: number, to: number): void {
+  const end = Math.min(to, inode.extentEnd);
+  if (from >= end) return;
+  const first = windowOf(from);
+  const count = windowOf(end - 1) + 1 - first;
+  tx.wantWindows(inode, first, count);
+  wantStripesOf(tx, inode, first, count, from, end);
+  for (let window = first; window < first + count; window++) removeFromWindow(tx, inode, window, from, end);
+  if (to >= inode.extentEnd && from < inode.extentEnd && (inode.flags & HAS_CUT) === 0) inode.extentEnd = from;
+}
+
+/** Asks for all stripes that lose bytes in one hop. */
+function wantStripesOf(tx: Transaction, inode: Inode, first: number, count: number, from: number, to: number): void {
+  const stripes = new Set<StripeId>();
+  for (let window = first; window < first + count; window++) {
+    const extents = tx.window(inode, window);
+    for (let index = firstAbove(extents, from); index < extents.length && extents[index].offset < to; index++) {
+      const { stripe } = extents[index];
+      if (stripe !== undefined) stripes.add(stripe);
+    }
+  }
+  if (stripes.size > 0) tx.wantStripes(stripes);
+}
+
+function removeFromWindow(tx: Transaction, inode: Inode, window: number, from: number, to: number): void {
+  const present = tx.window(inode, window);
+  const first = firstAbove(present, from);
+  if (first === present.length || present[first].offset >= to) return;
+  const edit = tx.editWindow(inode, window);
+  const kept: Extent[] = [];
+  let last = first;
+  for (; last < edit.extents.length && edit.extents[last].offset < to; last++) {
+    const extent = edit.extents[last];
+    const end = extent.offset + extent.length;
+    forget(edit, extent.offset);
+    if (extent.offset < from) kept.push(part(extent, extent.offset, from));
+    if (end > to) kept.push(part(extent, to, end));
+    const lost = Math.min(end, to) - Math.max(extent.offset, from);
+    inode.allocatedBytes -= lost;
+    if (extent.stripe !== undefined) tx.countStripe(extent.stripe, -lost);
+  }
+  edit.extents.splice(first, last - first, ...kept);
+  for (const extent of kept) edit.added.set(extent.offset, extent);
+}
+
+function forget(edit: WindowEdit, offset: number): void {
+  edit.removed.add(offset);
+  edit.added.delete(offset);
+}
+
+/** Puts an extent into a hole; it is split at window borders. Its stripe must be known to the transaction. */
+export function insertExtent(tx: Transaction, inode: Inode, extent: Extent): void {
+  const end = extent.offset + extent.length;
+  for (let from = extent.offset; from < end; ) {
+    const window = windowOf(from);
+    const to = Math.min(end, (window + 1) * WINDOW_BYTES);
+    insertPart(tx, inode, window, part(extent, from, to));
+    from = to;
+  }
+  if (extent.stripe !== undefined) tx.countStripe(extent.stripe, extent.length);
+  inode.allocatedBytes += extent.length;
+}
+
+function insertPart(tx: Transaction, inode: Inode, window: number, extent: Extent): void {
+  const edit = tx.editWindow(inode, window);
+  const index = firstAbove(edit.extents, extent.offset);
+  const before = edit.extents[index - 1];
+  const joined = before === undefined ? null : join(before, extent);
+  if (joined !== null) {
+    edit.extents[index - 1] = joined;
+    edit.added.set(joined.offset, joined);
+  } else {
+    edit.extents.splice(index, 0, extent);
+    edit.added.set(extent.offset, extent);
+  }
+  inode.extentEnd = Math.max(inode.extentEnd, extent.offset + extent.length);
+}
+
+/** The two as one extent, where they are neighbours in file and place. */
+function join(before: Extent, extent: Extent): Extent | null {
+  if (before.offset + before.length !== extent.offset) return null;
+  const length = before.length + extent.length;
+  if (before.inline !== undefined && extent.inline !== undefined && length <= INLINE_MERGE_BYTES) {
+    return { offset: before.offset, length, inline: Buffer.concat([before.inline, extent.inline], length) };
+  }
+  if (before.stripe !== undefined && before.stripe === extent.stripe && before.stripeOffset! + before.length === extent.stripeOffset) {
+    return { offset: before.offset, length, stripe: before.stripe, stripeOffset: before.stripeOffset };
+  }
+  return null;
+}
+
+export function checkRange(from: number, length: number): void {
+  if (!Number.isSafeInteger(from) || !Number.isSafeInteger(length) || from < 0 || length < 0) {
+    throw new FsError("EINVAL", `a range of ${length} bytes from ${from}`);
+  }
+  if (from + length > FILE_MAX_BYTES) throw new FsError("EFBIG", `a file to ${from + length} bytes; at most ${FILE_MAX_BYTES} are possible`);
+}
+
+/** Makes the file this long. What lies beyond is gone at once for readers; where it is much, a tick drops it later. */
+export function setSize(tx: Transaction, inode: Inode, size: number, services: Services): void {
+  checkRange(0, size);
+  if (size <= inode.size && size < inode.extentEnd) shrink(tx, inode, size, services);
+  inode.size = size;
+}
+
+function shrink(tx: Transaction, inode: Inode, size: number, services: Services): void {
+  const cutting = (inode.flags & HAS_CUT) !== 0;
+  if (!cutting && windowOf(inode.extentEnd - 1) - windowOf(size) < WINDOWS_AT_ONCE) {
+    removeRange(tx, inode, size, inode.extentEnd);
+    return;
+  }
+  // Live extents lie between the cut and the new end: the cut cannot grow over them.
+  if (cutting && size > inode.cutTo) tx.miss({ kind: "cut", inode: inode.inode, until: inode.cutTo });
+  const border = Math.ceil(size / WINDOW_BYTES) * WINDOW_BYTES;
+  if (!cutting || border <= inode.cutFrom) {
+    if (border > size) removeRange(tx, inode, size, Math.min(border, inode.extentEnd));
+    inode.cutFrom = border;
+  }
+  inode.cutTo = Math.max(inode.extentEnd, cutting ? inode.cutTo : 0);
+  inode.flags |= HAS_CUT;
+  tx.raw(TAG_CUT + id8(inode.inode), "", () => {});
+  services.becomesCut(tx, inode.inode);
+}
+
+/** Drops dead extents of the next windows. Returns whether that was all. */
+export function cutPiece(tx: Transaction, inode: Inode, windows: number): boolean {
+  const to = Math.min(inode.cutTo, inode.cutFrom + windows * WINDOW_BYTES);
+  removeRange(tx, inode, inode.cutFrom, to);
+  inode.cutFrom = to;
+  if (to < inode.cutTo) return false;
+  inode.flags &= ~HAS_CUT;
+  inode.cutFrom = 0;
+  inode.cutTo = 0;
+  tx.raw(TAG_CUT + id8(inode.inode), "", null);
+  return true;
+}

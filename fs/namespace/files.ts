@@ -1,0 +1,276 @@
+// Operations on the contents of files: extents, commit, share, reshape.
+
+import { FsError } from "../errno.ts";
+import type { Extent, FileCommit, Reply, Request } from "../messages.ts";
+import { STRIPE_DATA_MAX_BYTES, type Stripe } from "../../replication/stripe.ts";
+import { S_IFDIR, S_IFMT, S_IFREG, type StripeId } from "../types.ts";
+import { applyChange } from "./attributes.ts";
+import { checkRange, firstAbove, insertExtent, isCut, moved, part, removeRange, requireUncut, setSize, windowOf } from "./extents.ts";
+import { SHARED } from "./leases.ts";
+import { touchModified } from "./names.ts";
+import type { Inode } from "./records.ts";
+import type { Services } from "./services.ts";
+import { WINDOW_BYTES } from "./state.ts";
+import type { Transaction } from "./transaction.ts";
+
+/** Windows that one `extents` request looks at (16 GiB of file), so that a huge sparse file is walked in bounded steps. */
+const WINDOWS_PER_REQUEST = 1024;
+export const EXTENTS_LIMIT_MAX = 16384;
+/** Bytes of a file that ride in the table in one extent. */
+export const INLINE_MAX_BYTES = 64 * 1024;
+/** Files and stripes of one commit: what keeps its log entry within a few MiB. */
+export const COMMIT_FILES_MAX = 16384;
+export const COMMIT_EXTENTS_MAX = 65536;
+/** A piece of share, punch, zero and allocate: what is done in one transaction. Larger ones are done piece by piece. */
+export const PIECE_WINDOWS = 64;
+export const PIECE_BYTES = PIECE_WINDOWS * WINDOW_BYTES;
+/** Extents that collapse and insert move in their one transaction. */
+const SHIFT_EXTENTS_MAX = 32768;
+const SHIFT_WINDOWS_MAX = 4096;
+/** collapse and insert work on whole blocks of this size, as ext4's do. */
+const SHIFT_ALIGNMENT_BYTES = 4096;
+
+function regular(inode: Inode): Inode {
+  const type = inode.mode & S_IFMT;
+  if (type === S_IFDIR) throw new FsError("EISDIR");
+  if (type !== S_IFREG) throw new FsError("EINVAL", `inode ${inode.inode} is not a regular file`);
+  return inode;
+}
+
+export function extents(tx: Transaction, request: Request<"extents">): Reply<"extents"> {
+  const { from } = request;
+  if (!(request.limit >= 1) || !(from >= 0)) throw new FsError("EINVAL", `extents: from ${from}, limit ${request.limit}`);
+  const limit = Math.min(request.limit, EXTENTS_LIMIT_MAX);
+  const inode = regular(tx.inode(request.inode));
+  tx.reads(inode.inode);
+  tx.grant(inode.inode, SHARED);
+  const to = Math.min(request.to, inode.extentEnd);
+  const found: Extent[] = [];
+  let end = request.to;
+  if (from < to) {
+    const first = windowOf(from);
+    const windows = Math.min(windowOf(to - 1) + 1 - first, WINDOWS_PER_REQUEST);
+    tx.wantWindows(inode, first, windows);
+    if (first + windows <= windowOf(to - 1)) end = (first + windows) * WINDOW_BYTES;
+    for (let window = first; window < first + windows && found.length < limit; window++) collect(tx, inode, window, from, to, limit, found);
+    if (found.length === limit) end = Math.min(end, found[limit - 1].offset + found[limit - 1].length);
+  }
+  return { extents: found, stripes: stripesOf(tx, found), end };
+}
+
+function collect(tx: Transaction, inode: Inode, window: number, from: number, to: number, limit: number, into: Extent[]): void {
+  const present = tx.window(inode, window);
+  for (let index = firstAbove(present, from); index < present.length && present[index].offset < to && into.length < limit; index++) {
+    if (!isCut(inode, present[index].offset)) into.push(present[index]);
+  }
+}
+
+function stripesOf(tx: Transaction, extents: readonly Extent[]): Stripe[] {
+  const ids = new Set<StripeId>();
+  for (const { stripe } of extents) if (stripe !== undefined) ids.add(stripe);
+  if (ids.size === 0) return [];
+  tx.wantStripes(ids);
+  return [...ids].map((id) => tx.stripe(id) ?? damagedStripe(id));
+}
+
+function damagedStripe(id: StripeId): never {
+  throw new FsError("EIO", `stripe ${id} has an extent and no record; run the check of the namespace`);
+}
+
+export function commit(tx: Transaction, request: Request<"commit">, services: Services): Reply<"commit"> {
+  checkCommit(request);
+  tx.wantInodes(request.files.map((file) => file.inode));
+  const stripes = addStripes(tx, request.stripes, services);
+  const reply: Reply<"commit"> = { attributes: [], gone: [] };
+  for (const file of request.files) {
+    if (tx.find(file.inode) === null) reply.gone.push(file.inode);
+    else reply.attributes.push(commitFile(tx, file, stripes, services).attributes());
+  }
+  return reply;
+}
+
+function checkCommit(request: Request<"commit">): void {
+  let count = 0;
+  for (const file of request.files) count += file.extents.length;
+  if (request.files.length > COMMIT_FILES_MAX || count > COMMIT_EXTENTS_MAX) {
+    throw new FsError("EINVAL", `a commit of ${request.files.length} files and ${count} extents; at most ${COMMIT_FILES_MAX} and ${COMMIT_EXTENTS_MAX} are taken`);
+  }
+}
+
+/** Adds the records of new stripes, without live bytes yet. Returns the ids that extents may name without asking the table. */
+function addStripes(tx: Transaction, stripes: readonly Stripe[], services: Services): Set<StripeId> {
+  const added = new Set<StripeId>();
+  const used: StripeId[] = [];
+  for (const stripe of stripes) {
+    const id = stripe.id as StripeId;
+    checkStripe(stripe);
+    // Not yet used: the table cannot have it, so it need not be asked.
+    if (tx.session === null || services.isReserved(tx.session.id, id)) {
+      used.push(id);
+      tx.addStripe({ id, scheme: stripe.scheme, dataBytes: stripe.dataBytes, blockBytes: stripe.blockBytes, disks: [...stripe.disks], live: 0 });
+    } else if (tx.stripe(id) === null) throw new FsError("EINVAL", `stripe ${id} is not reserved by session ${tx.session.id}`);
+    added.add(id);
+  }
+  if (tx.session !== null && used.length > 0) services.useReserved(tx, tx.session.id, used);
+  return added;
+}
+
+function checkStripe(stripe: Stripe): void {
+  if (!(stripe.dataBytes >= 1 && stripe.dataBytes <= STRIPE_DATA_MAX_BYTES) || !(stripe.blockBytes >= 1) || stripe.disks.length === 0) {
+    throw new FsError("EINVAL", `stripe ${stripe.id} of ${stripe.dataBytes} bytes on ${stripe.disks.length} disks`);
+  }
+}
+
+function commitFile(tx: Transaction, file: FileCommit, added: Set<StripeId>, services: Services): Inode {
+  regular(tx.inode(file.inode));
+  tx.changes(file.inode);
+  const inode = tx.edit(file.inode);
+  if (file.change?.size !== undefined) setSize(tx, inode, file.change.size, services);
+  for (const extent of file.extents) checkExtent(tx, extent, added, services);
+  for (const extent of file.extents) replaceExtent(tx, inode, extent);
+  inode.size = Math.max(inode.size, file.sizeAtLeast ?? 0);
+  if (file.change !== undefined) applyChange(tx, inode, file.change);
+  else if (file.extents.length > 0) touchModified(tx, inode);
+  tx.grant(inode.inode, SHARED);
+  return inode;
+}
+
+function checkExtent(tx: Transaction, extent: Extent, added: Set<StripeId>, services: Services): void {
+  checkRange(extent.offset, extent.length);
+  if (extent.length === 0) throw new FsError("EINVAL", "an extent of 0 bytes");
+  if (extent.inline !== undefined && (extent.inline.length !== extent.length || extent.length > INLINE_MAX_BYTES)) {
+    throw new FsError("EINVAL", `an inline extent of ${extent.length} bytes with ${extent.inline.length} of data; at most ${INLINE_MAX_BYTES} are taken`);
+  }
+  if (extent.stripe === undefined) return;
+  const stripe = tx.stripe(extent.stripe);
+  if (stripe === null || (!added.has(extent.stripe) && services.isBeingRemoved(extent.stripe))) {
+    throw new FsError("EINVAL", `an extent in stripe ${extent.stripe}, which does not exist`);
+  }
+  const end = (extent.stripeOffset ?? -1) + extent.length;
+  if (!(end >= extent.length && end <= stripe.dataBytes)) {
+    throw new FsError("EINVAL", `an extent at ${extent.stripeOffset}, ${extent.length} bytes, of a stripe of ${stripe.dataBytes}`);
+  }
+}
+
+function replaceExtent(tx: Transaction, inode: Inode, extent: Extent): void {
+  const end = extent.offset + extent.length;
+  requireUncut(tx, inode, extent.offset, end);
+  removeRange(tx, inode, extent.offset, end);
+  // Data never lies beyond the end: a file that grows later must read as zeros there.
+  if (extent.stripe !== undefined || extent.inline !== undefined) inode.size = Math.max(inode.size, end);
+  // The bytes of a request belong to the caller, who may use the buffer again.
+  insertExtent(tx, inode, extent.inline === undefined ? { ...extent } : { offset: extent.offset, length: extent.length, inline: extent.inline.slice() });
+}
+
+/** At most PIECE_BYTES at a time: `copied` may be less than asked for, as copy_file_range(2) allows. */
+export function share(tx: Transaction, request: Request<"share">, services: Services): Reply<"share"> {
+  checkRange(request.fromOffset, request.length);
+  checkRange(request.toOffset, request.length);
+  const source = regular(tx.inode(request.from));
+  const target = regular(tx.inode(request.to));
+  tx.reads(source.inode);
+  tx.changes(target.inode);
+  const length = Math.max(0, Math.min(request.length, source.size - request.fromOffset, PIECE_BYTES));
+  if (source === target && request.fromOffset < request.toOffset + length && request.toOffset < request.fromOffset + length) {
+    throw new FsError("EINVAL", "the ranges overlap");
+  }
+  if (length === 0) return { copied: 0, attributes: target.attributes() };
+  services.checkSpace();
+  const found = sharedExtents(tx, source, request, length);
+  const inode = tx.edit(target.inode);
+  requireUncut(tx, inode, request.toOffset, request.toOffset + length);
+  removeRange(tx, inode, request.toOffset, request.toOffset + length);
+  for (const extent of found) insertExtent(tx, inode, extent);
+  inode.size = Math.max(inode.size, request.toOffset + length);
+  touchModified(tx, inode);
+  tx.grant(inode.inode, SHARED);
+  return { copied: length, attributes: inode.attributes() };
+}
+
+/** The source's extents, cut to the range and moved to their new place. Reserved space is not shared: it reads as zeros, as a hole does. */
+function sharedExtents(tx: Transaction, source: Inode, request: Request<"share">, length: number): Extent[] {
+  const from = request.fromOffset;
+  const to = Math.min(from + length, source.extentEnd);
+  if (from >= to) return [];
+  const first = windowOf(from);
+  const count = windowOf(to - 1) + 1 - first;
+  tx.wantWindows(source, first, count);
+  const found: Extent[] = [];
+  for (let window = first; window < first + count; window++) collect(tx, source, window, from, to, Infinity, found);
+  const ids = new Set<StripeId>();
+  for (const { stripe } of found) if (stripe !== undefined) ids.add(stripe);
+  if (ids.size > 0) tx.wantStripes(ids);
+  return found
+    .filter((extent) => extent.stripe !== undefined || extent.inline !== undefined)
+    .map((extent) => part(extent, Math.max(extent.offset, from), Math.min(extent.offset + extent.length, to)))
+    .map((extent) => moved(extent, extent.offset - from + request.toOffset));
+}
+
+/** One piece (at most PIECE_BYTES, but for collapse and insert) of fallocate(2). */
+export function reshape(tx: Transaction, request: Request<"reshape">, services: Services): Reply<"reshape"> {
+  const { kind, offset, length } = request;
+  checkRange(offset, length);
+  if (length === 0) throw new FsError("EINVAL", "a range of 0 bytes");
+  regular(tx.inode(request.inode));
+  tx.changes(request.inode);
+  const inode = tx.edit(request.inode);
+  if (kind === "collapse" || kind === "insert") shift(tx, inode, kind, offset, length, services);
+  else {
+    const end = offset + length;
+    requireUncut(tx, inode, offset, end);
+    if (kind === "punch" || kind === "zero") removeRange(tx, inode, offset, end);
+    if (kind === "allocate" || kind === "zero") fillHoles(tx, inode, offset, end, services);
+    if (kind !== "punch" && !request.keepSize) inode.size = Math.max(inode.size, end);
+  }
+  touchModified(tx, inode);
+  tx.grant(inode.inode, SHARED);
+  return { attributes: inode.attributes() };
+}
+
+function fillHoles(tx: Transaction, inode: Inode, from: number, to: number, services: Services): void {
+  const first = windowOf(from);
+  const windows = windowOf(to - 1) + 1 - first;
+  tx.wantWindows(inode, first, windows);
+  const holes: Extent[] = [];
+  let at = from;
+  for (let window = first; window < first + windows; window++) {
+    const present = tx.window(inode, window);
+    for (let index = firstAbove(present, from); index < present.length && present[index].offset < to; index++) {
+      if (present[index].offset > at) holes.push({ offset: at, length: present[index].offset - at });
+      at = present[index].offset + present[index].length;
+    }
+  }
+  if (at < to) holes.push({ offset: at, length: to - at });
+  services.checkSpace(holes.reduce((sum, hole) => sum + hole.length, 0));
+  for (const hole of holes) insertExtent(tx, inode, hole);
+}
+
+/** Collapse takes a range out of the file, insert makes a hole; what follows moves. In one transaction, so bounded. */
+function shift(tx: Transaction, inode: Inode, kind: "collapse" | "insert", offset: number, length: number, services: Services): void {
+  if (offset % SHIFT_ALIGNMENT_BYTES !== 0 || length % SHIFT_ALIGNMENT_BYTES !== 0) {
+    throw new FsError("EINVAL", `${kind}: offset ${offset} and length ${length} must be multiples of ${SHIFT_ALIGNMENT_BYTES}`);
+  }
+  if (offset >= inode.size || (kind === "collapse" && offset + length >= inode.size)) throw new FsError("EINVAL", `${kind}: the range reaches the end of the file`);
+  checkRange(inode.size, kind === "insert" ? length : 0);
+  requireUncut(tx, inode, 0, Infinity);
+  const end = inode.extentEnd;
+  if (windowOf(end) - windowOf(offset) > SHIFT_WINDOWS_MAX) throw new FsError("EOPNOTSUPP", `${kind}: too much of the file would move`);
+  const difference = kind === "insert" ? length : -length;
+  const following = takeOut(tx, inode, kind === "insert" ? offset : offset + length, end);
+  if (kind === "collapse") removeRange(tx, inode, offset, end);
+  for (const extent of following) insertExtent(tx, inode, moved(extent, extent.offset + difference));
+  setSize(tx, inode, inode.size + difference, services);
+}
+
+function takeOut(tx: Transaction, inode: Inode, from: number, end: number): Extent[] {
+  if (from >= end) return [];
+  const first = windowOf(from);
+  const windows = windowOf(end - 1) + 1 - first;
+  tx.wantWindows(inode, first, windows);
+  const taken: Extent[] = [];
+  for (let window = first; window < first + windows; window++) collect(tx, inode, window, from, end, SHIFT_EXTENTS_MAX + 1, taken);
+  if (taken.length > SHIFT_EXTENTS_MAX) throw new FsError("EOPNOTSUPP", `more than ${SHIFT_EXTENTS_MAX} extents would move`);
+  const cut = taken.map((extent) => part(extent, Math.max(extent.offset, from), extent.offset + extent.length));
+  removeRange(tx, inode, from, end);
+  return cut;
+}

@@ -1,0 +1,181 @@
+// Numbers that are given out once (inodes, stripes, sessions), which session has reserved which stripes, and the counts
+// that belong to them. Numbers are taken in blocks, so that most of them cost no record; what is left of a block is
+// lost at a restart.
+
+import { FsError } from "../errno.ts";
+import type { Statistics } from "../messages.ts";
+import { type InodeId, ROOT_INODE, type SessionId, type StripeId } from "../types.ts";
+import { id8, idFrom, after, TAG_ANSWER, TAG_META, TAG_RESERVATION } from "./keys.ts";
+import type { Overlay } from "./overlay.ts";
+import { decodeNumber, encodeNumber, openValue, type Reservation } from "./records.ts";
+import type { Services } from "./services.ts";
+import type { StripeHooks } from "./namespace.ts";
+import type { Ticks } from "./ticks.ts";
+import type { Transaction } from "./transaction.ts";
+
+const BLOCK = 4096;
+/** Left free for the namespace itself and for removing things. */
+const RESERVE_BYTES = 1024 * 1024;
+
+class Counter {
+  next: number;
+  /** The table says that numbers below this are given out. */
+  limit: number;
+  readonly #key: string;
+  readonly #block: number;
+
+  constructor(name: string, first: number, block: number) {
+    this.#key = TAG_META + name;
+    this.next = first;
+    this.limit = first;
+    this.#block = block;
+  }
+
+  async load(overlay: Overlay): Promise<void> {
+    const stored = await overlay.get([this.#key], ([value]) => (value === null ? null : decodeNumber(openValue(this.#key, value))));
+    if (stored !== null) this.next = this.limit = stored;
+  }
+
+  take(tx: Transaction, count: number): number {
+    const first = this.next;
+    this.next += count;
+    if (this.next > this.limit) {
+      const limit = this.next + this.#block;
+      tx.raw(this.#key, "", (writer) => encodeNumber(writer, limit));
+      tx.afterwards(() => {
+        this.limit = Math.max(this.limit, limit);
+      });
+    }
+    return first;
+  }
+}
+
+interface Reserved extends Reservation {
+  unused: Set<StripeId>;
+}
+
+export class Identities implements Services {
+  readonly #overlay: Overlay;
+  readonly #ticks: Ticks;
+  readonly #hooks: StripeHooks | undefined;
+  readonly #inodes = new Counter("inodes", ROOT_INODE + 1, BLOCK);
+  readonly #stripes = new Counter("stripes", 1, BLOCK);
+  readonly #sessions = new Counter("sessions", 1, 16);
+  readonly #reserved = new Map<SessionId, Reserved[]>();
+
+  constructor(overlay: Overlay, ticks: Ticks, hooks: StripeHooks | undefined) {
+    this.#overlay = overlay;
+    this.#ticks = ticks;
+    this.#hooks = hooks;
+  }
+
+  async start(): Promise<void> {
+    for (const counter of [this.#inodes, this.#stripes, this.#sessions]) await counter.load(this.#overlay);
+    // Reservations of before the restart belong to sessions that are over.
+    const left = await this.#overlay.scan(TAG_RESERVATION, after(TAG_RESERVATION), 1 << 20, (records) =>
+      records.map(({ key, value }): Reservation => {
+        const reader = openValue(key, value);
+        return { first: idFrom(key, 1) as StripeId, session: reader.varint() as SessionId, count: reader.varint() };
+      }),
+    );
+    for (const reservation of left) this.#ticks.sweep(reservation);
+  }
+
+  allocateInode(tx: Transaction): InodeId {
+    return this.#inodes.take(tx, 1) as InodeId;
+  }
+
+  allocateSession(tx: Transaction): SessionId {
+    return this.#sessions.take(tx, 1) as SessionId;
+  }
+
+  reserveStripes(tx: Transaction, count: number): StripeId {
+    const first = this.#stripes.take(tx, count) as StripeId;
+    const session = tx.session!.id;
+    tx.raw(TAG_RESERVATION + id8(first), "", (writer) => {
+      writer.varint(session);
+      writer.varint(count);
+    });
+    tx.afterwards(() => {
+      const unused = new Set(Array.from({ length: count }, (_, index) => (first + index) as StripeId));
+      const reservations = this.#reserved.get(session) ?? [];
+      reservations.push({ first, session, count, unused });
+      this.#reserved.set(session, reservations);
+    });
+    return first;
+  }
+
+  #reservationOf(session: SessionId, stripe: StripeId): Reserved | undefined {
+    return this.#reserved.get(session)?.find(({ unused }) => unused.has(stripe));
+  }
+
+  isReserved(session: SessionId, stripe: StripeId): boolean {
+    return this.#reservationOf(session, stripe) !== undefined;
+  }
+
+  /** A reservation whose last number is used needs no record any more. */
+  useReserved(tx: Transaction, session: SessionId, stripes: readonly StripeId[]): void {
+    const used = new Map<Reserved, number>();
+    for (const stripe of stripes) {
+      const reservation = this.#reservationOf(session, stripe)!;
+      const count = (used.get(reservation) ?? 0) + 1;
+      used.set(reservation, count);
+      if (count === reservation.unused.size) tx.raw(TAG_RESERVATION + id8(reservation.first), "", null);
+    }
+    tx.afterwards(() => {
+      for (const stripe of stripes) this.#reservationOf(session, stripe)?.unused.delete(stripe);
+      const left = this.#reserved.get(session)?.filter(({ unused }) => unused.size > 0);
+      if (left !== undefined) this.#reserved.set(session, left);
+    });
+  }
+
+  /** What an ended session reserved and did not use may lie on the disks, uncommitted. */
+  sessionEnded(session: SessionId): void {
+    for (const reservation of this.#reserved.get(session) ?? []) this.#ticks.sweep(reservation);
+    this.#reserved.delete(session);
+  }
+
+  isBeingRemoved(stripe: StripeId): boolean {
+    return this.#ticks.isBeingRemoved(stripe);
+  }
+
+  checkSpace(bytes = 0): void {
+    const space = this.#hooks?.space();
+    if (space !== undefined && space.freeBytes < bytes + RESERVE_BYTES) {
+      throw new FsError("ENOSPC", `${space.freeBytes} of ${space.totalBytes} bytes are free, ${bytes + RESERVE_BYTES} are wanted`);
+    }
+  }
+
+  countInodes(tx: Transaction, difference: number): void {
+    tx.afterwards(() => {
+      this.#overlay.inodes += difference;
+    });
+  }
+
+  becomesUnnamed(tx: Transaction, inode: InodeId): void {
+    tx.afterwards(() => this.#ticks.becameUnnamed(inode));
+  }
+
+  becomesNamed(tx: Transaction, inode: InodeId): void {
+    tx.afterwards(() => this.#ticks.becameNamed(inode));
+  }
+
+  becomesCut(tx: Transaction, inode: InodeId): void {
+    tx.afterwards(() => this.#ticks.becameCut(inode));
+  }
+
+  statistics(): Statistics {
+    return { ...(this.#hooks?.space() ?? { totalBytes: 0, freeBytes: 0 }), inodes: this.#overlay.inodes };
+  }
+
+  /** Replies stored for a session, by request number. */
+  answers(session: SessionId): Promise<[number, unknown][]> {
+    const prefix = TAG_ANSWER + id8(session);
+    return this.#overlay.scan(prefix, after(prefix), 1 << 20, (records) =>
+      records.map(({ key, value }): [number, unknown] => {
+        const reader = openValue(key, value);
+        return [idFrom(key, 9), JSON.parse(Buffer.from(reader.raw(reader.end - reader.at)).toString())];
+      }),
+    );
+  }
+}

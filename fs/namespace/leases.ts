@@ -1,0 +1,175 @@
+// Which session may cache what, and who must give it up before a change.
+//
+// Gates. A call that has to recall an inode's leases closes a gate on that inode and keeps it until the call is over.
+// While the gate is closed, a session whose recall is still under way may go on with what needs no recall itself (a
+// mount answers its pending reads, and writes back, before it gives a lease up), but is granted nothing; all others
+// wait at the gate. So nobody can cache again what was just recalled before the change is made.
+// A call never waits at a gate while it holds one: it opens its own, waits, and starts over. So there is no cycle.
+//
+// A mount must answer a recall without waiting for changes that it has itself asked for (they may wait at the gate).
+// A reply to a request sent before the recall was answered must not be cached.
+
+import { FsError } from "../errno.ts";
+import type { LeaseMode, SessionEvents } from "../messages.ts";
+import type { ByteString, InodeId, SessionId } from "../types.ts";
+import type { Clock } from "./clock.ts";
+
+export type LeaseLevel = 1 | 2 | 3;
+export const KNOWN = 1;
+export const SHARED = 2;
+export const EXCLUSIVE = 3;
+const MODES: readonly LeaseMode[] = ["known", "known", "shared", "exclusive"];
+
+export function leaseLevel(mode: LeaseMode): LeaseLevel {
+  return mode === "known" ? KNOWN : mode === "shared" ? SHARED : EXCLUSIVE;
+}
+
+/** The part of a session that leases are about. */
+export interface SessionLeases {
+  readonly id: SessionId;
+  readonly events: SessionEvents;
+  /** How long a recall may take before the session is ended. */
+  readonly limitMs: number;
+  readonly holds: Map<InodeId, LeaseLevel>;
+  ended: boolean;
+}
+
+class Gate {
+  readonly owner: object;
+  /** Sessions whose recall is under way. */
+  readonly recalling = new Set<SessionLeases>();
+  /** Sessions that forgot the names asked for and keep their lease on the directory. */
+  readonly answered = new Set<SessionLeases>();
+  readonly opened: Promise<void>;
+  open!: () => void;
+
+  constructor(owner: object) {
+    this.owner = owner;
+    this.opened = new Promise((resolve) => {
+      this.open = resolve;
+    });
+  }
+}
+
+export class Leases {
+  readonly #sessions = new Map<SessionId, SessionLeases>();
+  readonly #gates = new Map<InodeId, Gate>();
+  readonly #clock: Clock;
+  readonly #expire: (session: SessionLeases, reason: string) => void;
+  /** True while no call can conflict with another session. */
+  quiet = true;
+
+  constructor(clock: Clock, expire: (session: SessionLeases, reason: string) => void) {
+    this.#clock = clock;
+    this.#expire = expire;
+  }
+
+  add(session: SessionLeases): void {
+    this.#sessions.set(session.id, session);
+    this.#settle();
+  }
+
+  remove(session: SessionLeases): void {
+    session.ended = true;
+    session.holds.clear();
+    this.#sessions.delete(session.id);
+    this.#settle();
+  }
+
+  #settle(): void {
+    this.quiet = this.#sessions.size <= 1 && this.#gates.size === 0;
+  }
+
+  sessions(): Iterable<SessionLeases> {
+    return this.#sessions.values();
+  }
+
+  grant(session: SessionLeases, inode: InodeId, level: LeaseLevel): void {
+    if (this.#gates.size > 0 && level > KNOWN && this.#gates.get(inode)?.recalling.has(session)) level = KNOWN;
+    const held = session.holds.get(inode);
+    if (held === undefined || held < level) session.holds.set(inode, level);
+  }
+
+  known(inode: InodeId): boolean {
+    for (const session of this.#sessions.values()) if (session.holds.has(inode)) return true;
+    return false;
+  }
+
+  /** Whether the call may go on: no other session holds more than `othersAtMost`, and no gate is in its way. */
+  free(inode: InodeId, othersAtMost: LeaseLevel, session: SessionLeases | null, call: object | null): boolean {
+    const gate = this.#gates.get(inode);
+    const mine = gate !== undefined && gate.owner === call;
+    if (gate !== undefined && !mine && !(session !== null && gate.recalling.has(session))) return false;
+    for (const other of this.#sessions.values()) {
+      if (other === session || (other.holds.get(inode) ?? 0) <= othersAtMost) continue;
+      if (!mine || !gate.answered.has(other)) return false;
+    }
+    return true;
+  }
+
+  /** Brings about that `free` holds for the call, or waits for the gate in its way. `owned` are the gates that the call holds. */
+  async clear(inode: InodeId, othersAtMost: LeaseLevel, names: readonly ByteString[] | undefined, session: SessionLeases | null, call: object, owned: Set<InodeId>): Promise<void> {
+    let gate = this.#gates.get(inode);
+    if (gate !== undefined && gate.owner !== call) {
+      this.release(owned);
+      await gate.opened;
+      return;
+    }
+    if (gate === undefined) {
+      gate = new Gate(call);
+      this.#gates.set(inode, gate);
+      owned.add(inode);
+      this.#settle();
+    }
+    const recalls: Promise<void>[] = [];
+    for (const other of this.#sessions.values()) {
+      if (other === session || (other.holds.get(inode) ?? 0) <= othersAtMost || gate.answered.has(other)) continue;
+      recalls.push(this.#recall(other, inode, names === undefined ? othersAtMost : SHARED, names, gate));
+    }
+    await Promise.all(recalls);
+  }
+
+  async #recall(session: SessionLeases, inode: InodeId, level: LeaseLevel, names: readonly ByteString[] | undefined, gate: Gate): Promise<void> {
+    gate.recalling.add(session);
+    const outcome = await withLimit(this.#clock, session.limitMs, () => session.events.recall(inode, MODES[level], names));
+    gate.recalling.delete(session);
+    if (names !== undefined) gate.answered.add(session);
+    if (outcome !== "done") {
+      if (!session.ended) this.#expire(session, `inode ${inode} was recalled and the session ${outcome}`);
+      return;
+    }
+    const held = session.holds.get(inode);
+    if (held !== undefined && held > level) session.holds.set(inode, level);
+  }
+
+  release(owned: Set<InodeId>): void {
+    for (const inode of owned) {
+      const gate = this.#gates.get(inode);
+      this.#gates.delete(inode);
+      gate?.open();
+    }
+    owned.clear();
+    this.#settle();
+  }
+}
+
+async function withLimit(clock: Clock, milliseconds: number, action: () => Promise<void>): Promise<string> {
+  let cancel = (): void => {};
+  const late = new Promise<string>((resolve) => {
+    cancel = clock.after(milliseconds, () => resolve(`did not answer within ${milliseconds} ms`));
+  });
+  const done = Promise.resolve()
+    .then(action)
+    .then(
+      () => "done",
+      (error: unknown) => `failed: ${error instanceof Error ? error.message : String(error)}`,
+    );
+  const outcome = await Promise.race([late, done]);
+  cancel();
+  return outcome;
+}
+
+/** A lease that a session asked for cannot be given because the session is over. */
+export function ended(): FsError {
+  return new FsError("ESTALE", "the session is over");
+}

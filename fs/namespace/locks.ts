@@ -1,0 +1,193 @@
+// Byte-range locks (fcntl(2)) and whole-file locks (flock(2)) of all sessions. In memory: they end with their session,
+// and all sessions end with the server.
+
+import { FsError } from "../errno.ts";
+import type { ByteLock } from "../messages.ts";
+import type { InodeId, SessionId } from "../types.ts";
+
+/** Locks held and asked for on one inode; more get ENOLCK. */
+const LOCKS_PER_INODE_MAX = 100_000;
+/** Requests that wait, of all sessions. */
+const WAITING_MAX = 100_000;
+
+interface Held extends ByteLock {
+  session: SessionId;
+}
+
+interface Waiting {
+  session: SessionId;
+  ticket: number;
+  inode: InodeId;
+  lock: ByteLock;
+  grant: () => void;
+  refuse: (error: FsError) => void;
+}
+
+interface FileLocks {
+  held: Held[];
+  waiting: Waiting[];
+}
+
+/** A lock's owner over all sessions. */
+function ownerKey(session: SessionId, lock: ByteLock): string {
+  return `${session}/${lock.kind}/${lock.owner}`;
+}
+
+function sameOwner(held: Held, session: SessionId, lock: ByteLock): boolean {
+  return held.session === session && held.owner === lock.owner && held.kind === lock.kind;
+}
+
+function conflicts(held: Held, session: SessionId, lock: ByteLock): boolean {
+  if (held.kind !== lock.kind || sameOwner(held, session, lock)) return false;
+  if (held.type === "read" && lock.type === "read") return false;
+  return held.start <= lock.end && lock.start <= held.end;
+}
+
+export class Locks {
+  readonly #files = new Map<InodeId, FileLocks>();
+  readonly #tickets = new Map<string, Waiting>();
+
+  /** Takes, changes or (type unlock) gives up a lock. Resolves when it is held. EAGAIN, EDEADLK, EINTR (cancelled), ENOLCK. */
+  async lock(session: SessionId, inode: InodeId, lock: ByteLock, wait: boolean, ticket: number): Promise<void> {
+    const file = this.#file(inode);
+    if (lock.type === "unlock") {
+      this.#set(inode, file, session, lock);
+      return;
+    }
+    if (file.held.length + file.waiting.length >= LOCKS_PER_INODE_MAX || this.#tickets.size >= WAITING_MAX) {
+      throw new FsError("ENOLCK", `${file.held.length} locks on inode ${inode}; at most ${LOCKS_PER_INODE_MAX} are kept`);
+    }
+    if (!file.held.some((held) => conflicts(held, session, lock))) {
+      this.#set(inode, file, session, lock);
+      return;
+    }
+    // flock(2) that changes its kind gives the old lock up first.
+    if (lock.kind === "flock") this.#set(inode, file, session, { ...lock, type: "unlock" });
+    if (!wait) {
+      this.#forgetEmpty(inode, file);
+      throw new FsError("EAGAIN");
+    }
+    if (lock.kind === "posix" && this.#wouldDeadlock(session, inode, lock)) throw new FsError("EDEADLK");
+    await this.#wait(file, session, inode, lock, ticket);
+  }
+
+  #file(inode: InodeId): FileLocks {
+    let file = this.#files.get(inode);
+    if (file === undefined) this.#files.set(inode, (file = { held: [], waiting: [] }));
+    return file;
+  }
+
+  #wait(file: FileLocks, session: SessionId, inode: InodeId, lock: ByteLock, ticket: number): Promise<void> {
+    return new Promise((resolve, reject) => {
+      const waiting: Waiting = { session, ticket, inode, lock, grant: resolve, refuse: reject };
+      file.waiting.push(waiting);
+      this.#tickets.set(`${session}/${ticket}`, waiting);
+    });
+  }
+
+  /** Whether some owner that the lock would wait for waits, over any number of others, for this owner. */
+  #wouldDeadlock(session: SessionId, inode: InodeId, lock: ByteLock): boolean {
+    const self = ownerKey(session, lock);
+    const waits = new Map<string, Waiting[]>();
+    for (const waiting of this.#tickets.values()) {
+      const key = ownerKey(waiting.session, waiting.lock);
+      waits.set(key, [...(waits.get(key) ?? []), waiting]);
+    }
+    const seen = new Set<string>();
+    const pending = this.#blockers(session, inode, lock);
+    while (pending.length > 0) {
+      const owner = pending.pop()!;
+      if (owner === self) return true;
+      if (seen.has(owner)) continue;
+      seen.add(owner);
+      for (const waiting of waits.get(owner) ?? []) pending.push(...this.#blockers(waiting.session, waiting.inode, waiting.lock));
+    }
+    return false;
+  }
+
+  #blockers(session: SessionId, inode: InodeId, lock: ByteLock): string[] {
+    const held = this.#files.get(inode)?.held ?? [];
+    return held.filter((other) => conflicts(other, session, lock)).map((other) => ownerKey(other.session, other));
+  }
+
+  /** Makes the owner's range be of the lock's type: splits what it cuts, joins neighbours of one type. */
+  #set(inode: InodeId, file: FileLocks, session: SessionId, lock: ByteLock): void {
+    const kept: Held[] = [];
+    const added: Held = { ...lock, session };
+    for (const held of file.held) {
+      if (!sameOwner(held, session, lock) || held.end + 1 < lock.start || held.start > lock.end + 1) {
+        kept.push(held);
+        continue;
+      }
+      if (held.type === lock.type) {
+        added.start = Math.min(added.start, held.start);
+        added.end = Math.max(added.end, held.end);
+        continue;
+      }
+      if (held.start < lock.start) kept.push({ ...held, end: Math.min(held.end, lock.start - 1) });
+      if (held.end > lock.end) kept.push({ ...held, start: Math.max(held.start, lock.end + 1) });
+    }
+    if (lock.type !== "unlock") kept.push(added);
+    file.held = kept.sort((a, b) => a.start - b.start);
+    this.#grantWaiting(inode, file);
+  }
+
+  #grantWaiting(inode: InodeId, file: FileLocks): void {
+    for (let index = 0; index < file.waiting.length; ) {
+      const waiting = file.waiting[index];
+      if (file.held.some((held) => conflicts(held, waiting.session, waiting.lock))) {
+        index++;
+        continue;
+      }
+      file.waiting.splice(index, 1);
+      this.#tickets.delete(`${waiting.session}/${waiting.ticket}`);
+      waiting.grant();
+      this.#set(inode, file, waiting.session, waiting.lock);
+      return;
+    }
+    this.#forgetEmpty(inode, file);
+  }
+
+  #forgetEmpty(inode: InodeId, file: FileLocks): void {
+    if (file.held.length === 0 && file.waiting.length === 0 && this.#files.get(inode) === file) this.#files.delete(inode);
+  }
+
+  cancel(session: SessionId, ticket: number): void {
+    const waiting = this.#tickets.get(`${session}/${ticket}`);
+    if (waiting !== undefined) this.#withdraw(waiting, new FsError("EINTR"));
+  }
+
+  #withdraw(waiting: Waiting, error: FsError): void {
+    const file = this.#file(waiting.inode);
+    file.waiting = file.waiting.filter((other) => other !== waiting);
+    this.#tickets.delete(`${waiting.session}/${waiting.ticket}`);
+    waiting.refuse(error);
+    this.#forgetEmpty(waiting.inode, file);
+  }
+
+  test(session: SessionId, inode: InodeId, lock: ByteLock): ByteLock | null {
+    const found = this.#files.get(inode)?.held.find((held) => conflicts(held, session, lock));
+    if (found === undefined) return null;
+    const { kind, type, start, end, owner, pid } = found;
+    return { kind, type, start, end, owner, pid };
+  }
+
+  releaseOwner(session: SessionId, inode: InodeId, kind: "posix" | "flock", owner: string): void {
+    const file = this.#files.get(inode);
+    if (file === undefined) return;
+    for (const waiting of file.waiting.filter((other) => other.session === session && other.lock.owner === owner && other.lock.kind === kind)) {
+      this.#withdraw(waiting, new FsError("EINTR"));
+    }
+    this.#set(inode, file, session, { kind, type: "unlock", start: 0, end: Infinity, owner, pid: 0 });
+  }
+
+  /** Everything that a session holds or waits for. */
+  releaseSession(session: SessionId): void {
+    for (const waiting of [...this.#tickets.values()]) if (waiting.session === session) this.#withdraw(waiting, new FsError("ESTALE", "the session is over"));
+    for (const [inode, file] of [...this.#files]) {
+      const before = file.held.length;
+      file.held = file.held.filter((held) => held.session !== session);
+      if (file.held.length !== before) this.#grantWaiting(inode, file);
+    }
+  }
+}

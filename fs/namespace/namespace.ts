@@ -1,0 +1,552 @@
+// The namespace server: carries out requests of sessions as transactions over the table, in the order of the log.
+//
+// How a call runs: attempt (transaction.ts) -> where something is missing, bring it about and attempt again -> append
+// the entry to the log -> make it true in memory -> reply. An attempt with all in memory runs to its end without
+// giving the event loop up. What is in the log reaches the table later, many changes at once (overlay.ts).
+
+import { FsError } from "../errno.ts";
+import type { OperationName, Reply, Request, Session, SessionEvents, Statistics } from "../messages.ts";
+import { type InodeId, ROOT_INODE, S_IFDIR, type SessionId, type StripeId } from "../types.ts";
+import type { Log, LogIndex } from "../../storage/log.ts";
+import type { Table } from "../../storage/table.ts";
+import type { Stripe } from "../../replication/stripe.ts";
+import { acquire, getAttributes, setAttributes } from "./attributes.ts";
+import { checkNamespace, type Problem } from "./check.ts";
+import { type Clock, realClock, timeStamp } from "./clock.ts";
+import { type EntryKind, EntryWriter } from "./entry.ts";
+import { commit, extents, PIECE_BYTES, reshape, share } from "./files.ts";
+import { id8, TAG_ANSWER, TAG_META, TAG_SESSION } from "./keys.ts";
+import { Identities } from "./identities.ts";
+import { ended, type LeaseLevel, Leases, type SessionLeases } from "./leases.ts";
+import { Locks } from "./locks.ts";
+import { getXattr, listXattrs, removeXattr, setXattr } from "./xattrs.ts";
+import { link, list, lookup, make, makeUnnamed, newInode, parent, readLink, rename, unlink } from "./names.ts";
+import { openTable, replay } from "./recovery.ts";
+import { encodeNumber } from "./records.ts";
+import { type Overlay, type OverlayLimits } from "./overlay.ts";
+import type { Services } from "./services.ts";
+import { State } from "./state.ts";
+import { type StripeDirectory, stripeDirectory } from "./stripe-directory.ts";
+import { Ticks } from "./ticks.ts";
+import { INTERRUPTED, Transaction } from "./transaction.ts";
+
+export interface NamespaceOptions {
+  table: Table;
+  log: Log;
+  clock?: Clock;
+  /** How the namespace gets rid of blocks on disks, and how much room there is. Without it stripes are only forgotten. */
+  stripes?: StripeHooks;
+  /** Receives one line for each thing worth knowing. */
+  trace?: (line: string) => void;
+  limits?: Partial<NamespaceLimits>;
+  /** Owner and permissions of the root directory of a new store. */
+  root?: { mode: number; uid: number; gid: number };
+}
+
+export interface StripeHooks {
+  /** Removes all blocks of the stripes from every disk that is there. Called only when the log entry that dropped them is durable. May be called again for the same ones. */
+  remove(stripes: readonly Stripe[]): Promise<void>;
+  /** Removes blocks of stripes that were never committed, wherever they are: the ids, their scheme and disks unknown. */
+  removeUncommitted(first: StripeId, count: number, except: ReadonlySet<StripeId>): Promise<void>;
+  space(): { totalBytes: number; freeBytes: number };
+}
+
+export interface NamespaceLimits extends OverlayLimits {
+  /** Decoded records kept in memory. */
+  cacheBytes: number;
+  /** Callers wait while the log has this much to write. */
+  logPendingBytes: number;
+  /** The table is written at least this often while there are changes. */
+  applyIntervalMs: number;
+  trimIntervalMs: number;
+  /** How long a dead stripe's blocks stay, for readers that are just using them. */
+  deadStripeGraceMs: number;
+  /** Replies kept for each durable session. */
+  answersPerSession: number;
+  sessions: number;
+}
+
+const DEFAULT_LIMITS: NamespaceLimits = {
+  cacheBytes: 128 * 1024 * 1024,
+  applyRecords: 16 * 1024,
+  maximumRecords: 128 * 1024,
+  maximumBytes: 64 * 1024 * 1024,
+  logPendingBytes: 32 * 1024 * 1024,
+  applyIntervalMs: 500,
+  trimIntervalMs: 10_000,
+  deadStripeGraceMs: 2_000,
+  answersPerSession: 256,
+  sessions: 1024,
+};
+
+/** Attempts of one call before it is given up: each brings something nearer, and the deepest walk (rename's loop check) takes one a directory. */
+const ATTEMPTS_MAX = 10_000;
+const DEFAULT_SESSION_LIMIT_MS = 10_000;
+
+export interface SessionOptions {
+  /** How long the session may take to give up a lease (and, with `expires`, be unheard) before it is ended. */
+  limitMs?: number;
+  /** The session ends when nothing is heard of it for limitMs: for mounts in other processes. */
+  expires?: boolean;
+  /** Replies to changes are stored with the state, so that a repeated request is answered and not done twice. */
+  durable?: boolean;
+  /** A durable session of before a restart of the server. */
+  resume?: SessionId;
+}
+
+/** A session as the server sees it. */
+export interface NamespaceSession extends Session {
+  /** For transports that may repeat a request: the same number gets the same reply. Numbers grow by one. */
+  callNumbered<Name extends OperationName>(number: number, operation: Name, request: Request<Name>): Promise<Reply<Name>>;
+  /** The session was heard of. Every call says so by itself. */
+  heard(): void;
+}
+
+export interface Namespace {
+  openSession(events: SessionEvents, options?: SessionOptions): Promise<NamespaceSession>;
+  /** Ends a session as its time limit would. */
+  expireSession(id: SessionId, reason: string): void;
+  /** A bounded piece of background work; true where more is waiting. Call it every 50 to 100 ms, and again at once on true. */
+  tick(): Promise<boolean>;
+  /** Everything acknowledged is durable in the log. */
+  sync(): Promise<void>;
+  /** Writes all changes to the table. */
+  apply(): Promise<void>;
+  readonly stripes: StripeDirectory;
+  /** Compares everything with everything (check.ts). Nothing may be changed meanwhile. */
+  check(): AsyncIterable<Problem>;
+  status(): NamespaceStatus;
+  close(): Promise<void>;
+}
+
+export interface NamespaceStatus {
+  inodes: number;
+  sessions: number;
+  logTail: LogIndex;
+  appliedIndex: LogIndex;
+  waitingRecords: number;
+  unnamedInodes: number;
+  cutInodes: number;
+  deadStripes: number;
+}
+
+class ServerSession implements SessionLeases {
+  readonly id: SessionId;
+  readonly events: SessionEvents;
+  readonly limitMs: number;
+  readonly expires: boolean;
+  readonly durable: boolean;
+  readonly holds = new Map<InodeId, LeaseLevel>();
+  /** Requests under way and replies stored, by number. */
+  readonly answers = new Map<number, Promise<unknown>>();
+  ended = false;
+  lastHeard = 0;
+
+  constructor(id: SessionId, events: SessionEvents, options: SessionOptions) {
+    this.id = id;
+    this.events = events;
+    this.limitMs = options.limitMs ?? DEFAULT_SESSION_LIMIT_MS;
+    this.expires = options.expires ?? false;
+    this.durable = options.durable ?? false;
+  }
+}
+
+type Operation = (tx: Transaction, request: never, services: Services) => unknown;
+
+/** One row an operation: what carries it out, and what its log entry says it came from ("none": changes nothing). */
+const OPERATIONS: Partial<Record<OperationName, readonly [Operation, EntryKind]>> = {
+  lookup: [lookup, "none"],
+  parent: [parent, "none"],
+  getAttributes: [getAttributes, "none"],
+  setAttributes: [setAttributes, "setAttributes"],
+  make: [make, "make"],
+  makeUnnamed: [makeUnnamed, "makeUnnamed"],
+  link: [link, "link"],
+  unlink: [unlink, "unlink"],
+  rename: [rename, "rename"],
+  readLink: [readLink, "none"],
+  list: [list, "none"],
+  getXattr: [getXattr, "none"],
+  setXattr: [setXattr, "setXattr"],
+  listXattrs: [listXattrs, "none"],
+  removeXattr: [removeXattr, "removeXattr"],
+  extents: [extents, "none"],
+  reserveStripes: [reserveStripes, "reserveStripes"],
+  commit: [commit, "commit"],
+  reshape: [reshape, "reshape"],
+  share: [share, "share"],
+  acquire: [acquire, "none"],
+};
+
+/** Stripe numbers that one request may reserve. */
+const RESERVE_MAX = 4096;
+
+function reserveStripes(tx: Transaction, { count }: Request<"reserveStripes">, services: Services): Reply<"reserveStripes"> {
+  if (!(Number.isInteger(count) && count >= 1 && count <= RESERVE_MAX)) throw new FsError("EINVAL", `reserveStripes: ${count} numbers; 1 to ${RESERVE_MAX} are given`);
+  return { first: services.reserveStripes(tx, count) };
+}
+
+/** Opens the namespace in this table and log, carrying out what the log has and the table lacks; makes a new one where both are empty. Throws where they do not belong together, or a record is damaged or of a newer version. */
+export async function openNamespace(options: NamespaceOptions): Promise<Namespace> {
+  const limits = { ...DEFAULT_LIMITS, ...options.limits };
+  const { overlay, isNew } = await openTable(options.table, options.log, limits);
+  await replay(overlay, options.log);
+  const server = new Server(options, limits, overlay);
+  if (isNew) server.createRoot(options.root ?? { mode: 0o755, uid: 0, gid: 0 });
+  await server.start();
+  return server;
+}
+
+/** @internal Shared with the parts of the server (ticks, stripe directory). */
+export class Server implements Namespace {
+  readonly overlay: Overlay;
+  readonly state: State;
+  readonly leases: Leases;
+  readonly locks = new Locks();
+  readonly limits: NamespaceLimits;
+  readonly clock: Clock;
+  readonly hooks: StripeHooks | undefined;
+  readonly log: Log;
+  readonly table: Table;
+  readonly ticks: Ticks;
+  readonly identities: Identities;
+  readonly stripes: StripeDirectory;
+  readonly trace: (line: string) => void;
+  readonly #sessions = new Map<SessionId, ServerSession>();
+  readonly #tx: Transaction;
+  readonly #writer = new EntryWriter();
+  #failed: Error | null = null;
+  #closed = false;
+
+  constructor(options: NamespaceOptions, limits: NamespaceLimits, overlay: Overlay) {
+    this.overlay = overlay;
+    this.limits = limits;
+    this.log = options.log;
+    this.table = options.table;
+    this.clock = options.clock ?? realClock;
+    this.hooks = options.stripes;
+    this.trace = options.trace ?? (() => {});
+    this.state = new State(overlay, limits.cacheBytes);
+    this.leases = new Leases(this.clock, (session, reason) => this.#end(session as ServerSession, reason));
+    this.#tx = new Transaction(this.state, this.leases);
+    this.ticks = new Ticks(this);
+    this.identities = new Identities(this.overlay, this.ticks, options.stripes);
+    this.stripes = stripeDirectory(this);
+  }
+
+  createRoot(root: { mode: number; uid: number; gid: number }): void {
+    this.#begin(null, null);
+    const tx = this.#tx;
+    const inode = newInode(tx, ROOT_INODE, S_IFDIR | (root.mode & 0o7777), root.uid, root.gid);
+    inode.parent = ROOT_INODE;
+    tx.add(inode);
+    tx.raw(`${TAG_META}format`, "", (writer) => encodeNumber(writer, 1));
+    this.identities.countInodes(tx, 1);
+    this.#finish("create-store");
+  }
+
+  async start(): Promise<void> {
+    await this.identities.start();
+    await this.ticks.start();
+  }
+
+  // Transactions.
+
+  #begin(session: ServerSession | null, call: object | null): void {
+    this.#tx.start(session, call, timeStamp(this.clock.now()));
+  }
+
+  /** Appends the transaction's entry, if it has one, and makes it true. */
+  #finish(kind: EntryKind): void {
+    const tx = this.#tx;
+    if (!tx.dirty) {
+      tx.finish(this.overlay.index);
+      return;
+    }
+    const changes = tx.encode(this.#writer, kind);
+    const entry = this.#writer.finish();
+    const index = this.log.append(entry);
+    const { overlay } = this;
+    for (const { prefix, rest, start, end } of changes) overlay.set(prefix, rest, start < 0 ? null : { bytes: entry, start, end });
+    overlay.index = index;
+    tx.apply(index);
+    for (const stripe of tx.newlyDead()) this.ticks.becameDead(stripe, index);
+  }
+
+  /** One transaction: `run` is attempted until everything that it needs is in memory. */
+  transact<T>(kind: EntryKind, session: ServerSession | null, run: (tx: Transaction) => T): Promise<T> {
+    const call = this.leases.quiet ? null : {};
+    try {
+      if (this.#mustWait()) return this.#transactSlowly(kind, session, run);
+      return Promise.resolve(this.#attempt(kind, session, call, run));
+    } catch (error) {
+      if (error !== INTERRUPTED) return Promise.reject(error);
+      return this.#transactSlowly(kind, session, run);
+    }
+  }
+
+  #attempt<T>(kind: EntryKind, session: ServerSession | null, call: object | null, run: (tx: Transaction) => T): T {
+    if (this.#failed !== null) throw new FsError("EIO", this.#failed.message, { cause: this.#failed });
+    if (session !== null && session.ended) throw ended();
+    this.#begin(session, call);
+    const reply = run(this.#tx);
+    try {
+      this.#finish(kind);
+    } catch (error) {
+      throw this.#fail(error);
+    }
+    return reply;
+  }
+
+  /** The log did not take an entry: memory and log may differ, so nothing more is done. */
+  #fail(error: unknown): FsError {
+    this.#failed ??= error instanceof Error ? error : new Error(String(error));
+    this.trace(`namespace: stopped: ${this.#failed.message}`);
+    return new FsError("EIO", `the namespace has stopped: ${this.#failed.message}`, { cause: this.#failed });
+  }
+
+  #mustWait(): boolean {
+    return this.overlay.full || this.log.pendingBytes > this.limits.logPendingBytes;
+  }
+
+  async #room(): Promise<void> {
+    if (this.overlay.full) await this.overlay.apply();
+    if (this.log.pendingBytes > this.limits.logPendingBytes) await this.log.drained();
+  }
+
+  async #transactSlowly<T>(kind: EntryKind, session: ServerSession | null, run: (tx: Transaction) => T): Promise<T> {
+    const call = {};
+    const gates = new Set<InodeId>();
+    try {
+      for (let attempt = 0; attempt < ATTEMPTS_MAX; attempt++) {
+        if (this.#mustWait()) await this.#room();
+        try {
+          return this.#attempt(kind, session, call, run);
+        } catch (error) {
+          if (error !== INTERRUPTED) throw error;
+        }
+        await this.#bringAbout(session, call, gates);
+      }
+      throw new FsError("EIO", `gave up after ${ATTEMPTS_MAX} attempts; the cache of ${this.limits.cacheBytes} bytes may be too small`);
+    } finally {
+      this.leases.release(gates);
+    }
+  }
+
+  async #bringAbout(session: ServerSession | null, call: object, gates: Set<InodeId>): Promise<void> {
+    const { blocked, misses } = this.#tx;
+    if (blocked !== null) {
+      await this.leases.clear(blocked.inode, blocked.othersAtMost, blocked.names, session, call, gates);
+      return;
+    }
+    for (const miss of misses) if (miss.kind === "cut") await this.ticks.cutUntil(miss.inode, miss.until);
+    const loads = misses.filter((miss) => miss.kind !== "cut");
+    if (loads.length > 0) await this.state.load(loads);
+  }
+
+  // Sessions.
+
+  async openSession(events: SessionEvents, options: SessionOptions = {}): Promise<NamespaceSession> {
+    if (this.#closed) throw new FsError("ENOTCONN", "the namespace is closed");
+    if (this.#sessions.size >= this.limits.sessions) throw new FsError("EAGAIN", `${this.#sessions.size} sessions are open, the limit is ${this.limits.sessions}`);
+    const id = options.resume ?? (await this.transact("session", null, (tx) => this.identities.allocateSession(tx)));
+    const session = new ServerSession(id, events, options);
+    session.lastHeard = this.clock.now();
+    if (options.durable) await this.#openDurable(session, options.resume !== undefined);
+    this.#sessions.set(id, session);
+    this.leases.add(session);
+    const call: Session["call"] = (operation, request) => this.#call(session, operation, request);
+    return {
+      id,
+      call,
+      callNumbered: (number, operation, request) => this.#callNumbered(session, number, operation, request),
+      heard: () => {
+        session.lastHeard = this.clock.now();
+      },
+      close: async () => this.#end(session, null),
+    };
+  }
+
+  async #openDurable(session: ServerSession, resumed: boolean): Promise<void> {
+    const key = TAG_SESSION + id8(session.id);
+    if (!resumed) {
+      await this.transact("session", session, (tx) => tx.raw(key, "", () => {}));
+      return;
+    }
+    const known = await this.overlay.get([key], ([value]) => value !== null);
+    if (!known || this.#sessions.has(session.id)) throw new FsError("ESTALE", `session ${session.id} is not one that can be resumed`);
+    for (const [number, reply] of await this.identities.answers(session.id)) session.answers.set(number, Promise.resolve(reply));
+  }
+
+  #call<Name extends OperationName>(session: ServerSession, name: Name, request: Request<Name>): Promise<Reply<Name>> {
+    if (session.expires) session.lastHeard = this.clock.now();
+    const operation = OPERATIONS[name];
+    if (operation === undefined) return this.#callOther(session, name, request);
+    if (name === "reshape") return this.#callPieces(session, request as Request<"reshape">) as Promise<Reply<Name>>;
+    const [run, kind] = operation;
+    return this.transact(kind, session, (tx) => run(tx, request as never, this.identities)) as Promise<Reply<Name>>;
+  }
+
+  /** fallocate(2) over much of a file, piece by piece: each is a transaction, and a repeated piece changes nothing. */
+  async #callPieces(session: ServerSession, request: Request<"reshape">): Promise<Reply<"reshape">> {
+    const whole = request.kind === "collapse" || request.kind === "insert" || request.length <= PIECE_BYTES || request.length !== Math.trunc(request.length);
+    if (whole) return this.transact("reshape", session, (tx) => reshape(tx, request, this.identities));
+    if (request.kind === "allocate") this.identities.checkSpace(request.length);
+    const end = request.offset + request.length;
+    for (let offset = request.offset; ; ) {
+      const length = Math.min(end - offset, PIECE_BYTES);
+      const piece = { ...request, offset, length };
+      const reply = await this.transact("reshape", session, (tx) => reshape(tx, piece, this.identities));
+      offset += length;
+      if (offset >= end) return reply;
+    }
+  }
+
+  /** Operations that are not transactions over the table. */
+  async #callOther<Name extends OperationName>(session: ServerSession, name: Name, request: Request<Name>): Promise<Reply<Name>> {
+    if (session.ended) throw ended();
+    const reply = await this.#other(session, name, request);
+    if (session.ended) throw ended();
+    return (reply ?? {}) as Reply<Name>;
+  }
+
+  #other(session: ServerSession, name: OperationName, request: unknown): unknown {
+    switch (name) {
+      case "sync":
+        return this.sync();
+      case "statistics":
+        return this.#statistics();
+      case "forget":
+        return this.#forget(session, (request as Request<"forget">).inodes);
+      case "lock": {
+        const { inode, lock, wait, ticket } = request as Request<"lock">;
+        return this.locks.lock(session.id, inode, lock, wait, ticket);
+      }
+      case "cancelLock":
+        return this.locks.cancel(session.id, (request as Request<"cancelLock">).ticket);
+      case "testLock": {
+        const { inode, lock } = request as Request<"testLock">;
+        return { conflict: this.locks.test(session.id, inode, lock) };
+      }
+      case "releaseLocks": {
+        const { inode, kind, owner } = request as Request<"releaseLocks">;
+        return this.locks.releaseOwner(session.id, inode, kind, owner);
+      }
+      default:
+        throw new FsError("ENOSYS", `operation ${String(name)} is unknown`);
+    }
+  }
+
+  #forget(session: ServerSession, inodes: readonly InodeId[]): void {
+    for (const inode of inodes) if (session.holds.delete(inode)) this.ticks.forgotten(inode);
+  }
+
+  #statistics(): Statistics {
+    return { ...(this.hooks?.space() ?? { totalBytes: 0, freeBytes: 0 }), inodes: this.overlay.inodes };
+  }
+
+  async #callNumbered<Name extends OperationName>(session: ServerSession, number: number, name: Name, request: Request<Name>): Promise<Reply<Name>> {
+    const stored = session.answers.get(number);
+    if (stored !== undefined) return stored as Promise<Reply<Name>>;
+    const [run, kind] = OPERATIONS[name] ?? [null, "none"];
+    const reply =
+      run === null || kind === "none" || !session.durable
+        ? this.#call(session, name, request)
+        : (this.transact(kind, session, (tx) => this.#answered(tx, session, number, run, request)) as Promise<Reply<Name>>);
+    session.answers.set(number, reply);
+    reply.catch(() => {});
+    this.#dropAnswers(session, number);
+    return reply;
+  }
+
+  /** The reply goes into the state together with what it replies to. */
+  #answered(tx: Transaction, session: ServerSession, number: number, run: Operation, request: unknown): unknown {
+    const reply = run(tx, request as never, this.identities);
+    const prefix = TAG_ANSWER + id8(session.id);
+    tx.raw(prefix, id8(number), (writer) => writer.raw(Buffer.from(JSON.stringify(reply))));
+    const old = number - this.limits.answersPerSession;
+    if (old >= 0) tx.raw(prefix, id8(old), null);
+    return reply;
+  }
+
+  #dropAnswers(session: ServerSession, number: number): void {
+    const old = number - this.limits.answersPerSession;
+    for (const kept of session.answers.keys()) {
+      if (kept > old) break;
+      session.answers.delete(kept);
+    }
+  }
+
+  expireSession(id: SessionId, reason: string): void {
+    const session = this.#sessions.get(id);
+    if (session !== undefined) this.#end(session, reason);
+  }
+
+  /** Ends sessions that were not heard of. */
+  expireUnheard(): void {
+    const now = this.clock.now();
+    for (const session of this.#sessions.values()) {
+      const silentMs = now - session.lastHeard;
+      if (session.expires && silentMs > session.limitMs) this.#end(session, `nothing was heard of it for ${Math.round(silentMs)} ms, the limit is ${session.limitMs}`);
+    }
+  }
+
+  #end(session: ServerSession, reason: string | null): void {
+    if (session.ended) return;
+    const held = [...session.holds.keys()];
+    this.leases.remove(session);
+    this.#sessions.delete(session.id);
+    this.locks.releaseSession(session.id);
+    for (const inode of held) this.ticks.forgotten(inode);
+    this.identities.sessionEnded(session.id);
+    if (session.durable) this.ticks.forgetSession(session.id);
+    if (reason === null) return;
+    this.trace(`namespace: session ${session.id} was ended: ${reason}`);
+    session.events.expired();
+  }
+
+  // The daemon's side.
+
+  tick(): Promise<boolean> {
+    return this.ticks.run();
+  }
+
+  async sync(): Promise<void> {
+    try {
+      await this.log.sync(this.overlay.index);
+    } catch (error) {
+      throw this.#fail(error);
+    }
+  }
+
+  apply(): Promise<void> {
+    return this.overlay.apply();
+  }
+
+  check(): AsyncIterable<Problem> {
+    return checkNamespace(this.overlay);
+  }
+
+  status(): NamespaceStatus {
+    return {
+      inodes: this.overlay.inodes,
+      sessions: this.#sessions.size,
+      logTail: this.log.tail(),
+      appliedIndex: this.overlay.appliedIndex,
+      waitingRecords: this.overlay.waiting,
+      ...this.ticks.status(),
+    };
+  }
+
+  /** Ends all sessions, writes everything to the table and makes it durable. Log and table stay open: they are the caller's. */
+  async close(): Promise<void> {
+    if (this.#closed) return;
+    this.#closed = true;
+    for (const session of [...this.#sessions.values()]) this.#end(session, null);
+    if (this.#failed !== null) return;
+    await this.ticks.stop();
+    await this.overlay.apply();
+    await this.overlay.apply();
+    await this.overlay.trim();
+  }
+}

@@ -1,0 +1,246 @@
+// The namespace's records as bytes: those changed since the table was last written (in memory, the truth), above the
+// table. All reads go through here, so that nobody sees the table without what it lacks.
+//
+// Invariants:
+// 1. A record is in `current`, or in `applying`, or else the table's value is right.
+// 2. What is written to the table is durable in the log before. So after a crash the log's tail is never behind the
+//    table, and replaying from the table's applied index gives exactly the last durable state (entries are idempotent).
+// 3. The applied index rides in the last batch of an apply; a crash between batches leaves records newer than the
+//    applied index, which replay overwrites with the same or newer ones.
+
+import type { Log, LogIndex } from "../../storage/log.ts";
+import type { Table, TableBatch } from "../../storage/table.ts";
+import { ByteWriter, checksum, checksumText, type Slice } from "./bytes.ts";
+import { after, isGrouped, keyBytes, splitKey, TAG_META } from "./keys.ts";
+import { openValue } from "./records.ts";
+
+export const APPLIED_KEY = `${TAG_META}applied`;
+/** Records in one write to the table: some 2 ms of the event loop. */
+const RECORDS_PER_WRITE = 1024;
+/** Entries read from the table in one hop of a scan. */
+const SCAN_PAGE_RECORDS = 4096;
+
+type Change = Slice | null;
+
+/** Changes made between two applies. Records with a rest are grouped by prefix, so that a range of one owner is cheap. */
+class Changes {
+  readonly flat = new Map<string, Change>();
+  readonly groups = new Map<string, Map<string, Change>>();
+  records = 0;
+  bytes = 0;
+
+  set(prefix: string, rest: string, change: Change): void {
+    this.records++;
+    this.bytes += change === null ? 64 : 96 + change.end - change.start;
+    if (rest === "") {
+      this.flat.set(prefix, change);
+      return;
+    }
+    let group = this.groups.get(prefix);
+    if (group === undefined) this.groups.set(prefix, (group = new Map()));
+    group.set(rest, change);
+  }
+
+  get(prefix: string, rest: string): Change | undefined {
+    return rest === "" ? this.flat.get(prefix) : this.groups.get(prefix)?.get(rest);
+  }
+
+  *entries(): Generator<[string, Change]> {
+    yield* this.flat;
+    for (const [prefix, group] of this.groups) for (const [rest, change] of group) yield [prefix + rest, change];
+  }
+}
+
+export interface OverlayLimits {
+  /** An apply is due when this many records wait. */
+  applyRecords: number;
+  /** Callers wait when this many records, or bytes of them, wait. */
+  maximumRecords: number;
+  maximumBytes: number;
+}
+
+export interface ScannedRecord {
+  key: string;
+  value: Slice;
+}
+
+export class Overlay {
+  readonly #table: Table;
+  readonly #log: Log;
+  readonly #limits: OverlayLimits;
+  #current = new Changes();
+  #applying: Changes | null = null;
+  #applyRun: Promise<void> | null = null;
+  /** Counts finished applies: a read that began before one may have missed what it removed from memory. */
+  #applies = 0;
+  /** Everything up to this log index is in the table. */
+  appliedIndex: LogIndex;
+  /** Everything up to this log index is in `current`, `applying` or the table. */
+  index: LogIndex;
+  /** Inodes there are, as of `index`. */
+  inodes: number;
+
+  constructor(table: Table, log: Log, applied: Applied, limits: OverlayLimits) {
+    this.#table = table;
+    this.#log = log;
+    this.#limits = limits;
+    this.appliedIndex = applied.index;
+    this.index = applied.index;
+    this.inodes = applied.inodes;
+  }
+
+  set(prefix: string, rest: string, change: Change): void {
+    this.#current.set(prefix, rest, change);
+  }
+
+  /** The record's value where memory has the last word (null: deleted), undefined where the table must be asked. */
+  peek(prefix: string, rest: string): Change | undefined {
+    const change = this.#current.get(prefix, rest);
+    return change !== undefined || this.#applying === null ? change : this.#applying.get(prefix, rest);
+  }
+
+  /** Applies are due, callers should wait. */
+  get due(): boolean {
+    return this.#current.records >= this.#limits.applyRecords;
+  }
+
+  get full(): boolean {
+    return this.#current.records >= this.#limits.maximumRecords || this.#current.bytes >= this.#limits.maximumBytes;
+  }
+
+  get waiting(): number {
+    return this.#current.records + (this.#applying?.records ?? 0);
+  }
+
+  /** Values of whole keys, as of the moment of the call to `use`, which runs in the same turn as the last check. */
+  async get<T>(keys: readonly string[], use: (values: (Slice | null)[]) => T): Promise<T> {
+    for (;;) {
+      const applies = this.#applies;
+      const stored = await this.#table.get(keys.map(keyBytes));
+      if (applies !== this.#applies) continue;
+      const values = keys.map((key, index) => {
+        const { prefix, rest } = splitKey(key);
+        const change = this.peek(prefix, rest);
+        if (change !== undefined) return change;
+        const bytes = stored[index];
+        return bytes === null ? null : { bytes, start: 0, end: bytes.length };
+      });
+      return use(values);
+    }
+  }
+
+  /** All records in [from, to) of whole keys within one tag, in order, handed to `use` as get() does. At most `limit` of the table are looked at; `bound` is the key below which the records are complete. */
+  async scan<T>(from: string, to: string, limit: number, use: (records: ScannedRecord[], bound: string) => T): Promise<T> {
+    for (;;) {
+      const applies = this.#applies;
+      const stored = await this.#scanTable(from, to, limit);
+      if (applies !== this.#applies) continue;
+      const bound = stored.length < limit ? to : `${stored[stored.length - 1].key}\0`;
+      return use(this.#merge(stored, from, bound), bound);
+    }
+  }
+
+  async #scanTable(from: string, to: string, limit: number): Promise<ScannedRecord[]> {
+    const records: ScannedRecord[] = [];
+    let gte = keyBytes(from);
+    const lt = keyBytes(to);
+    while (records.length < limit) {
+      const count = Math.min(limit - records.length, SCAN_PAGE_RECORDS);
+      const page = await this.#table.range({ gte, lt, limit: count });
+      for (const { key, value } of page) {
+        records.push({ key: Buffer.from(key.buffer, key.byteOffset, key.length).toString("latin1"), value: { bytes: value, start: 0, end: value.length } });
+      }
+      if (page.length < count) break;
+      gte = keyBytes(`${records[records.length - 1].key}\0`);
+    }
+    return records;
+  }
+
+  #merge(stored: ScannedRecord[], from: string, bound: string): ScannedRecord[] {
+    const changes = new Map<string, Change>();
+    if (this.#applying !== null) collect(this.#applying, from, bound, changes);
+    collect(this.#current, from, bound, changes);
+    if (changes.size === 0) return stored;
+    const merged = stored.filter((record) => !changes.has(record.key));
+    for (const [key, value] of changes) if (value !== null) merged.push({ key, value });
+    return merged.sort((a, b) => (a.key < b.key ? -1 : a.key > b.key ? 1 : 0));
+  }
+
+  /** Writes what has changed to the table. One runs at a time; a call during one waits for it. */
+  apply(): Promise<void> {
+    this.#applyRun ??= this.#apply().finally(() => {
+      this.#applyRun = null;
+    });
+    return this.#applyRun;
+  }
+
+  async #apply(): Promise<void> {
+    if (this.#applying === null) {
+      if (this.index === this.appliedIndex) return;
+      this.#applying = this.#current;
+      this.#current = new Changes();
+      this.#applyingState = { index: this.index, inodes: this.inodes };
+    }
+    const state = this.#applyingState;
+    await this.#log.sync(state.index);
+    let batch: TableBatch = { puts: [], deletes: [] };
+    for (const [key, change] of this.#applying.entries()) {
+      if (change === null) batch.deletes.push(keyBytes(key));
+      else batch.puts.push({ key: keyBytes(key), value: change.bytes.subarray(change.start, change.end) });
+      if (batch.puts.length + batch.deletes.length < RECORDS_PER_WRITE) continue;
+      await this.#table.write(batch);
+      batch = { puts: [], deletes: [] };
+    }
+    batch.puts.push({ key: keyBytes(APPLIED_KEY), value: encodeApplied(state) });
+    await this.#table.write(batch);
+    this.appliedIndex = state.index;
+    this.#applying = null;
+    this.#applies++;
+  }
+
+  #applyingState: Applied = { index: 0 as LogIndex, inodes: 0 };
+
+  /** Makes the table durable and drops log entries that it holds. */
+  async trim(): Promise<void> {
+    const applied = this.appliedIndex;
+    await this.#table.flush();
+    if (applied >= this.#log.first()) await this.#log.trim((applied + 1) as LogIndex);
+  }
+}
+
+function collect(changes: Changes, from: string, bound: string, into: Map<string, Change>): void {
+  const { prefix } = splitKey(from);
+  if (isGrouped(from) && prefix.length === 9 && bound <= after(prefix)) {
+    for (const [rest, change] of changes.groups.get(prefix) ?? []) {
+      const key = prefix + rest;
+      if (key >= from && key < bound) into.set(key, change);
+    }
+    return;
+  }
+  for (const [key, change] of changes.entries()) if (key >= from && key < bound) into.set(key, change);
+}
+
+/** What the table says of itself: it holds everything up to this log index, and so many inodes. */
+export interface Applied {
+  index: LogIndex;
+  inodes: number;
+}
+
+/** The one value that is written past the log. */
+function encodeApplied(applied: Applied): Buffer {
+  const writer = new ByteWriter();
+  writer.varint(applied.index);
+  writer.varint(applied.inodes);
+  writer.uint32(checksum(writer.bytes, 0, writer.at, checksumText(APPLIED_KEY)));
+  return Buffer.from(writer.bytes.subarray(0, writer.at));
+}
+
+/** What is stored in a table, or null in a table without it (a new one). */
+export async function readApplied(table: Table): Promise<Applied | null> {
+  const [bytes] = await table.get([keyBytes(APPLIED_KEY)]);
+  if (bytes === null) return null;
+  const reader = openValue(APPLIED_KEY, { bytes, start: 0, end: bytes.length });
+  const applied = { index: reader.varint() as LogIndex, inodes: reader.varint() };
+  reader.done();
+  return applied;
+}

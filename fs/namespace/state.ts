@@ -1,0 +1,335 @@
+// Decoded records in front of the overlay. Looking something up answers at once (`undefined`: not in memory) or is
+// loaded; what is loaded is put here in the same turn in which it was last true.
+
+import type { ByteString, InodeId, StripeId } from "../types.ts";
+import type { Extent } from "../messages.ts";
+import { Cache } from "./cache.ts";
+import { after, id8, idFrom, TAG_EXTENT, TAG_INODE, TAG_NAME, TAG_ORDER, TAG_STRIPE, TAG_XATTR } from "./keys.ts";
+import type { Overlay } from "./overlay.ts";
+import { decodeExtent, decodeInode, decodeName, decodeOrder, decodeStripe, Inode, type NameEntry, openValue, type StripeRecord } from "./records.ts";
+import type { Slice } from "./bytes.ts";
+
+/** No extent crosses a multiple of this, so that a window's extents are loaded and changed by themselves: 4096 extents of 4 KiB. */
+export const WINDOW_BYTES = 16 * 1024 * 1024;
+/** A directory of at most this size (about 2000 names) is loaded whole when one of its names is asked for: 6 ms, and every later look-up, also of absent names, is free. */
+const WHOLE_DIRECTORY_BYTES = 64 * 1024;
+/** Names kept of one directory; above this all are forgotten. */
+const DIRECTORY_NAMES_MAX = 256 * 1024;
+/** Iterators kept for listings that go on. */
+const CURSORS_MAX = 16;
+/** Records of one scan that must be seen as of one moment (a window, a whole directory, an inode's xattrs). */
+const SCAN_MAX = 1 << 20;
+
+const NAME_BYTES = 120;
+
+/** What is known of a directory's names. `complete`: what is not in `names` does not exist, and their order is that of the cookies. */
+export class Directory {
+  readonly names = new Map<ByteString, NameEntry | null>();
+  complete: boolean;
+  /** The part listed last, until a name changes: an attempt that had to wait for attributes asks for it again. */
+  lastListed: Page | null = null;
+  /** Where listings stopped: cookie -> an iterator that goes on after it. */
+  readonly cursors = new Map<number, IterableIterator<[ByteString, NameEntry | null]>>();
+
+  constructor(complete: boolean) {
+    this.complete = complete;
+  }
+
+  keepCursor(cookie: number, cursor: IterableIterator<[ByteString, NameEntry | null]>): void {
+    if (this.cursors.size >= CURSORS_MAX) this.cursors.delete(this.cursors.keys().next().value!);
+    this.cursors.set(cookie, cursor);
+  }
+}
+
+/** The extents of a file that begin in one window, in order. */
+export interface Window {
+  readonly extents: readonly Extent[];
+  readonly bytes: number;
+}
+
+export function makeWindow(extents: readonly Extent[]): Window {
+  let bytes = 100 + extents.length * 88;
+  for (const extent of extents) if (extent.inline !== undefined) bytes += 100 + extent.inline.length;
+  return { extents, bytes };
+}
+
+export type Xattrs = ReadonlyMap<ByteString, Uint8Array>;
+
+/** Something that an operation needs and memory lacks. */
+export type Miss =
+  | { kind: "inode"; inode: InodeId }
+  | { kind: "name"; directory: InodeId; name: ByteString }
+  | { kind: "directory"; directory: InodeId }
+  | { kind: "window"; inode: InodeId; window: number; count: number }
+  | { kind: "stripe"; stripe: StripeId }
+  | { kind: "page"; directory: InodeId; after: number; limit: number }
+  /** Not in memory or table: the background work of a large truncate must first get to `until` (namespace.ts). */
+  | { kind: "cut"; inode: InodeId; until: number }
+  | { kind: "xattrs"; inode: InodeId };
+
+/** A part of a directory's listing that is too large to be kept whole; true until a name of the directory changes. */
+export interface Page {
+  readonly after: number;
+  readonly limit: number;
+  readonly entries: readonly { name: ByteString; entry: NameEntry }[];
+}
+
+/** Pages in use by listings under way. */
+const PAGES_MAX = 64;
+
+function windowKey(inode: InodeId, window: number): number | string {
+  return window === 0 ? inode : `${inode}/${window}`;
+}
+
+export class State {
+  readonly overlay: Overlay;
+  readonly #inodes: Cache<InodeId, Inode | { absent: true }>;
+  readonly #directories: Cache<InodeId, Directory>;
+  readonly #windows: Cache<number | string, Window>;
+  readonly #stripes: Cache<StripeId, StripeRecord | { absent: true }>;
+  readonly #xattrs: Cache<InodeId, Xattrs>;
+  readonly #pages = new Map<InodeId, Page>();
+
+  constructor(overlay: Overlay, cacheBytes: number) {
+    this.overlay = overlay;
+    this.#inodes = new Cache(cacheBytes * 0.35, () => 320);
+    this.#directories = new Cache(cacheBytes * 0.35, (directory) => 300 + directory.names.size * NAME_BYTES);
+    this.#windows = new Cache(cacheBytes * 0.2, (window) => window.bytes);
+    this.#stripes = new Cache(cacheBytes * 0.08, (stripe) => ("absent" in stripe ? 80 : 240 + stripe.disks.length * 8));
+    this.#xattrs = new Cache(cacheBytes * 0.02, (xattrs) => [...xattrs.values()].reduce((sum, value) => sum + value.length + 100, 100));
+  }
+
+  // Each of these: the record, null where there is none, undefined where it must be loaded.
+
+  inode(id: InodeId): Inode | null | undefined {
+    const cached = this.#inodes.get(id);
+    if (cached !== undefined) return cached instanceof Inode ? cached : null;
+    const key = TAG_INODE + id8(id);
+    const value = this.overlay.peek(key, "");
+    return value === undefined ? undefined : this.#keepInode(key, id, value);
+  }
+
+  stripe(id: StripeId): StripeRecord | null | undefined {
+    const cached = this.#stripes.get(id);
+    if (cached !== undefined) return "absent" in cached ? null : cached;
+    const key = TAG_STRIPE + id8(id);
+    const value = this.overlay.peek(key, "");
+    return value === undefined ? undefined : this.#keepStripe(key, id, value);
+  }
+
+  name(directory: InodeId, name: ByteString): NameEntry | null | undefined {
+    const known = this.#directories.get(directory);
+    if (known !== undefined) {
+      const entry = known.names.get(name);
+      if (entry !== undefined) return entry;
+      if (known.complete) return null;
+    }
+    const prefix = TAG_NAME + id8(directory);
+    const value = this.overlay.peek(prefix, name);
+    return value === undefined ? undefined : this.#keepName(prefix, directory, name, value);
+  }
+
+  /** The directory where all its names are in memory. */
+  completeDirectory(directory: InodeId): Directory | undefined {
+    const known = this.#directories.get(directory);
+    return known?.complete ? known : undefined;
+  }
+
+  window(inode: InodeId, window: number): Window | undefined {
+    return this.#windows.get(windowKey(inode, window));
+  }
+
+  page(directory: InodeId, afterCookie: number, limit: number): Page | undefined {
+    const page = this.#pages.get(directory);
+    return page !== undefined && page.after === afterCookie && page.limit === limit ? page : undefined;
+  }
+
+  dropPage(directory: InodeId): void {
+    this.#pages.delete(directory);
+  }
+
+  xattrs(inode: InodeId): Xattrs | undefined {
+    return this.#xattrs.get(inode);
+  }
+
+  // What a transaction changed.
+
+  setInode(inode: Inode): void {
+    this.#inodes.set(inode.inode, inode);
+  }
+
+  deleteInode(id: InodeId): void {
+    this.#inodes.set(id, { absent: true });
+    this.#directories.delete(id);
+    this.#xattrs.delete(id);
+    this.#windows.delete(id);
+  }
+
+  /** A directory made just now: nothing is in it. */
+  addDirectory(id: InodeId): void {
+    this.#directories.set(id, new Directory(true));
+  }
+
+  setName(directory: InodeId, name: ByteString, entry: NameEntry | null): void {
+    if (this.#pages.size > 0) this.#pages.delete(directory);
+    const known = this.#directories.get(directory);
+    if (known === undefined) {
+      if (entry !== null) this.#knowName(directory, name, entry);
+      return;
+    }
+    known.lastListed = null;
+    if (entry === null && known.complete) {
+      known.names.delete(name);
+      return;
+    }
+    // A replaced name gets a new cookie, so it moves to the end of the order.
+    if (entry !== null && known.complete) known.names.delete(name);
+    this.#knowName(directory, name, entry);
+  }
+
+  setWindow(inode: InodeId, window: number, extents: readonly Extent[]): void {
+    this.#windows.set(windowKey(inode, window), makeWindow(extents));
+  }
+
+  dropWindow(inode: InodeId, window: number): void {
+    this.#windows.delete(windowKey(inode, window));
+  }
+
+  setStripe(stripe: StripeRecord): void {
+    this.#stripes.set(stripe.id, stripe);
+  }
+
+  deleteStripe(id: StripeId): void {
+    this.#stripes.set(id, { absent: true });
+  }
+
+  setXattrs(inode: InodeId, xattrs: Xattrs): void {
+    this.#xattrs.set(inode, xattrs);
+  }
+
+  #knowName(directory: InodeId, name: ByteString, entry: NameEntry | null): void {
+    let known = this.#directories.get(directory);
+    if (known === undefined || known.names.size >= DIRECTORY_NAMES_MAX) {
+      known = new Directory(false);
+      this.#directories.set(directory, known);
+    }
+    known.names.set(name, entry);
+    this.#directories.grew(NAME_BYTES);
+  }
+
+  #keepInode(key: string, id: InodeId, value: Slice | null): Inode | null {
+    const inode = value === null ? null : decodeInode(openValue(key, value), id);
+    this.#inodes.set(id, inode ?? { absent: true });
+    return inode;
+  }
+
+  #keepStripe(key: string, id: StripeId, value: Slice | null): StripeRecord | null {
+    const stripe = value === null ? null : decodeStripe(openValue(key, value), id);
+    this.#stripes.set(id, stripe ?? { absent: true });
+    return stripe;
+  }
+
+  #keepName(prefix: string, directory: InodeId, name: ByteString, value: Slice | null): NameEntry | null {
+    const entry = value === null ? null : decodeName(openValue(prefix + name, value));
+    this.#knowName(directory, name, entry);
+    return entry;
+  }
+
+  /** Brings everything missed into memory. */
+  async load(misses: readonly Miss[]): Promise<void> {
+    const points = misses.filter((miss) => miss.kind === "inode" || miss.kind === "stripe" || miss.kind === "name");
+    const ranges = misses.filter((miss) => miss.kind === "directory" || miss.kind === "window" || miss.kind === "xattrs" || miss.kind === "page");
+    const jobs = ranges.map((miss) => this.#loadRange(miss));
+    if (points.length > 0) jobs.push(this.#loadPoints(points));
+    await Promise.all(jobs);
+  }
+
+  async #loadPoints(misses: Miss[]): Promise<void> {
+    const keys = misses.map(pointKey);
+    await this.overlay.get(keys, (values) => {
+      values.forEach((value, index) => {
+        const miss = misses[index];
+        if (miss.kind === "inode" && this.#inodes.get(miss.inode) === undefined) this.#keepInode(keys[index], miss.inode, value);
+        if (miss.kind === "stripe" && this.#stripes.get(miss.stripe) === undefined) this.#keepStripe(keys[index], miss.stripe, value);
+        if (miss.kind === "name" && this.name(miss.directory, miss.name) === undefined) {
+          this.#keepName(TAG_NAME + id8(miss.directory), miss.directory, miss.name, value);
+        }
+      });
+    });
+  }
+
+  #loadRange(miss: Miss): Promise<void> {
+    if (miss.kind === "directory") return this.#loadDirectory(miss.directory);
+    if (miss.kind === "page") return this.#loadPage(miss.directory, miss.after, miss.limit);
+    if (miss.kind === "window") return this.#loadWindows(miss.inode, miss.window, miss.count);
+    if (miss.kind === "xattrs") return this.#loadXattrs(miss.inode);
+    throw new TypeError(`loadRange: ${miss.kind} is not a range`);
+  }
+
+  #loadDirectory(directory: InodeId): Promise<void> {
+    const prefix = TAG_ORDER + id8(directory);
+    return this.overlay.scan(prefix, after(prefix), SCAN_MAX, (records) => {
+      const known = new Directory(true);
+      for (const { key, value } of records) {
+        const { inode, type, name } = decodeOrder(openValue(key, value));
+        known.names.set(name, { inode, type, cookie: idFrom(key, 9) });
+      }
+      this.#directories.set(directory, known);
+    });
+  }
+
+  #loadPage(directory: InodeId, afterCookie: number, limit: number, looked = limit): Promise<void> {
+    const prefix = TAG_ORDER + id8(directory);
+    return this.overlay.scan(prefix + id8(afterCookie + 1), after(prefix), looked, (records, bound) => {
+      const entries = records.slice(0, limit).map(({ key, value }) => {
+        const { inode, type, name } = decodeOrder(openValue(key, value));
+        return { name, entry: { inode, type, cookie: idFrom(key, 9) } };
+      });
+      // Deletes in memory can thin a page of the table out; a page that looks like the end must be the end.
+      if (entries.length < limit && bound !== after(prefix)) return this.#loadPage(directory, afterCookie, limit, looked * 2);
+      if (this.#pages.size >= PAGES_MAX) this.#pages.delete(this.#pages.keys().next().value!);
+      this.#pages.set(directory, { after: afterCookie, limit, entries });
+    }) as Promise<void>;
+  }
+
+  #loadWindows(inode: InodeId, first: number, count: number): Promise<void> {
+    const prefix = TAG_EXTENT + id8(inode);
+    return this.overlay.scan(prefix + id8(first * WINDOW_BYTES), prefix + id8((first + count) * WINDOW_BYTES), SCAN_MAX, (records) => {
+      const windows: Extent[][] = Array.from({ length: count }, () => []);
+      for (const { key, value } of records) {
+        const offset = idFrom(key, 9);
+        windows[Math.floor(offset / WINDOW_BYTES) - first].push(decodeExtent(openValue(key, value), offset));
+      }
+      windows.forEach((extents, index) => this.setWindow(inode, first + index, extents));
+    });
+  }
+
+  #loadXattrs(inode: InodeId): Promise<void> {
+    const prefix = TAG_XATTR + id8(inode);
+    return this.overlay.scan(prefix, after(prefix), SCAN_MAX, (records) => {
+      const xattrs = new Map<ByteString, Uint8Array>();
+      for (const { key, value } of records) {
+        const reader = openValue(key, value);
+        xattrs.set(key.slice(9) as ByteString, reader.raw(reader.end - reader.at));
+      }
+      this.setXattrs(inode, xattrs);
+    });
+  }
+
+  /** Whether a directory is loaded whole. */
+  isSmall(directory: Inode): boolean {
+    return directory.size <= WHOLE_DIRECTORY_BYTES;
+  }
+
+  /** What to load for a name of a directory: only that name, or all names where they are few. */
+  missOfName(directory: Inode, name: ByteString): Miss {
+    return this.isSmall(directory) ? { kind: "directory", directory: directory.inode } : { kind: "name", directory: directory.inode, name };
+  }
+}
+
+function pointKey(miss: Miss): string {
+  if (miss.kind === "inode") return TAG_INODE + id8(miss.inode);
+  if (miss.kind === "stripe") return TAG_STRIPE + id8(miss.stripe);
+  if (miss.kind === "name") return TAG_NAME + id8(miss.directory) + miss.name;
+  throw new TypeError(`pointKey: ${miss.kind} is not one record`);
+}

@@ -1,0 +1,81 @@
+// The namespace as repair, drains and `cairn where` see it: stripes, where their blocks lie, and changing that.
+
+import type { DiskId } from "../../replication/stripe.ts";
+import type { StripeId } from "../types.ts";
+import { after, id8, idFrom, TAG_DISK, TAG_STRIPE } from "./keys.ts";
+import type { Server } from "./namespace.ts";
+import { decodeStripe, openValue, type StripeRecord } from "./records.ts";
+
+/** Stripes in one step of a walk. */
+const PAGE_RECORDS = 1024;
+
+export interface StripeDirectory {
+  get(id: StripeId): Promise<StripeRecord | null>;
+  /** Stripes with ids above `after` in order, at most `limit` (up to 1024). Fewer than `limit` means the end. */
+  list(after: StripeId | 0, limit: number): Promise<StripeRecord[]>;
+  /** As list, of those with a block on this disk. */
+  listByDisk(disk: DiskId, after: StripeId | 0, limit: number): Promise<StripeRecord[]>;
+  /** Says where the stripe's blocks are from now on, if they are still where the caller thought (`expected`) and the stripe is alive; false otherwise. */
+  replaceDisks(id: StripeId, expected: readonly DiskId[], disks: readonly DiskId[]): Promise<boolean>;
+  /** Stripes with ids above `after`, among the next `limit` looked at, of whose data less than `share` (0..1) is live; `next` continues, 0 at the end. */
+  sparse(after: StripeId | 0, limit: number, share: number): Promise<{ stripes: StripeRecord[]; next: StripeId | 0 }>;
+}
+
+export function stripeDirectory(server: Server): StripeDirectory {
+  const { overlay } = server;
+
+  async function get(ids: readonly StripeId[]): Promise<StripeRecord[]> {
+    return server.transact("none", null, (tx) => {
+      tx.wantStripes(ids);
+      return ids.map((id) => tx.stripe(id)).filter((stripe) => stripe !== null);
+    });
+  }
+
+  /** The first `limit` ids from a range of keys; deletes in memory may thin a page of the table out, so it looks further. */
+  async function ids(prefix: string, afterId: number, limit: number): Promise<StripeId[]> {
+    const wanted = Math.min(limit, PAGE_RECORDS);
+    const found: StripeId[] = [];
+    let from = prefix + id8(afterId + 1);
+    const to = after(prefix);
+    while (found.length < wanted && from < to) {
+      from = await overlay.scan(from, to, wanted, (records, bound) => {
+        for (const { key } of records) found.push(idFrom(key, prefix.length) as StripeId);
+        return bound;
+      });
+    }
+    return found.slice(0, wanted);
+  }
+
+  async function list(afterId: StripeId | 0, limit: number): Promise<StripeRecord[]> {
+    const wanted = Math.min(limit, PAGE_RECORDS);
+    const found: StripeRecord[] = [];
+    let from = TAG_STRIPE + id8(afterId + 1);
+    const to = after(TAG_STRIPE);
+    while (found.length < wanted && from < to) {
+      from = await overlay.scan(from, to, wanted, (records, bound) => {
+        for (const { key, value } of records) found.push(decodeStripe(openValue(key, value), idFrom(key, 1) as StripeId));
+        return bound;
+      });
+    }
+    return found.slice(0, wanted);
+  }
+
+  return {
+    get: async (id) => (await get([id]))[0] ?? null,
+    list,
+    listByDisk: async (disk, afterId, limit) => get(await ids(TAG_DISK + id8(disk).slice(4), afterId, limit)),
+    replaceDisks: (id, expected, disks) =>
+      server.transact("replace-disks", null, (tx) => {
+        const stripe = tx.stripe(id);
+        if (stripe === null || stripe.live === 0) return false;
+        if (stripe.disks.length !== disks.length || stripe.disks.some((disk, index) => disk !== expected[index])) return false;
+        tx.editStripe({ ...stripe, disks: [...disks] });
+        return true;
+      }),
+    sparse: async (afterId, limit, share) => {
+      const stripes = await list(afterId, limit);
+      const next = stripes.length < Math.min(limit, PAGE_RECORDS) ? 0 : stripes[stripes.length - 1].id;
+      return { stripes: stripes.filter((stripe) => stripe.live > 0 && stripe.live < stripe.dataBytes * share), next };
+    },
+  };
+}

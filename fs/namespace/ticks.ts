@@ -1,0 +1,286 @@
+// Work that goes on behind: freeing inodes without names, finishing large truncates, removing dead stripes' blocks,
+// sweeping up stripes that were stored and never committed, writing the table, trimming the log. Each piece is
+// bounded; what is waiting is recorded in the table and found again after a restart.
+
+import type { LogIndex } from "../../storage/log.ts";
+import type { InodeId, SessionId, StripeId } from "../types.ts";
+import { cutPiece, removeRange, windowOf } from "./extents.ts";
+import { after, id8, idFrom, TAG_ANSWER, TAG_CUT, TAG_DEAD, TAG_RESERVATION, TAG_SESSION, TAG_UNNAMED } from "./keys.ts";
+import type { Server } from "./namespace.ts";
+import type { Reservation } from "./records.ts";
+import { HAS_XATTRS, type StripeRecord } from "./records.ts";
+import { WINDOW_BYTES } from "./state.ts";
+import type { Transaction } from "./transaction.ts";
+
+/** Windows of one file (256 MiB) whose extents one transaction drops. */
+const WINDOWS_PER_PIECE = 16;
+/** Inodes freed by one transaction. */
+const INODES_PER_PIECE = 128;
+/** Transactions of each kind in one tick. */
+const PIECES_PER_TICK = 16;
+const STRIPES_PER_REMOVAL = 256;
+/** Work found at start-up at once; the rest is found when that is done. */
+const FOUND_AT_START_MAX = 1 << 20;
+
+interface DeadStripe {
+  /** Removed from the disks only when the log is durable up to here. */
+  index: LogIndex;
+  since: number;
+}
+
+export class Ticks {
+  readonly #server: Server;
+  /** Inodes without names that a session knows. */
+  readonly #unnamed = new Set<InodeId>();
+  /** Those that nobody knows: to be freed. */
+  readonly #free = new Set<InodeId>();
+  readonly #cut = new Set<InodeId>();
+  readonly #dead = new Map<StripeId, DeadStripe>();
+  readonly #removing = new Set<StripeId>();
+  readonly #sweeps: Reservation[] = [];
+  readonly #endedSessions: SessionId[] = [];
+  #lastApply = 0;
+  #lastTrim = 0;
+  #running: Promise<boolean> | null = null;
+  #stopped = false;
+
+  constructor(server: Server) {
+    this.#server = server;
+  }
+
+  /** Finds the work that a restart left. No session is open: inodes without names belong to nobody. */
+  async start(): Promise<void> {
+    for (const inode of await this.#idsOf(TAG_UNNAMED)) this.#free.add(inode as InodeId);
+    for (const inode of await this.#idsOf(TAG_CUT)) this.#cut.add(inode as InodeId);
+    const now = this.#server.clock.now();
+    for (const stripe of await this.#idsOf(TAG_DEAD)) this.#dead.set(stripe as StripeId, { index: this.#server.overlay.index, since: now });
+  }
+
+  #idsOf(tag: string): Promise<number[]> {
+    return this.#server.overlay.scan(tag, after(tag), FOUND_AT_START_MAX, (records) => records.map(({ key }) => idFrom(key, 1)));
+  }
+
+  status(): { unnamedInodes: number; cutInodes: number; deadStripes: number } {
+    return { unnamedInodes: this.#unnamed.size + this.#free.size, cutInodes: this.#cut.size, deadStripes: this.#dead.size };
+  }
+
+  becameUnnamed(inode: InodeId): void {
+    // The transaction's own grants come after this: makeUnnamed's session knows the inode then, and `free` looks again.
+    (this.#server.leases.known(inode) ? this.#unnamed : this.#free).add(inode);
+  }
+
+  becameNamed(inode: InodeId): void {
+    this.#unnamed.delete(inode);
+    this.#free.delete(inode);
+  }
+
+  forgotten(inode: InodeId): void {
+    if (this.#unnamed.size > 0 && this.#unnamed.has(inode) && !this.#server.leases.known(inode)) {
+      this.#unnamed.delete(inode);
+      this.#free.add(inode);
+    }
+  }
+
+  becameCut(inode: InodeId): void {
+    this.#cut.add(inode);
+  }
+
+  becameDead(stripe: StripeId, index: LogIndex): void {
+    this.#dead.set(stripe, { index, since: this.#server.clock.now() });
+  }
+
+  isBeingRemoved(stripe: StripeId): boolean {
+    return this.#removing.has(stripe);
+  }
+
+  sweep(reservation: Reservation): void {
+    this.#sweeps.push(reservation);
+  }
+
+  forgetSession(session: SessionId): void {
+    this.#endedSessions.push(session);
+  }
+
+  run(): Promise<boolean> {
+    this.#running ??= this.#run().finally(() => {
+      this.#running = null;
+    });
+    return this.#running;
+  }
+
+  async stop(): Promise<void> {
+    this.#stopped = true;
+    await this.#running?.catch(() => {});
+  }
+
+  async #run(): Promise<boolean> {
+    const { overlay, limits, clock } = this.#server;
+    this.#server.expireUnheard();
+    let more = false;
+    for (let piece = 0; piece < PIECES_PER_TICK && !this.#stopped; piece++) {
+      const freed = await this.#freePiece();
+      const cut = await this.#cutNext();
+      more = freed || cut;
+      if (!more) break;
+    }
+    if (!this.#stopped) more = (await this.#removeDead()) || more;
+    if (!this.#stopped) await this.#sweepNext();
+    if (!this.#stopped) await this.#forgetSessions();
+    const now = clock.now();
+    if (overlay.due || now - this.#lastApply >= limits.applyIntervalMs) {
+      this.#lastApply = now;
+      await overlay.apply();
+    }
+    if (now - this.#lastTrim >= limits.trimIntervalMs) {
+      this.#lastTrim = now;
+      await overlay.trim();
+    }
+    return more;
+  }
+
+  /** Frees inodes that nobody knows: small ones many at a time, a large one piece by piece. */
+  async #freePiece(): Promise<boolean> {
+    const batch: InodeId[] = [];
+    for (const inode of this.#free) {
+      if (batch.length >= INODES_PER_PIECE) break;
+      if (!this.#server.leases.known(inode)) batch.push(inode);
+      else {
+        this.#free.delete(inode);
+        this.#unnamed.add(inode);
+      }
+    }
+    if (batch.length === 0) return false;
+    const done = await this.#server.transact("free", null, (tx) => this.#freeInodes(tx, batch));
+    for (const inode of done) this.#free.delete(inode);
+    return this.#free.size > 0;
+  }
+
+  #freeInodes(tx: Transaction, batch: readonly InodeId[]): InodeId[] {
+    tx.wantInodes(batch);
+    const done: InodeId[] = [];
+    let windows = 0;
+    for (const id of batch) {
+      const inode = tx.find(id);
+      if (inode !== null && (inode.linkCount > 0 || this.#server.leases.known(id))) continue;
+      const top = inode === null ? 0 : windowOf(inode.extentEnd - 1) + 1;
+      if (windows > 0 && windows + top > WINDOWS_PER_PIECE) break;
+      windows += top;
+      if (top > WINDOWS_PER_PIECE) {
+        const copy = tx.edit(id);
+        removeRange(tx, copy, (top - WINDOWS_PER_PIECE) * WINDOW_BYTES, copy.extentEnd);
+        copy.extentEnd = (top - WINDOWS_PER_PIECE) * WINDOW_BYTES;
+        break;
+      }
+      if (inode !== null) {
+        if (top > 0) removeRange(tx, tx.edit(id), 0, inode.extentEnd);
+        if ((inode.flags & HAS_XATTRS) !== 0) for (const name of tx.xattrs(id).keys()) tx.setXattr(id, name, null);
+        tx.deleteInode(id);
+        if (inode.cutTo > 0) tx.raw(TAG_CUT + id8(id), "", null);
+        this.#server.identities.countInodes(tx, -1);
+      }
+      tx.raw(TAG_UNNAMED + id8(id), "", null);
+      done.push(id);
+    }
+    return done;
+  }
+
+  async #cutNext(): Promise<boolean> {
+    const next = this.#cut.values().next();
+    if (next.done) return false;
+    await this.#cutOnce(next.value);
+    return this.#cut.size > 0;
+  }
+
+  async #cutOnce(id: InodeId): Promise<number> {
+    const reached = await this.#server.transact("cut", null, (tx) => {
+      const inode = tx.find(id);
+      if (inode === null || inode.cutTo === 0) return Infinity;
+      const copy = tx.edit(id);
+      return cutPiece(tx, copy, WINDOWS_PER_PIECE) ? Infinity : copy.cutFrom;
+    });
+    if (reached === Infinity) this.#cut.delete(id);
+    return reached;
+  }
+
+  /** For a change that must not meet dead extents below `until`. */
+  async cutUntil(id: InodeId, until: number): Promise<void> {
+    while ((await this.#cutOnce(id)) < until);
+  }
+
+  async #removeDead(): Promise<boolean> {
+    const { clock, limits, log, hooks, overlay } = this.#server;
+    const now = clock.now();
+    const batch: StripeId[] = [];
+    let index = 0 as LogIndex;
+    for (const [stripe, dead] of this.#dead) {
+      if (batch.length >= STRIPES_PER_REMOVAL || now - dead.since < limits.deadStripeGraceMs) break;
+      batch.push(stripe);
+      if (dead.index > index) index = dead.index;
+    }
+    if (batch.length === 0) return false;
+    await log.sync(index < overlay.index ? index : overlay.index);
+    const stripes = await this.#claimDead(batch);
+    try {
+      if (stripes.length > 0) await hooks?.remove(stripes);
+      await this.#server.transact("remove-stripes", null, (tx) => {
+        for (const stripe of stripes) tx.deleteStripe(stripe);
+      });
+      for (const { id } of stripes) this.#dead.delete(id);
+    } catch (error) {
+      // Tried again after the others, in a later tick: the record of the dead stripe is still there.
+      this.#server.trace(`namespace: removing ${stripes.length} dead stripes failed: ${error instanceof Error ? error.message : String(error)}`);
+      for (const { id } of stripes) {
+        this.#dead.delete(id);
+        this.#dead.set(id, { index, since: clock.now() });
+      }
+      return false;
+    } finally {
+      for (const { id } of stripes) this.#removing.delete(id);
+    }
+    return batch.length === STRIPES_PER_REMOVAL;
+  }
+
+  /** From here on no commit brings these back to life. Those that live again are no longer dead. */
+  #claimDead(batch: readonly StripeId[]): Promise<StripeRecord[]> {
+    return this.#server.transact("none", null, (tx) => {
+      tx.wantStripes(batch);
+      const dead: StripeRecord[] = [];
+      for (const id of batch) {
+        const stripe = tx.stripe(id);
+        if (stripe === null || stripe.live > 0) this.#dead.delete(id);
+        else dead.push(stripe);
+      }
+      for (const { id } of dead) this.#removing.add(id);
+      return dead;
+    });
+  }
+
+  /** Blocks stored under numbers that an ended session reserved and never committed. */
+  async #sweepNext(): Promise<void> {
+    const reservation = this.#sweeps.shift();
+    if (reservation === undefined) return;
+    const ids = Array.from({ length: reservation.count }, (_, index) => (reservation.first + index) as StripeId);
+    try {
+      const committed = await this.#server.transact("none", null, (tx) => {
+        tx.wantStripes(ids);
+        return new Set(ids.filter((id) => tx.stripe(id) !== null));
+      });
+      if (committed.size < ids.length) await this.#server.hooks?.removeUncommitted(reservation.first, reservation.count, committed);
+      await this.#server.transact("remove-stripes", null, (tx) => tx.raw(TAG_RESERVATION + id8(reservation.first), "", null));
+    } catch (error) {
+      this.#sweeps.push(reservation);
+      this.#server.trace(`namespace: sweeping ${reservation.count} stripes from ${reservation.first} failed: ${error instanceof Error ? error.message : String(error)}`);
+    }
+  }
+
+  async #forgetSessions(): Promise<void> {
+    const session = this.#endedSessions.shift();
+    if (session === undefined) return;
+    const prefix = TAG_ANSWER + id8(session);
+    const keys = await this.#server.overlay.scan(prefix, after(prefix), 1 << 16, (records) => records.map(({ key }) => key));
+    await this.#server.transact("session", null, (tx) => {
+      for (const key of keys) tx.raw(prefix, key.slice(9), null);
+      tx.raw(TAG_SESSION + id8(session), "", null);
+    });
+  }
+}
