@@ -26,7 +26,7 @@ export interface TimeStamp {
   nanoseconds: number;
 }
 
-/** Fields that are absent stay as they are. `now` is the server's clock. */
+/** Fields that are absent stay as they are, but: `ctime` becomes now; `size` also makes mtime now; `uid` or `gid` without `mode` drops set-id bits of files, as chown(2) does. `now` is the server's clock. */
 export interface AttributeChange {
   mode?: number;
   uid?: number;
@@ -100,7 +100,7 @@ export interface Operations {
     { moved: Attributes; replaced: Attributes | null; parent: Attributes; newParent: Attributes },
   ];
   readLink: [{ inode: InodeId }, { target: ByteString }];
-  /** Entries with cookies above `after` (0: from the start), without "." and "..". Fewer than `limit` means the end. */
+  /** Entries with cookies above `after` (0: from the start), without "." and "..". Fewer than `limit` (1 to 4096) means the end. Grants `shared` on the directory and, with `attributes`, on each entry's inode. */
   list: [{ inode: InodeId; after: number; limit: number; attributes: boolean }, { entries: DirectoryEntry[] }];
   getXattr: [{ inode: InodeId; name: ByteString }, { value: Uint8Array | null }];
   /** `create`: EEXIST if there; `replace`: ENODATA if not. Setting system.posix_acl_access also sets the mode's permission bits; `clearSetGroupId`: setgid goes. */
@@ -109,13 +109,13 @@ export interface Operations {
   removeXattr: [{ inode: InodeId; name: ByteString }, { attributes: Attributes }];
   /** Extents that touch [from, to), in order, at most `limit`, with the records of their stripes; `end`: all of them up to this offset are in the reply. */
   extents: [{ inode: InodeId; from: number; to: number; limit: number }, { extents: Extent[]; stripes: Stripe[]; end: number }];
-  /** A range of stripe ids that nobody else gets. */
+  /** A range of 1 to 4096 stripe ids that nobody else gets. Blocks stored under ids that are not committed are removed after the session's end. */
   reserveStripes: [{ count: number }, { first: StripeId }];
-  /** Makes stored stripes part of files, all files in one transaction. The blocks must be durable before. ESTALE where an inode is gone (other files of the request are committed still; `gone` names them). */
+  /** Makes stored stripes part of files, all files in one transaction. The blocks must be durable before. A file whose inode is gone is left out: `gone` names it, `attributes` has those of the others in order, which are committed still. Inline extents have up to 64 KiB, a commit up to 16384 files and 65536 extents; stripes are ones that this session has reserved (a stripe of an earlier commit may be named by extents, and given again). EINVAL otherwise. Data extents make the file at least as long. Without `change`, mtime and ctime become now. */
   commit: [{ files: FileCommit[]; stripes: Stripe[] }, { attributes: Attributes[]; gone: InodeId[] }];
   /** fallocate(2)'s other modes; `allocate` reserves without changing bytes. keepSize as there. collapse and insert need multiples of 4096. */
   reshape: [{ inode: InodeId; kind: "allocate" | "punch" | "zero" | "collapse" | "insert"; offset: number; length: number; keepSize: boolean }, { attributes: Attributes }];
-  /** Makes the target range share the source's stripes. Both offsets and the length in bytes, any alignment; the ranges do not overlap if the inodes are equal. Returns the number of bytes shared (up to the source's end). */
+  /** Makes the target range share the source's stripes. Both offsets and the length in bytes, any alignment; the ranges do not overlap if the inodes are equal. Returns the number of bytes shared: up to the source's end, and at most 1 GiB at a time. */
   share: [{ from: InodeId; fromOffset: number; to: InodeId; toOffset: number; length: number }, { copied: number; attributes: Attributes }];
   /** Everything that this session was told is done is durable when the reply comes. */
   sync: [Record<string, never>, Record<string, never>];
@@ -149,7 +149,13 @@ export interface Session {
 
 /** What the server asks of a mount. The mount resolves when it has done it: the server lets the other's change through only then, or when the session's time limit passes. */
 export interface SessionEvents {
-  /** Give the lease down to `mode`: write back what is held (from exclusive), forget cached attributes and data (from shared). For a directory, `names` are the ones about to change; forget all if absent. */
+  /**
+   * Give the lease down to `mode`: write back what is held (from exclusive), forget cached attributes and data (from shared).
+   * With `names` (a directory, mode `shared`): forget the directory's attributes and these names, and keep the rest of the lease.
+   * Without: forget all names. While a recall is under way, requests about the inode are still answered, so that pending reads
+   * and writing back can finish, but grant nothing: what a request sent before the recall was answered brings must not be
+   * cached. Answer without waiting for changes of one's own that are under way: they may wait for this recall.
+   */
   recall(inode: InodeId, mode: LeaseMode, names?: readonly ByteString[]): Promise<void>;
   /** The session is over: nothing that it holds is valid, nothing it has not synced is kept. */
   expired(): void;

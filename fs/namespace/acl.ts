@@ -30,7 +30,8 @@ export function decodeAcl(bytes: Uint8Array): AclEntry[] {
   if (bytes.length === 0) return [];
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
   if (bytes.length < 4 || (bytes.length - 4) % 8 !== 0) throw new FsError("EINVAL", `an ACL of ${bytes.length} bytes`);
-  if (view.getUint32(0, true) !== VERSION) throw new FsError("EOPNOTSUPP", `ACL version ${view.getUint32(0, true)}, known is ${VERSION}`);
+  if (view.getUint32(0, true) !== VERSION)
+    throw new FsError("EOPNOTSUPP", `ACL version ${view.getUint32(0, true)}, known is ${VERSION}`);
   const entries: AclEntry[] = [];
   for (let at = 4; at < bytes.length; at += 8) {
     entries.push({ tag: view.getUint16(at, true), permissions: view.getUint16(at + 2, true), id: view.getUint32(at + 4, true) });
@@ -44,7 +45,8 @@ function validate(entries: readonly AclEntry[]): void {
   const counts = new Map<number, number>();
   for (const { tag, permissions } of entries) {
     const position = ORDER.indexOf(tag);
-    if (position < 0 || position < last || permissions > 7) throw new FsError("EINVAL", "an ACL entry is out of order or unknown");
+    if (position < 0 || position < last || permissions > 7)
+      throw new FsError("EINVAL", "an ACL entry is out of order or unknown");
     last = position;
     counts.set(tag, (counts.get(tag) ?? 0) + 1);
   }
@@ -78,7 +80,11 @@ function entryOf(entries: readonly AclEntry[], tag: number): AclEntry | undefine
 /** The nine permission bits that a list stands for: its mask, where it has one, shows as the group's. */
 export function modeOf(entries: readonly AclEntry[]): number {
   const group = entryOf(entries, MASK) ?? entryOf(entries, GROUP_OBJ);
-  return ((entryOf(entries, USER_OBJ)?.permissions ?? 0) << 6) | ((group?.permissions ?? 0) << 3) | (entryOf(entries, OTHER)?.permissions ?? 0);
+  return (
+    ((entryOf(entries, USER_OBJ)?.permissions ?? 0) << 6) |
+    ((group?.permissions ?? 0) << 3) |
+    (entryOf(entries, OTHER)?.permissions ?? 0)
+  );
 }
 
 /** The list after chmod(2) to these permission bits. */

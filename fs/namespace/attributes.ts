@@ -21,7 +21,11 @@ export function getAttributes(tx: Transaction, { inode }: Request<"getAttributes
   return { attributes: found.attributes() };
 }
 
-export function setAttributes(tx: Transaction, { inode, change }: Request<"setAttributes">, services: Services): Reply<"setAttributes"> {
+export function setAttributes(
+  tx: Transaction,
+  { inode, change }: Request<"setAttributes">,
+  services: Services,
+): Reply<"setAttributes"> {
   tx.inode(inode);
   tx.changes(inode);
   const changed = tx.edit(inode);

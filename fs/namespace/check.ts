@@ -2,9 +2,33 @@
 
 import { type InodeId, ROOT_INODE, S_IFDIR, S_IFMT, type StripeId } from "../types.ts";
 import type { Slice } from "./bytes.ts";
-import { after, describeKey, idFrom, TAG_CUT, TAG_DEAD, TAG_DISK, TAG_EXTENT, TAG_INODE, TAG_NAME, TAG_ORDER, TAG_STRIPE, TAG_UNNAMED, TAG_XATTR } from "./keys.ts";
+import {
+  after,
+  describeKey,
+  idFrom,
+  TAG_CUT,
+  TAG_DEAD,
+  TAG_DISK,
+  TAG_EXTENT,
+  TAG_INODE,
+  TAG_NAME,
+  TAG_ORDER,
+  TAG_STRIPE,
+  TAG_UNNAMED,
+  TAG_XATTR,
+} from "./keys.ts";
 import type { Overlay } from "./overlay.ts";
-import { decodeExtent, decodeInode, decodeName, decodeOrder, decodeStripe, HAS_CUT, HAS_XATTRS, type Inode, openValue } from "./records.ts";
+import {
+  decodeExtent,
+  decodeInode,
+  decodeName,
+  decodeOrder,
+  decodeStripe,
+  HAS_CUT,
+  HAS_XATTRS,
+  type Inode,
+  openValue,
+} from "./records.ts";
 import { WINDOW_BYTES } from "./state.ts";
 
 export interface Problem {
@@ -41,7 +65,7 @@ type Found = Generator<Problem>;
 /** Walks one tag; a damaged record is a problem and the walk goes on. */
 async function* walk(overlay: Overlay, tag: string, visit: (key: string, value: Slice) => Found): AsyncGenerator<Problem> {
   const to = after(tag);
-  for (let from = tag; from < to; ) {
+  for (let from = tag; from < to;) {
     const page = await overlay.scan(from, to, PAGE_RECORDS, (records, bound) => ({ records, bound }));
     from = page.bound;
     for (const { key, value } of page.records) {
@@ -77,7 +101,9 @@ class Check {
 
   async *run(): AsyncGenerator<Problem> {
     const overlay = this.#overlay;
-    yield* walk(overlay, TAG_INODE, (key, value) => this.#inode(idFrom(key, 1) as InodeId, decodeInode(openValue(key, value), idFrom(key, 1) as InodeId)));
+    yield* walk(overlay, TAG_INODE, (key, value) =>
+      this.#inode(idFrom(key, 1) as InodeId, decodeInode(openValue(key, value), idFrom(key, 1) as InodeId)),
+    );
     yield* walk(overlay, TAG_UNNAMED, (key, value) => this.#unnamed(key, value));
     yield* walk(overlay, TAG_NAME, (key, value) => this.#name(key, value));
     yield* walk(overlay, TAG_ORDER, (key, value) => this.#ordered(key, value));
@@ -93,7 +119,8 @@ class Check {
   *#inode(id: InodeId, inode: Inode): Found {
     const { mode, linkCount, size, allocatedBytes, flags, parent, extentEnd, cutFrom, cutTo } = inode;
     this.#inodes.set(id, { mode, linkCount, size, allocatedBytes, flags, parent, extentEnd, cutFrom, cutTo, names: 0, subdirectories: 0, entryBytes: 0, extentBytes: 0, xattrs: 0, unnamed: false }); // prettier-ignore
-    if (id === ROOT_INODE && parent !== ROOT_INODE) yield { kind: "links", text: `the root directory's parent is inode ${parent}` };
+    if (id === ROOT_INODE && parent !== ROOT_INODE)
+      yield { kind: "links", text: `the root directory's parent is inode ${parent}` };
   }
 
   *#unnamed(key: string, value: Slice): Found {
@@ -110,7 +137,8 @@ class Check {
     const name = key.slice(9);
     const above = this.#inodes.get(directory);
     const inode = this.#inodes.get(entry.inode);
-    if (above === undefined || (above.mode & S_IFMT) !== S_IFDIR) yield { kind: "entry", text: `${describeKey(key)}: the directory does not exist` };
+    if (above === undefined || (above.mode & S_IFMT) !== S_IFDIR)
+      yield { kind: "entry", text: `${describeKey(key)}: the directory does not exist` };
     else above.entryBytes += name.length + 16;
     this.#order.set(`${directory}/${entry.cookie}`, `${entry.inode} ${entry.type} ${name}`);
     if (inode === undefined) {
@@ -118,10 +146,15 @@ class Check {
       return;
     }
     inode.names++;
-    if ((inode.mode & S_IFMT) !== entry.type) yield { kind: "entry", text: `${describeKey(key)} says type ${entry.type.toString(8)}, inode ${entry.inode} has mode ${inode.mode.toString(8)}` };
+    if ((inode.mode & S_IFMT) !== entry.type)
+      yield {
+        kind: "entry",
+        text: `${describeKey(key)} says type ${entry.type.toString(8)}, inode ${entry.inode} has mode ${inode.mode.toString(8)}`,
+      };
     if (entry.type !== S_IFDIR) return;
     if (above !== undefined) above.subdirectories++;
-    if (inode.parent !== directory) yield { kind: "links", text: `directory ${entry.inode} says its parent is ${inode.parent}; its name is in ${directory}` };
+    if (inode.parent !== directory)
+      yield { kind: "links", text: `directory ${entry.inode} says its parent is ${inode.parent}; its name is in ${directory}` };
   }
 
   *#ordered(key: string, value: Slice): Found {
@@ -129,13 +162,18 @@ class Check {
     const place = `${idFrom(key, 1)}/${idFrom(key, 9)}`;
     const named = this.#order.get(place);
     this.#order.delete(place);
-    if (named !== `${inode} ${type} ${name}`) yield { kind: "entry", text: `${describeKey(key)} says ${JSON.stringify(name)} is inode ${inode}; the name's record says ${named ?? "nothing"}` };
+    if (named !== `${inode} ${type} ${name}`)
+      yield {
+        kind: "entry",
+        text: `${describeKey(key)} says ${JSON.stringify(name)} is inode ${inode}; the name's record says ${named ?? "nothing"}`,
+      };
   }
 
   *#xattr(key: string, value: Slice): Found {
     openValue(key, value);
     const inode = this.#inodes.get(idFrom(key, 1) as InodeId);
-    if (inode === undefined || (inode.flags & HAS_XATTRS) === 0) yield { kind: "orphan", text: `${describeKey(key)}: the inode does not exist or has no attributes` };
+    if (inode === undefined || (inode.flags & HAS_XATTRS) === 0)
+      yield { kind: "orphan", text: `${describeKey(key)}: the inode does not exist or has no attributes` };
     else inode.xattrs++;
   }
 
@@ -143,7 +181,8 @@ class Check {
     openValue(key, value);
     const id = idFrom(key, 1) as InodeId;
     const inode = this.#inodes.get(id);
-    if (inode === undefined || (inode.flags & HAS_CUT) === 0) yield { kind: "orphan", text: `inode ${id} is on the list of cuts and has none` };
+    if (inode === undefined || (inode.flags & HAS_CUT) === 0)
+      yield { kind: "orphan", text: `inode ${id} is on the list of cuts and has none` };
   }
 
   #lastInode = 0 as InodeId;
@@ -161,11 +200,18 @@ class Check {
       return;
     }
     inode.extentBytes += extent.length;
-    if (id === this.#lastInode && offset < this.#lastEnd) yield { kind: "extent", text: `${describeKey(key)} begins before the one before it ends (${this.#lastEnd})` };
-    if (Math.floor(offset / WINDOW_BYTES) !== Math.floor((end - 1) / WINDOW_BYTES)) yield { kind: "extent", text: `${describeKey(key)} of ${extent.length} bytes crosses a window` };
-    if (end > inode.extentEnd) yield { kind: "extent", text: `${describeKey(key)} ends at ${end}, the inode says that none does above ${inode.extentEnd}` };
+    if (id === this.#lastInode && offset < this.#lastEnd)
+      yield { kind: "extent", text: `${describeKey(key)} begins before the one before it ends (${this.#lastEnd})` };
+    if (Math.floor(offset / WINDOW_BYTES) !== Math.floor((end - 1) / WINDOW_BYTES))
+      yield { kind: "extent", text: `${describeKey(key)} of ${extent.length} bytes crosses a window` };
+    if (end > inode.extentEnd)
+      yield {
+        kind: "extent",
+        text: `${describeKey(key)} ends at ${end}, the inode says that none does above ${inode.extentEnd}`,
+      };
     const cut = (inode.flags & HAS_CUT) !== 0 && offset >= inode.cutFrom && offset < inode.cutTo;
-    if (end > inode.size && !cut && !inode.unnamed && (extent.stripe !== undefined || extent.inline !== undefined)) yield { kind: "extent", text: `${describeKey(key)} has data to ${end}, the file ends at ${inode.size}` };
+    if (end > inode.size && !cut && !inode.unnamed && (extent.stripe !== undefined || extent.inline !== undefined))
+      yield { kind: "extent", text: `${describeKey(key)} has data to ${end}, the file ends at ${inode.size}` };
     this.#lastInode = id;
     this.#lastEnd = end;
   }
@@ -186,8 +232,13 @@ class Check {
     const stripe = decodeStripe(openValue(key, value), id);
     const live = this.#live.get(id) ?? 0;
     this.#live.delete(id);
-    if (stripe.live !== live) yield { kind: "count", text: `stripe ${id} counts ${stripe.live} live bytes, extents have ${live}` };
-    if (this.#dead.delete(id) !== (stripe.live === 0)) yield { kind: "stripe", text: `stripe ${id} has ${stripe.live} live bytes and ${stripe.live === 0 ? "is not" : "is"} on the list of dead ones` };
+    if (stripe.live !== live)
+      yield { kind: "count", text: `stripe ${id} counts ${stripe.live} live bytes, extents have ${live}` };
+    if (this.#dead.delete(id) !== (stripe.live === 0))
+      yield {
+        kind: "stripe",
+        text: `stripe ${id} has ${stripe.live} live bytes and ${stripe.live === 0 ? "is not" : "is"} on the list of dead ones`,
+      };
     const disks = new Set(stripe.disks).size;
     const listed = this.#blocks.get(id) ?? 0;
     this.#blocks.delete(id);
@@ -195,23 +246,36 @@ class Check {
   }
 
   *#totals(): Found {
-    for (const place of this.#order.keys()) yield { kind: "entry", text: `the name at ${place} (directory/cookie) is missing in the directory's order` };
+    for (const place of this.#order.keys())
+      yield { kind: "entry", text: `the name at ${place} (directory/cookie) is missing in the directory's order` };
     for (const id of this.#live.keys()) yield { kind: "stripe", text: `stripe ${id} has extents and no record` };
     for (const id of this.#dead) yield { kind: "stripe", text: `stripe ${id} is on the list of dead ones and has no record` };
     for (const id of this.#blocks.keys()) yield { kind: "stripe", text: `stripe ${id} is listed for disks and has no record` };
     for (const [id, inode] of this.#inodes) yield* this.#inodeTotals(id, inode);
-    if (this.#inodes.size !== this.#overlay.inodes) yield { kind: "count", text: `there are ${this.#inodes.size} inodes, ${this.#overlay.inodes} are counted` };
+    if (this.#inodes.size !== this.#overlay.inodes)
+      yield { kind: "count", text: `there are ${this.#inodes.size} inodes, ${this.#overlay.inodes} are counted` };
   }
 
   *#inodeTotals(id: InodeId, inode: Seen): Found {
     const isDirectory = (inode.mode & S_IFMT) === S_IFDIR;
     const named = inode.names > 0 || id === ROOT_INODE;
     const links = !isDirectory ? inode.names : named ? 2 + inode.subdirectories : 0;
-    if (inode.linkCount !== links) yield { kind: "links", text: `inode ${id} has link count ${inode.linkCount}, it should be ${links}` };
+    if (inode.linkCount !== links)
+      yield { kind: "links", text: `inode ${id} has link count ${inode.linkCount}, it should be ${links}` };
     if (isDirectory && inode.names > 1) yield { kind: "links", text: `directory ${id} has ${inode.names} names` };
-    if (!named !== inode.unnamed) yield { kind: "orphan", text: `inode ${id} has ${inode.names} names and ${inode.unnamed ? "is" : "is not"} on the list of unnamed ones` };
-    if (isDirectory && inode.size !== inode.entryBytes) yield { kind: "count", text: `directory ${id} has size ${inode.size}, its names make ${inode.entryBytes}` };
-    if (inode.allocatedBytes !== inode.extentBytes) yield { kind: "count", text: `inode ${id} counts ${inode.allocatedBytes} allocated bytes, its extents have ${inode.extentBytes}` };
-    if (((inode.flags & HAS_XATTRS) !== 0) !== inode.xattrs > 0) yield { kind: "count", text: `inode ${id} has ${inode.xattrs} attributes, its flags say ${inode.flags}` };
+    if (!named !== inode.unnamed)
+      yield {
+        kind: "orphan",
+        text: `inode ${id} has ${inode.names} names and ${inode.unnamed ? "is" : "is not"} on the list of unnamed ones`,
+      };
+    if (isDirectory && inode.size !== inode.entryBytes)
+      yield { kind: "count", text: `directory ${id} has size ${inode.size}, its names make ${inode.entryBytes}` };
+    if (inode.allocatedBytes !== inode.extentBytes)
+      yield {
+        kind: "count",
+        text: `inode ${id} counts ${inode.allocatedBytes} allocated bytes, its extents have ${inode.extentBytes}`,
+      };
+    if (((inode.flags & HAS_XATTRS) !== 0) !== inode.xattrs > 0)
+      yield { kind: "count", text: `inode ${id} has ${inode.xattrs} attributes, its flags say ${inode.flags}` };
   }
 }

@@ -78,7 +78,9 @@ export function decodeEntry(bytes: Uint8Array, what: string): { kind: EntryKind;
   const reader = new ByteReader(bytes, 0, bytes.length, what);
   const format = reader.byte();
   if (format !== ENTRY_FORMAT) {
-    throw new RecordDamaged(`namespace: ${what} has format ${format}, this version reads ${ENTRY_FORMAT}; start the newer version that wrote it`);
+    throw new RecordDamaged(
+      `namespace: ${what} has format ${format}, this version reads ${ENTRY_FORMAT}; start the newer version that wrote it`,
+    );
   }
   const kind = ENTRY_KINDS[reader.byte()] ?? reader.fail("its kind is unknown");
   const session = reader.varint();

@@ -29,7 +29,8 @@ export function part(extent: Extent, from: number, to: number): Extent {
   const skipped = from - extent.offset;
   const length = to - from;
   if (skipped === 0 && length === extent.length) return extent;
-  if (extent.stripe !== undefined) return { offset: from, length, stripe: extent.stripe, stripeOffset: extent.stripeOffset! + skipped };
+  if (extent.stripe !== undefined)
+    return { offset: from, length, stripe: extent.stripe, stripeOffset: extent.stripeOffset! + skipped };
   if (extent.inline !== undefined) return { offset: from, length, inline: extent.inline.subarray(skipped, skipped + length) };
   return { offset: from, length };
 }
@@ -117,7 +118,7 @@ function forget(edit: WindowEdit, offset: number): void {
 /** Puts an extent into a hole; it is split at window borders. Its stripe must be known to the transaction. */
 export function insertExtent(tx: Transaction, inode: Inode, extent: Extent): void {
   const end = extent.offset + extent.length;
-  for (let from = extent.offset; from < end; ) {
+  for (let from = extent.offset; from < end;) {
     const window = windowOf(from);
     const to = Math.min(end, (window + 1) * WINDOW_BYTES);
     insertPart(tx, inode, window, part(extent, from, to));
@@ -149,7 +150,11 @@ function join(before: Extent, extent: Extent): Extent | null {
   if (before.inline !== undefined && extent.inline !== undefined && length <= INLINE_MERGE_BYTES) {
     return { offset: before.offset, length, inline: Buffer.concat([before.inline, extent.inline], length) };
   }
-  if (before.stripe !== undefined && before.stripe === extent.stripe && before.stripeOffset! + before.length === extent.stripeOffset) {
+  if (
+    before.stripe !== undefined &&
+    before.stripe === extent.stripe &&
+    before.stripeOffset! + before.length === extent.stripeOffset
+  ) {
     return { offset: before.offset, length, stripe: before.stripe, stripeOffset: before.stripeOffset };
   }
   return null;
@@ -159,7 +164,8 @@ export function checkRange(from: number, length: number): void {
   if (!Number.isSafeInteger(from) || !Number.isSafeInteger(length) || from < 0 || length < 0) {
     throw new FsError("EINVAL", `a range of ${length} bytes from ${from}`);
   }
-  if (from + length > FILE_MAX_BYTES) throw new FsError("EFBIG", `a file to ${from + length} bytes; at most ${FILE_MAX_BYTES} are possible`);
+  if (from + length > FILE_MAX_BYTES)
+    throw new FsError("EFBIG", `a file to ${from + length} bytes; at most ${FILE_MAX_BYTES} are possible`);
 }
 
 /** Makes the file this long. What lies beyond is gone at once for readers; where it is much, a tick drops it later. */

@@ -5,7 +5,18 @@ import type { Extent, FileCommit, Reply, Request } from "../messages.ts";
 import { STRIPE_DATA_MAX_BYTES, type Stripe } from "../../replication/stripe.ts";
 import { S_IFDIR, S_IFMT, S_IFREG, type StripeId } from "../types.ts";
 import { applyChange } from "./attributes.ts";
-import { checkRange, firstAbove, insertExtent, isCut, moved, part, removeRange, requireUncut, setSize, windowOf } from "./extents.ts";
+import {
+  checkRange,
+  firstAbove,
+  insertExtent,
+  isCut,
+  moved,
+  part,
+  removeRange,
+  requireUncut,
+  setSize,
+  windowOf,
+} from "./extents.ts";
 import { SHARED } from "./leases.ts";
 import { touchModified } from "./names.ts";
 import type { Inode } from "./records.ts";
@@ -52,7 +63,8 @@ export function extents(tx: Transaction, request: Request<"extents">): Reply<"ex
     const windows = Math.min(windowOf(to - 1) + 1 - first, WINDOWS_PER_REQUEST);
     tx.wantWindows(inode, first, windows);
     if (first + windows <= windowOf(to - 1)) end = (first + windows) * WINDOW_BYTES;
-    for (let window = first; window < first + windows && found.length < limit; window++) collect(tx, inode, window, from, to, limit, found);
+    for (let window = first; window < first + windows && found.length < limit; window++)
+      collect(tx, inode, window, from, to, limit, found);
     if (found.length === limit) end = Math.min(end, found[limit - 1].offset + found[limit - 1].length);
   }
   return { extents: found, stripes: stripesOf(tx, found), end };
@@ -60,7 +72,11 @@ export function extents(tx: Transaction, request: Request<"extents">): Reply<"ex
 
 function collect(tx: Transaction, inode: Inode, window: number, from: number, to: number, limit: number, into: Extent[]): void {
   const present = tx.window(inode, window);
-  for (let index = firstAbove(present, from); index < present.length && present[index].offset < to && into.length < limit; index++) {
+  for (
+    let index = firstAbove(present, from);
+    index < present.length && present[index].offset < to && into.length < limit;
+    index++
+  ) {
     if (!isCut(inode, present[index].offset)) into.push(present[index]);
   }
 }
@@ -93,7 +109,10 @@ function checkCommit(request: Request<"commit">): void {
   let count = 0;
   for (const file of request.files) count += file.extents.length;
   if (request.files.length > COMMIT_FILES_MAX || count > COMMIT_EXTENTS_MAX) {
-    throw new FsError("EINVAL", `a commit of ${request.files.length} files and ${count} extents; at most ${COMMIT_FILES_MAX} and ${COMMIT_EXTENTS_MAX} are taken`);
+    throw new FsError(
+      "EINVAL",
+      `a commit of ${request.files.length} files and ${count} extents; at most ${COMMIT_FILES_MAX} and ${COMMIT_EXTENTS_MAX} are taken`,
+    );
   }
 }
 
@@ -107,7 +126,14 @@ function addStripes(tx: Transaction, stripes: readonly Stripe[], services: Servi
     // Not yet used: the table cannot have it, so it need not be asked.
     if (tx.session === null || services.isReserved(tx.session.id, id)) {
       used.push(id);
-      tx.addStripe({ id, scheme: stripe.scheme, dataBytes: stripe.dataBytes, blockBytes: stripe.blockBytes, disks: [...stripe.disks], live: 0 });
+      tx.addStripe({
+        id,
+        scheme: stripe.scheme,
+        dataBytes: stripe.dataBytes,
+        blockBytes: stripe.blockBytes,
+        disks: [...stripe.disks],
+        live: 0,
+      });
     } else if (tx.stripe(id) === null) throw new FsError("EINVAL", `stripe ${id} is not reserved by session ${tx.session.id}`);
     added.add(id);
   }
@@ -116,7 +142,11 @@ function addStripes(tx: Transaction, stripes: readonly Stripe[], services: Servi
 }
 
 function checkStripe(stripe: Stripe): void {
-  if (!(stripe.dataBytes >= 1 && stripe.dataBytes <= STRIPE_DATA_MAX_BYTES) || !(stripe.blockBytes >= 1) || stripe.disks.length === 0) {
+  if (
+    !(stripe.dataBytes >= 1 && stripe.dataBytes <= STRIPE_DATA_MAX_BYTES) ||
+    !(stripe.blockBytes >= 1) ||
+    stripe.disks.length === 0
+  ) {
     throw new FsError("EINVAL", `stripe ${stripe.id} of ${stripe.dataBytes} bytes on ${stripe.disks.length} disks`);
   }
 }
@@ -139,7 +169,10 @@ function checkExtent(tx: Transaction, extent: Extent, added: Set<StripeId>, serv
   checkRange(extent.offset, extent.length);
   if (extent.length === 0) throw new FsError("EINVAL", "an extent of 0 bytes");
   if (extent.inline !== undefined && (extent.inline.length !== extent.length || extent.length > INLINE_MAX_BYTES)) {
-    throw new FsError("EINVAL", `an inline extent of ${extent.length} bytes with ${extent.inline.length} of data; at most ${INLINE_MAX_BYTES} are taken`);
+    throw new FsError(
+      "EINVAL",
+      `an inline extent of ${extent.length} bytes with ${extent.inline.length} of data; at most ${INLINE_MAX_BYTES} are taken`,
+    );
   }
   if (extent.stripe === undefined) return;
   const stripe = tx.stripe(extent.stripe);
@@ -148,7 +181,10 @@ function checkExtent(tx: Transaction, extent: Extent, added: Set<StripeId>, serv
   }
   const end = (extent.stripeOffset ?? -1) + extent.length;
   if (!(end >= extent.length && end <= stripe.dataBytes)) {
-    throw new FsError("EINVAL", `an extent at ${extent.stripeOffset}, ${extent.length} bytes, of a stripe of ${stripe.dataBytes}`);
+    throw new FsError(
+      "EINVAL",
+      `an extent at ${extent.stripeOffset}, ${extent.length} bytes, of a stripe of ${stripe.dataBytes}`,
+    );
   }
 }
 
@@ -159,7 +195,11 @@ function replaceExtent(tx: Transaction, inode: Inode, extent: Extent): void {
   // Data never lies beyond the end: a file that grows later must read as zeros there.
   if (extent.stripe !== undefined || extent.inline !== undefined) inode.size = Math.max(inode.size, end);
   // The bytes of a request belong to the caller, who may use the buffer again.
-  insertExtent(tx, inode, extent.inline === undefined ? { ...extent } : { offset: extent.offset, length: extent.length, inline: extent.inline.slice() });
+  insertExtent(
+    tx,
+    inode,
+    extent.inline === undefined ? { ...extent } : { offset: extent.offset, length: extent.length, inline: extent.inline.slice() },
+  );
 }
 
 /** At most PIECE_BYTES at a time: `copied` may be less than asked for, as copy_file_range(2) allows. */
@@ -246,15 +286,24 @@ function fillHoles(tx: Transaction, inode: Inode, from: number, to: number, serv
 }
 
 /** Collapse takes a range out of the file, insert makes a hole; what follows moves. In one transaction, so bounded. */
-function shift(tx: Transaction, inode: Inode, kind: "collapse" | "insert", offset: number, length: number, services: Services): void {
+function shift(
+  tx: Transaction,
+  inode: Inode,
+  kind: "collapse" | "insert",
+  offset: number,
+  length: number,
+  services: Services,
+): void {
   if (offset % SHIFT_ALIGNMENT_BYTES !== 0 || length % SHIFT_ALIGNMENT_BYTES !== 0) {
     throw new FsError("EINVAL", `${kind}: offset ${offset} and length ${length} must be multiples of ${SHIFT_ALIGNMENT_BYTES}`);
   }
-  if (offset >= inode.size || (kind === "collapse" && offset + length >= inode.size)) throw new FsError("EINVAL", `${kind}: the range reaches the end of the file`);
+  if (offset >= inode.size || (kind === "collapse" && offset + length >= inode.size))
+    throw new FsError("EINVAL", `${kind}: the range reaches the end of the file`);
   checkRange(inode.size, kind === "insert" ? length : 0);
   requireUncut(tx, inode, 0, Infinity);
   const end = inode.extentEnd;
-  if (windowOf(end) - windowOf(offset) > SHIFT_WINDOWS_MAX) throw new FsError("EOPNOTSUPP", `${kind}: too much of the file would move`);
+  if (windowOf(end) - windowOf(offset) > SHIFT_WINDOWS_MAX)
+    throw new FsError("EOPNOTSUPP", `${kind}: too much of the file would move`);
   const difference = kind === "insert" ? length : -length;
   const following = takeOut(tx, inode, kind === "insert" ? offset : offset + length, end);
   if (kind === "collapse") removeRange(tx, inode, offset, end);
@@ -268,7 +317,8 @@ function takeOut(tx: Transaction, inode: Inode, from: number, end: number): Exte
   const windows = windowOf(end - 1) + 1 - first;
   tx.wantWindows(inode, first, windows);
   const taken: Extent[] = [];
-  for (let window = first; window < first + windows; window++) collect(tx, inode, window, from, end, SHIFT_EXTENTS_MAX + 1, taken);
+  for (let window = first; window < first + windows; window++)
+    collect(tx, inode, window, from, end, SHIFT_EXTENTS_MAX + 1, taken);
   if (taken.length > SHIFT_EXTENTS_MAX) throw new FsError("EOPNOTSUPP", `more than ${SHIFT_EXTENTS_MAX} extents would move`);
   const cut = taken.map((extent) => part(extent, Math.max(extent.offset, from), extent.offset + extent.length));
   removeRange(tx, inode, from, end);

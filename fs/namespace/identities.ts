@@ -32,7 +32,9 @@ class Counter {
   }
 
   async load(overlay: Overlay): Promise<void> {
-    const stored = await overlay.get([this.#key], ([value]) => (value === null ? null : decodeNumber(openValue(this.#key, value))));
+    const stored = await overlay.get([this.#key], ([value]) =>
+      value === null ? null : decodeNumber(openValue(this.#key, value)),
+    );
     if (stored !== null) this.next = this.limit = stored;
   }
 
@@ -142,7 +144,10 @@ export class Identities implements Services {
   checkSpace(bytes = 0): void {
     const space = this.#hooks?.space();
     if (space !== undefined && space.freeBytes < bytes + RESERVE_BYTES) {
-      throw new FsError("ENOSPC", `${space.freeBytes} of ${space.totalBytes} bytes are free, ${bytes + RESERVE_BYTES} are wanted`);
+      throw new FsError(
+        "ENOSPC",
+        `${space.freeBytes} of ${space.totalBytes} bytes are free, ${bytes + RESERVE_BYTES} are wanted`,
+      );
     }
   }
 

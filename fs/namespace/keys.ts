@@ -66,6 +66,7 @@ export function describeKey(key: string): string {
   if (key[0] === TAG_META) return `record ${kind} "${key.slice(1)}"`;
   if (key[0] === TAG_DISK) return `record ${kind} ${idFrom(`\0\0\0\0${key.slice(1, 5)}`)}: stripe ${idFrom(key, 5)}`;
   const rest = key.slice(9);
-  const detail = key[0] === TAG_NAME || key[0] === TAG_XATTR ? JSON.stringify(rest) : rest.length === 8 ? String(idFrom(rest)) : "";
+  const detail =
+    key[0] === TAG_NAME || key[0] === TAG_XATTR ? JSON.stringify(rest) : rest.length === 8 ? String(idFrom(rest)) : "";
   return `record ${kind} ${idFrom(key, 1)}${detail === "" ? "" : ` ${detail}`}`;
 }

@@ -108,7 +108,14 @@ export class Leases {
   }
 
   /** Brings about that `free` holds for the call, or waits for the gate in its way. `owned` are the gates that the call holds. */
-  async clear(inode: InodeId, othersAtMost: LeaseLevel, names: readonly ByteString[] | undefined, session: SessionLeases | null, call: object, owned: Set<InodeId>): Promise<void> {
+  async clear(
+    inode: InodeId,
+    othersAtMost: LeaseLevel,
+    names: readonly ByteString[] | undefined,
+    session: SessionLeases | null,
+    call: object,
+    owned: Set<InodeId>,
+  ): Promise<void> {
     let gate = this.#gates.get(inode);
     if (gate !== undefined && gate.owner !== call) {
       this.release(owned);
@@ -129,7 +136,13 @@ export class Leases {
     await Promise.all(recalls);
   }
 
-  async #recall(session: SessionLeases, inode: InodeId, level: LeaseLevel, names: readonly ByteString[] | undefined, gate: Gate): Promise<void> {
+  async #recall(
+    session: SessionLeases,
+    inode: InodeId,
+    level: LeaseLevel,
+    names: readonly ByteString[] | undefined,
+    gate: Gate,
+  ): Promise<void> {
     gate.recalling.add(session);
     const outcome = await withLimit(this.#clock, session.limitMs, () => session.events.recall(inode, MODES[level], names));
     gate.recalling.delete(session);

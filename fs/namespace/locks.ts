@@ -133,7 +133,7 @@ export class Locks {
   }
 
   #grantWaiting(inode: InodeId, file: FileLocks): void {
-    for (let index = 0; index < file.waiting.length; ) {
+    for (let index = 0; index < file.waiting.length;) {
       const waiting = file.waiting[index];
       if (file.held.some((held) => conflicts(held, waiting.session, waiting.lock))) {
         index++;
@@ -175,7 +175,9 @@ export class Locks {
   releaseOwner(session: SessionId, inode: InodeId, kind: "posix" | "flock", owner: string): void {
     const file = this.#files.get(inode);
     if (file === undefined) return;
-    for (const waiting of file.waiting.filter((other) => other.session === session && other.lock.owner === owner && other.lock.kind === kind)) {
+    for (const waiting of file.waiting.filter(
+      (other) => other.session === session && other.lock.owner === owner && other.lock.kind === kind,
+    )) {
       this.#withdraw(waiting, new FsError("EINTR"));
     }
     this.#set(inode, file, session, { kind, type: "unlock", start: 0, end: Infinity, owner, pid: 0 });
@@ -183,7 +185,8 @@ export class Locks {
 
   /** Everything that a session holds or waits for. */
   releaseSession(session: SessionId): void {
-    for (const waiting of [...this.#tickets.values()]) if (waiting.session === session) this.#withdraw(waiting, new FsError("ESTALE", "the session is over"));
+    for (const waiting of [...this.#tickets.values()])
+      if (waiting.session === session) this.#withdraw(waiting, new FsError("ESTALE", "the session is over"));
     for (const [inode, file] of [...this.#files]) {
       const before = file.held.length;
       file.held = file.held.filter((held) => held.session !== session);

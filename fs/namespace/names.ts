@@ -18,9 +18,11 @@ const TARGET_MAX_BYTES = 4095;
 export const LIST_LIMIT_MAX = 4096;
 
 function checkName(name: ByteString): void {
-  if (name.length > NAME_MAX_BYTES) throw new FsError("ENAMETOOLONG", `a name of ${name.length} bytes; at most ${NAME_MAX_BYTES} are allowed`);
+  if (name.length > NAME_MAX_BYTES)
+    throw new FsError("ENAMETOOLONG", `a name of ${name.length} bytes; at most ${NAME_MAX_BYTES} are allowed`);
   if (name.length === 0) throw new FsError("ENOENT");
-  if (name === "." || name === ".." || name.includes("/") || name.includes("\0")) throw new FsError("EINVAL", `the name ${JSON.stringify(name)}`);
+  if (name === "." || name === ".." || name.includes("/") || name.includes("\0"))
+    throw new FsError("EINVAL", `the name ${JSON.stringify(name)}`);
 }
 
 export function isDirectory(mode: number): boolean {
@@ -62,7 +64,8 @@ export function lookup(tx: Transaction, { parent, name }: Request<"lookup">): Re
 }
 
 function checkLookupName(name: ByteString): void {
-  if (name.length > NAME_MAX_BYTES) throw new FsError("ENAMETOOLONG", `a name of ${name.length} bytes; at most ${NAME_MAX_BYTES} are allowed`);
+  if (name.length > NAME_MAX_BYTES)
+    throw new FsError("ENAMETOOLONG", `a name of ${name.length} bytes; at most ${NAME_MAX_BYTES} are allowed`);
 }
 
 export function parent(tx: Transaction, { inode }: Request<"parent">): Reply<"parent"> {
@@ -106,7 +109,8 @@ function openExisting(tx: Transaction, request: Request<"make">, existing: NameE
 
 function setTarget(inode: Inode, target: ByteString): void {
   if ((inode.mode & S_IFMT) !== S_IFLNK) throw new FsError("EINVAL", "only a symbolic link has a target");
-  if (target.length > TARGET_MAX_BYTES) throw new FsError("ENAMETOOLONG", `a target of ${target.length} bytes; at most ${TARGET_MAX_BYTES} are allowed`);
+  if (target.length > TARGET_MAX_BYTES)
+    throw new FsError("ENAMETOOLONG", `a target of ${target.length} bytes; at most ${TARGET_MAX_BYTES} are allowed`);
   inode.target = target;
   inode.size = target.length;
 }
@@ -185,8 +189,10 @@ export function link(tx: Transaction, request: Request<"link">, services: Servic
   const inode = tx.inode(request.inode);
   if (isDirectory(inode.mode)) throw new FsError("EPERM", "a directory has one name");
   if (tx.name(directory, request.name) !== null) throw new FsError("EEXIST");
-  if (inode.linkCount === 0 && (inode.flags & LINKABLE) === 0) throw new FsError("ENOENT", `inode ${inode.inode} has no name left`);
-  if (inode.linkCount >= LINK_MAX) throw new FsError("EMLINK", `inode ${inode.inode} has ${inode.linkCount} names, the limit is ${LINK_MAX}`);
+  if (inode.linkCount === 0 && (inode.flags & LINKABLE) === 0)
+    throw new FsError("ENOENT", `inode ${inode.inode} has no name left`);
+  if (inode.linkCount >= LINK_MAX)
+    throw new FsError("EMLINK", `inode ${inode.inode} has ${inode.linkCount} names, the limit is ${LINK_MAX}`);
   services.checkSpace();
   tx.changes(directory.inode, [request.name]);
   tx.changes(inode.inode);
@@ -263,7 +269,12 @@ export function rename(tx: Transaction, request: Request<"rename">, services: Se
   moveDirectory(moved, above, newAbove);
   touchChanged(tx, moved);
   grantRename(tx, request, moved.inode);
-  return { moved: moved.attributes(), replaced: replaced?.attributes() ?? null, parent: above.attributes(), newParent: newAbove.attributes() };
+  return {
+    moved: moved.attributes(),
+    replaced: replaced?.attributes() ?? null,
+    parent: above.attributes(),
+    newParent: newAbove.attributes(),
+  };
 }
 
 /** Two names of one inode, or one name: rename(2) does nothing then. */
@@ -326,7 +337,12 @@ function exchange(tx: Transaction, request: Request<"rename">, source: NameEntry
   touchChanged(tx, other);
   grantRename(tx, request, moved.inode);
   tx.grant(other.inode, SHARED);
-  return { moved: moved.attributes(), replaced: other.attributes(), parent: above.attributes(), newParent: newAbove.attributes() };
+  return {
+    moved: moved.attributes(),
+    replaced: other.attributes(),
+    parent: above.attributes(),
+    newParent: newAbove.attributes(),
+  };
 }
 
 export function readLink(tx: Transaction, { inode }: Request<"readLink">): Reply<"readLink"> {

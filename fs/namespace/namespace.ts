@@ -182,7 +182,8 @@ const OPERATIONS: Partial<Record<OperationName, readonly [Operation, EntryKind]>
 const RESERVE_MAX = 4096;
 
 function reserveStripes(tx: Transaction, { count }: Request<"reserveStripes">, services: Services): Reply<"reserveStripes"> {
-  if (!(Number.isInteger(count) && count >= 1 && count <= RESERVE_MAX)) throw new FsError("EINVAL", `reserveStripes: ${count} numbers; 1 to ${RESERVE_MAX} are given`);
+  if (!(Number.isInteger(count) && count >= 1 && count <= RESERVE_MAX))
+    throw new FsError("EINVAL", `reserveStripes: ${count} numbers; 1 to ${RESERVE_MAX} are given`);
   return { first: services.reserveStripes(tx, count) };
 }
 
@@ -267,7 +268,8 @@ export class Server implements Namespace {
     const entry = this.#writer.finish();
     const index = this.log.append(entry);
     const { overlay } = this;
-    for (const { prefix, rest, start, end } of changes) overlay.set(prefix, rest, start < 0 ? null : { bytes: entry, start, end });
+    for (const { prefix, rest, start, end } of changes)
+      overlay.set(prefix, rest, start < 0 ? null : { bytes: entry, start, end });
     overlay.index = index;
     tx.apply(index);
     for (const stripe of tx.newlyDead()) this.ticks.becameDead(stripe, index);
@@ -327,7 +329,10 @@ export class Server implements Namespace {
         }
         await this.#bringAbout(session, call, gates);
       }
-      throw new FsError("EIO", `gave up after ${ATTEMPTS_MAX} attempts; the cache of ${this.limits.cacheBytes} bytes may be too small`);
+      throw new FsError(
+        "EIO",
+        `gave up after ${ATTEMPTS_MAX} attempts; the cache of ${this.limits.cacheBytes} bytes may be too small`,
+      );
     } finally {
       this.leases.release(gates);
     }
@@ -348,7 +353,8 @@ export class Server implements Namespace {
 
   async openSession(events: SessionEvents, options: SessionOptions = {}): Promise<NamespaceSession> {
     if (this.#closed) throw new FsError("ENOTCONN", "the namespace is closed");
-    if (this.#sessions.size >= this.limits.sessions) throw new FsError("EAGAIN", `${this.#sessions.size} sessions are open, the limit is ${this.limits.sessions}`);
+    if (this.#sessions.size >= this.limits.sessions)
+      throw new FsError("EAGAIN", `${this.#sessions.size} sessions are open, the limit is ${this.limits.sessions}`);
     const id = options.resume ?? (await this.transact("session", null, (tx) => this.identities.allocateSession(tx)));
     const session = new ServerSession(id, events, options);
     session.lastHeard = this.clock.now();
@@ -374,7 +380,8 @@ export class Server implements Namespace {
       return;
     }
     const known = await this.overlay.get([key], ([value]) => value !== null);
-    if (!known || this.#sessions.has(session.id)) throw new FsError("ESTALE", `session ${session.id} is not one that can be resumed`);
+    if (!known || this.#sessions.has(session.id))
+      throw new FsError("ESTALE", `session ${session.id} is not one that can be resumed`);
     for (const [number, reply] of await this.identities.answers(session.id)) session.answers.set(number, Promise.resolve(reply));
   }
 
@@ -389,11 +396,15 @@ export class Server implements Namespace {
 
   /** fallocate(2) over much of a file, piece by piece: each is a transaction, and a repeated piece changes nothing. */
   async #callPieces(session: ServerSession, request: Request<"reshape">): Promise<Reply<"reshape">> {
-    const whole = request.kind === "collapse" || request.kind === "insert" || request.length <= PIECE_BYTES || request.length !== Math.trunc(request.length);
+    const whole =
+      request.kind === "collapse" ||
+      request.kind === "insert" ||
+      request.length <= PIECE_BYTES ||
+      request.length !== Math.trunc(request.length);
     if (whole) return this.transact("reshape", session, (tx) => reshape(tx, request, this.identities));
     if (request.kind === "allocate") this.identities.checkSpace(request.length);
     const end = request.offset + request.length;
-    for (let offset = request.offset; ; ) {
+    for (let offset = request.offset; ;) {
       const length = Math.min(end - offset, PIECE_BYTES);
       const piece = { ...request, offset, length };
       const reply = await this.transact("reshape", session, (tx) => reshape(tx, piece, this.identities));
@@ -445,7 +456,12 @@ export class Server implements Namespace {
     return { ...(this.hooks?.space() ?? { totalBytes: 0, freeBytes: 0 }), inodes: this.overlay.inodes };
   }
 
-  async #callNumbered<Name extends OperationName>(session: ServerSession, number: number, name: Name, request: Request<Name>): Promise<Reply<Name>> {
+  async #callNumbered<Name extends OperationName>(
+    session: ServerSession,
+    number: number,
+    name: Name,
+    request: Request<Name>,
+  ): Promise<Reply<Name>> {
     const stored = session.answers.get(number);
     if (stored !== undefined) return stored as Promise<Reply<Name>>;
     const [run, kind] = OPERATIONS[name] ?? [null, "none"];
@@ -487,7 +503,8 @@ export class Server implements Namespace {
     const now = this.clock.now();
     for (const session of this.#sessions.values()) {
       const silentMs = now - session.lastHeard;
-      if (session.expires && silentMs > session.limitMs) this.#end(session, `nothing was heard of it for ${Math.round(silentMs)} ms, the limit is ${session.limitMs}`);
+      if (session.expires && silentMs > session.limitMs)
+        this.#end(session, `nothing was heard of it for ${Math.round(silentMs)} ms, the limit is ${session.limitMs}`);
     }
   }
 

@@ -148,7 +148,10 @@ export class Overlay {
       const count = Math.min(limit - records.length, SCAN_PAGE_RECORDS);
       const page = await this.#table.range({ gte, lt, limit: count });
       for (const { key, value } of page) {
-        records.push({ key: Buffer.from(key.buffer, key.byteOffset, key.length).toString("latin1"), value: { bytes: value, start: 0, end: value.length } });
+        records.push({
+          key: Buffer.from(key.buffer, key.byteOffset, key.length).toString("latin1"),
+          value: { bytes: value, start: 0, end: value.length },
+        });
       }
       if (page.length < count) break;
       gte = keyBytes(`${records[records.length - 1].key}\0`);

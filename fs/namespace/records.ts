@@ -187,7 +187,11 @@ export function encodeOrder(writer: ByteWriter, inode: InodeId, type: number, na
 }
 
 export function decodeOrder(reader: ByteReader): { inode: InodeId; type: number; name: ByteString } {
-  return { inode: reader.varint() as InodeId, type: reader.byte() << 12, name: reader.text(reader.end - reader.at) as ByteString };
+  return {
+    inode: reader.varint() as InodeId,
+    type: reader.byte() << 12,
+    name: reader.text(reader.end - reader.at) as ByteString,
+  };
 }
 
 const EXTENT_UNWRITTEN = 0;
@@ -252,9 +256,11 @@ export const CHECKSUM_BYTES = 4;
 /** Checks a value against its checksum and gives a reader over its payload. Throws RecordDamaged naming the record. */
 export function openValue(key: string, value: Slice): ByteReader {
   const { bytes, start, end } = value;
-  if (end - start < CHECKSUM_BYTES) throw new RecordDamaged(`namespace: ${describeKey(key)} is damaged: it has ${end - start} bytes`);
+  if (end - start < CHECKSUM_BYTES)
+    throw new RecordDamaged(`namespace: ${describeKey(key)} is damaged: it has ${end - start} bytes`);
   const payloadEnd = end - CHECKSUM_BYTES;
-  const stored = ((bytes[payloadEnd] << 24) | (bytes[payloadEnd + 1] << 16) | (bytes[payloadEnd + 2] << 8) | bytes[payloadEnd + 3]) >>> 0;
+  const stored =
+    ((bytes[payloadEnd] << 24) | (bytes[payloadEnd + 1] << 16) | (bytes[payloadEnd + 2] << 8) | bytes[payloadEnd + 3]) >>> 0;
   const computed = checksum(bytes, start, payloadEnd, checksumText(key));
   if (stored !== computed) {
     throw new RecordDamaged(

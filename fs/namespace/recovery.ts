@@ -39,7 +39,9 @@ async function checkFormat(overlay: Overlay): Promise<void> {
   const key = `${TAG_META}format`;
   const format = await overlay.get([key], ([value]) => (value === null ? null : decodeNumber(openValue(key, value))));
   if (format === null || format === FORMAT) return;
-  throw new NamespaceRefused(`namespace: the table has format ${format}, this version reads ${FORMAT}; start the newer version that wrote it`);
+  throw new NamespaceRefused(
+    `namespace: the table has format ${format}, this version reads ${FORMAT}; start the newer version that wrote it`,
+  );
 }
 
 /** Takes up the log's entries above the applied index. Entries are idempotent: it does not matter whether the table has some of their records already. */
@@ -62,7 +64,8 @@ export async function replay(overlay: Overlay, log: Log): Promise<void> {
 
 function checkKey(key: string, index: number): void {
   const tagged = "inoesxuczrat\x01".includes(key[0] ?? "?") || (key[0] === "d" && key.length === 13);
-  if (!tagged || (key[0] !== TAG_META && key.length < 9)) throw new RecordDamaged(`namespace: log entry ${index} has an unknown key: ${describeKey(key.padEnd(9))}`);
+  if (!tagged || (key[0] !== TAG_META && key.length < 9))
+    throw new RecordDamaged(`namespace: log entry ${index} has an unknown key: ${describeKey(key.padEnd(9))}`);
 }
 
 /** How many inodes more (or fewer) there are after an entry. */

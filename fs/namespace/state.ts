@@ -6,7 +6,17 @@ import type { Extent } from "../messages.ts";
 import { Cache } from "./cache.ts";
 import { after, id8, idFrom, TAG_EXTENT, TAG_INODE, TAG_NAME, TAG_ORDER, TAG_STRIPE, TAG_XATTR } from "./keys.ts";
 import type { Overlay } from "./overlay.ts";
-import { decodeExtent, decodeInode, decodeName, decodeOrder, decodeStripe, Inode, type NameEntry, openValue, type StripeRecord } from "./records.ts";
+import {
+  decodeExtent,
+  decodeInode,
+  decodeName,
+  decodeOrder,
+  decodeStripe,
+  Inode,
+  type NameEntry,
+  openValue,
+  type StripeRecord,
+} from "./records.ts";
 import type { Slice } from "./bytes.ts";
 
 /** No extent crosses a multiple of this, so that a window's extents are loaded and changed by themselves: 4096 extents of 4 KiB. */
@@ -96,7 +106,9 @@ export class State {
     this.#directories = new Cache(cacheBytes * 0.35, (directory) => 300 + directory.names.size * NAME_BYTES);
     this.#windows = new Cache(cacheBytes * 0.2, (window) => window.bytes);
     this.#stripes = new Cache(cacheBytes * 0.08, (stripe) => ("absent" in stripe ? 80 : 240 + stripe.disks.length * 8));
-    this.#xattrs = new Cache(cacheBytes * 0.02, (xattrs) => [...xattrs.values()].reduce((sum, value) => sum + value.length + 100, 100));
+    this.#xattrs = new Cache(cacheBytes * 0.02, (xattrs) =>
+      [...xattrs.values()].reduce((sum, value) => sum + value.length + 100, 100),
+    );
   }
 
   // Each of these: the record, null where there is none, undefined where it must be loaded.
@@ -238,7 +250,9 @@ export class State {
   /** Brings everything missed into memory. */
   async load(misses: readonly Miss[]): Promise<void> {
     const points = misses.filter((miss) => miss.kind === "inode" || miss.kind === "stripe" || miss.kind === "name");
-    const ranges = misses.filter((miss) => miss.kind === "directory" || miss.kind === "window" || miss.kind === "xattrs" || miss.kind === "page");
+    const ranges = misses.filter(
+      (miss) => miss.kind === "directory" || miss.kind === "window" || miss.kind === "xattrs" || miss.kind === "page",
+    );
     const jobs = ranges.map((miss) => this.#loadRange(miss));
     if (points.length > 0) jobs.push(this.#loadPoints(points));
     await Promise.all(jobs);
@@ -250,7 +264,8 @@ export class State {
       values.forEach((value, index) => {
         const miss = misses[index];
         if (miss.kind === "inode" && this.#inodes.get(miss.inode) === undefined) this.#keepInode(keys[index], miss.inode, value);
-        if (miss.kind === "stripe" && this.#stripes.get(miss.stripe) === undefined) this.#keepStripe(keys[index], miss.stripe, value);
+        if (miss.kind === "stripe" && this.#stripes.get(miss.stripe) === undefined)
+          this.#keepStripe(keys[index], miss.stripe, value);
         if (miss.kind === "name" && this.name(miss.directory, miss.name) === undefined) {
           this.#keepName(TAG_NAME + id8(miss.directory), miss.directory, miss.name, value);
         }
@@ -294,14 +309,19 @@ export class State {
 
   #loadWindows(inode: InodeId, first: number, count: number): Promise<void> {
     const prefix = TAG_EXTENT + id8(inode);
-    return this.overlay.scan(prefix + id8(first * WINDOW_BYTES), prefix + id8((first + count) * WINDOW_BYTES), SCAN_MAX, (records) => {
-      const windows: Extent[][] = Array.from({ length: count }, () => []);
-      for (const { key, value } of records) {
-        const offset = idFrom(key, 9);
-        windows[Math.floor(offset / WINDOW_BYTES) - first].push(decodeExtent(openValue(key, value), offset));
-      }
-      windows.forEach((extents, index) => this.setWindow(inode, first + index, extents));
-    });
+    return this.overlay.scan(
+      prefix + id8(first * WINDOW_BYTES),
+      prefix + id8((first + count) * WINDOW_BYTES),
+      SCAN_MAX,
+      (records) => {
+        const windows: Extent[][] = Array.from({ length: count }, () => []);
+        for (const { key, value } of records) {
+          const offset = idFrom(key, 9);
+          windows[Math.floor(offset / WINDOW_BYTES) - first].push(decodeExtent(openValue(key, value), offset));
+        }
+        windows.forEach((extents, index) => this.setWindow(inode, first + index, extents));
+      },
+    );
   }
 
   #loadXattrs(inode: InodeId): Promise<void> {
@@ -323,7 +343,9 @@ export class State {
 
   /** What to load for a name of a directory: only that name, or all names where they are few. */
   missOfName(directory: Inode, name: ByteString): Miss {
-    return this.isSmall(directory) ? { kind: "directory", directory: directory.inode } : { kind: "name", directory: directory.inode, name };
+    return this.isSmall(directory)
+      ? { kind: "directory", directory: directory.inode }
+      : { kind: "name", directory: directory.inode, name };
   }
 }
 

@@ -53,7 +53,8 @@ export class Ticks {
     for (const inode of await this.#idsOf(TAG_UNNAMED)) this.#free.add(inode as InodeId);
     for (const inode of await this.#idsOf(TAG_CUT)) this.#cut.add(inode as InodeId);
     const now = this.#server.clock.now();
-    for (const stripe of await this.#idsOf(TAG_DEAD)) this.#dead.set(stripe as StripeId, { index: this.#server.overlay.index, since: now });
+    for (const stripe of await this.#idsOf(TAG_DEAD))
+      this.#dead.set(stripe as StripeId, { index: this.#server.overlay.index, since: now });
   }
 
   #idsOf(tag: string): Promise<number[]> {
@@ -228,7 +229,9 @@ export class Ticks {
       for (const { id } of stripes) this.#dead.delete(id);
     } catch (error) {
       // Tried again after the others, in a later tick: the record of the dead stripe is still there.
-      this.#server.trace(`namespace: removing ${stripes.length} dead stripes failed: ${error instanceof Error ? error.message : String(error)}`);
+      this.#server.trace(
+        `namespace: removing ${stripes.length} dead stripes failed: ${error instanceof Error ? error.message : String(error)}`,
+      );
       for (const { id } of stripes) {
         this.#dead.delete(id);
         this.#dead.set(id, { index, since: clock.now() });
@@ -265,11 +268,14 @@ export class Ticks {
         tx.wantStripes(ids);
         return new Set(ids.filter((id) => tx.stripe(id) !== null));
       });
-      if (committed.size < ids.length) await this.#server.hooks?.removeUncommitted(reservation.first, reservation.count, committed);
+      if (committed.size < ids.length)
+        await this.#server.hooks?.removeUncommitted(reservation.first, reservation.count, committed);
       await this.#server.transact("remove-stripes", null, (tx) => tx.raw(TAG_RESERVATION + id8(reservation.first), "", null));
     } catch (error) {
       this.#sweeps.push(reservation);
-      this.#server.trace(`namespace: sweeping ${reservation.count} stripes from ${reservation.first} failed: ${error instanceof Error ? error.message : String(error)}`);
+      this.#server.trace(
+        `namespace: sweeping ${reservation.count} stripes from ${reservation.first} failed: ${error instanceof Error ? error.message : String(error)}`,
+      );
     }
   }
 

@@ -12,7 +12,16 @@ import type { DiskId } from "../../replication/stripe.ts";
 import type { EntryKind, EntryWriter } from "./entry.ts";
 import { id8, TAG_DEAD, TAG_DISK, TAG_EXTENT, TAG_INODE, TAG_NAME, TAG_ORDER, TAG_STRIPE, TAG_XATTR } from "./keys.ts";
 import { EXCLUSIVE, type Leases, type LeaseLevel, type SessionLeases, SHARED } from "./leases.ts";
-import { encodeExtent, encodeInode, encodeName, encodeOrder, encodeStripe, type Inode, type NameEntry, type StripeRecord } from "./records.ts";
+import {
+  encodeExtent,
+  encodeInode,
+  encodeName,
+  encodeOrder,
+  encodeStripe,
+  type Inode,
+  type NameEntry,
+  type StripeRecord,
+} from "./records.ts";
 import { type Directory, type Miss, type State, WINDOW_BYTES, type Xattrs } from "./state.ts";
 
 /** Thrown to end an attempt that must be made again; carries nothing, the transaction says why. */
@@ -154,7 +163,8 @@ export class Transaction {
     const whole = this.state.completeDirectory(directory.inode);
     if (whole !== undefined) return listWhole(whole, after, limit);
     if (this.state.isSmall(directory)) this.miss({ kind: "directory", directory: directory.inode });
-    const page = this.state.page(directory.inode, after, limit) ?? this.miss({ kind: "page", directory: directory.inode, after, limit });
+    const page =
+      this.state.page(directory.inode, after, limit) ?? this.miss({ kind: "page", directory: directory.inode, after, limit });
     this.afterwards(() => this.state.dropPage(directory.inode));
     return page.entries.map(({ name, entry }) => listed(name, entry));
   }
@@ -171,7 +181,8 @@ export class Transaction {
     const edit = this.#windows.get(`${inode.inode}/${window}`);
     if (edit !== undefined) return edit.extents;
     if (inode.extentEnd <= window * WINDOW_BYTES) return NO_EXTENTS;
-    return (this.state.window(inode.inode, window) ?? this.miss({ kind: "window", inode: inode.inode, window, count: 1 })).extents;
+    return (this.state.window(inode.inode, window) ?? this.miss({ kind: "window", inode: inode.inode, window, count: 1 }))
+      .extents;
   }
 
   /** Asks for several windows in one hop. */
@@ -398,7 +409,8 @@ function listed(name: ByteString, entry: NameEntry): DirectoryEntry {
 /** Goes on with the iterator of the listing's last call where it is kept, so that a whole listing takes one pass. */
 function listWhole(directory: Directory, after: number, limit: number): DirectoryEntry[] {
   const again = directory.lastListed;
-  if (again !== null && again.after === after && again.limit === limit) return again.entries.map(({ name, entry }) => listed(name, entry));
+  if (again !== null && again.after === after && again.limit === limit)
+    return again.entries.map(({ name, entry }) => listed(name, entry));
   const found: { name: ByteString; entry: NameEntry }[] = [];
   walkWhole(directory, after, limit, found);
   directory.lastListed = { after, limit, entries: found };

@@ -58,10 +58,12 @@ function checkXattr(inode: Inode, name: ByteString, value: Uint8Array): void {
     throw new FsError("E2BIG", `an attribute value of ${value.length} bytes; at most ${XATTR_VALUE_MAX_BYTES} are allowed`);
   }
   const type = inode.mode & S_IFMT;
-  if (name.startsWith("user.") && type !== S_IFREG && !isDirectory(inode.mode)) throw new FsError("EPERM", "user attributes are for files and directories");
+  if (name.startsWith("user.") && type !== S_IFREG && !isDirectory(inode.mode))
+    throw new FsError("EPERM", "user attributes are for files and directories");
   if (name !== ACCESS_ACL && name !== DEFAULT_ACL) return;
   if (type === S_IFLNK) throw new FsError("EOPNOTSUPP", "a symbolic link has no ACL");
-  if (name === DEFAULT_ACL && !isDirectory(inode.mode) && decodeAcl(value).length > 0) throw new FsError("EACCES", "only a directory has a default ACL");
+  if (name === DEFAULT_ACL && !isDirectory(inode.mode) && decodeAcl(value).length > 0)
+    throw new FsError("EACCES", "only a directory has a default ACL");
 }
 
 function setAccessAcl(tx: Transaction, inode: Inode, value: Uint8Array): void {
@@ -84,7 +86,10 @@ function store(tx: Transaction, inode: Inode, name: ByteString, value: Uint8Arra
     bytes += other.length + kept.length;
   }
   if (names > NAMES_MAX_BYTES || bytes > INODE_XATTRS_MAX_BYTES) {
-    throw new FsError("ENOSPC", `inode ${inode.inode} would have ${bytes} bytes of attributes with ${names} bytes of names; at most ${INODE_XATTRS_MAX_BYTES} and ${NAMES_MAX_BYTES} are kept`);
+    throw new FsError(
+      "ENOSPC",
+      `inode ${inode.inode} would have ${bytes} bytes of attributes with ${names} bytes of names; at most ${INODE_XATTRS_MAX_BYTES} and ${NAMES_MAX_BYTES} are kept`,
+    );
   }
   // The caller may use its buffer again.
   tx.setXattr(inode.inode, name, value.slice());
