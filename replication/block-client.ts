@@ -15,6 +15,11 @@ export interface DiskStatus {
   /** Why it is failed, for people. */
   reason?: string;
   space: BlockSpace;
+  /** Failure domains above the disk, where they are known. Placement spreads a stripe over zones, then nodes, then disks. */
+  node?: string;
+  zone?: string;
+  /** Has not answered a request for a while: readers rather take other blocks. */
+  slow?: boolean;
   /** Errors since start: reads that failed or differed from their checksum. */
   readErrors: number;
   writeErrors: number;

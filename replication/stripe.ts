@@ -1,8 +1,11 @@
 // The stripe record: where a stripe's blocks lie and how they are coded. Immutable but for `disks`, which repair and
 // drains rewrite. Shared by the namespace (which stores it) and by the stripe reader and writer (which use it).
 
-/** A disk's number in its store: small, assigned once, never reused. */
+/** A disk's number in its store: from 1 on, assigned once, never reused. */
 export type DiskId = number & { readonly brand: "DiskId" };
+
+/** Stands in Stripe.disks for a block that is stored nowhere: a degraded write had no disk for it. Repair finds it one. */
+export const NO_DISK = 0 as DiskId;
 
 export interface Stripe {
   /** Unique in the store, never reused (fs calls it StripeId). */
@@ -13,7 +16,7 @@ export interface Stripe {
   readonly dataBytes: number;
   /** Bytes of each block: data block i holds stripe bytes [i*blockBytes, (i+1)*blockBytes). A multiple of 4096, or for copies exactly dataBytes. */
   readonly blockBytes: number;
-  /** disks[index] holds block `index`; its length is the scheme's total number of blocks. */
+  /** disks[index] holds block `index` (NO_DISK: none does yet); its length is the scheme's total number of blocks. */
   readonly disks: readonly DiskId[];
 }
 

@@ -1,0 +1,191 @@
+// One disk of this process: its block store, its state, its error counters, and the requests under way on it.
+//
+// 1. A disk fails by itself when a store or sync fails for another reason than space, when a read error shows that its
+//    directory or identity is gone, when too many reads in a row fail, or when it does not answer for ANSWER_MAX_MS.
+//    A block that is missing or differs from its checksum does not fail its disk.
+// 2. A failed disk stays failed: what it holds may be old. It comes back as a new disk, with a new id.
+// 3. When a disk fails, the requests under way on it are rejected at once. What they still do in the background does not
+//    matter for stores: the disk is never written or read again under its id. A read that the system finishes more than
+//    ANSWER_MAX_MS late still writes the block's bytes into its buffer, which the caller may use for something else by
+//    then; Linux gives up on a device long before, so this is accepted rather than copying every read.
+import type { BlockSpace, Blocks } from "../storage/blocks.ts";
+import type { Clock } from "../storage/clock.ts";
+import type { DiskState, DiskStatus } from "./block-client.ts";
+import { Gate } from "./gate.ts";
+import type { DiskId } from "./stripe.ts";
+
+export interface LocalDisk {
+  id: DiskId;
+  /** The disk's directory. */
+  path: string;
+  /** Null where it could not be opened: it is then failed, and `reason` says why. */
+  blocks: (Blocks & { healthy?(): Promise<string | null> }) | null;
+  state?: DiskState;
+  reason?: string;
+  /** Disks with the same text share one medium (one filesystem), and so its free space. */
+  medium?: string;
+  node?: string;
+  zone?: string;
+}
+
+/** Requests on one disk at once, and in line behind them. */
+const REQUESTS_MAX = 64;
+const REQUESTS_WAITING_MAX = 8192;
+/** A request that takes longer fails its disk. Linux itself gives a device 30 s (/sys/block/sda/device/timeout). */
+export const ANSWER_MAX_MS = 30_000;
+/** From here on readers prefer other disks. */
+export const SLOW_MS = 500;
+/** Reads that fail with I/O errors, one after another without a good one between, before the disk counts as failed. */
+const READ_ERRORS_IN_ROW_MAX = 16;
+const SPACE_AGE_MAX_MS = 1000;
+const NO_SPACE: BlockSpace = { totalBytes: 0, freeBytes: 0, blockBytes: 0, blocks: 0 };
+
+export class DiskError extends Error {
+  readonly code: string;
+  constructor(code: string, message: string, options?: ErrorOptions) {
+    super(message, options);
+    this.code = code;
+  }
+}
+
+interface Request {
+  startedMs: number;
+  reject: (error: Error) => void;
+}
+
+export class DiskHolder {
+  readonly disk: LocalDisk;
+  readonly status: DiskStatus;
+  readonly #clock: Clock;
+  readonly #onFailed: (status: DiskStatus) => void;
+  readonly #gate: Gate;
+  readonly #requests = new Set<Request>();
+  #cancelWatch: (() => void) | null = null;
+  #readErrorsInRow = 0;
+  #space: BlockSpace = NO_SPACE;
+  #spaceAtMs = -Infinity;
+  #spaceAsked = false;
+
+  constructor(disk: LocalDisk, clock: Clock, onFailed: (status: DiskStatus) => void) {
+    this.disk = disk;
+    this.#clock = clock;
+    this.#onFailed = onFailed;
+    this.#gate = new Gate(`disk ${disk.id} (${disk.path})`, REQUESTS_MAX, REQUESTS_WAITING_MAX);
+    const state = disk.blocks === null ? "failed" : (disk.state ?? "active");
+    const { id, path, reason, node, zone } = disk;
+    this.status = { id, path, state, reason, node, zone, space: NO_SPACE, readErrors: 0, writeErrors: 0 };
+  }
+
+  /** Space of the disk's medium, as known; asks for it anew in the background where that is old. */
+  get space(): BlockSpace {
+    if (this.#clock.nowMs() - this.#spaceAtMs > SPACE_AGE_MAX_MS) void this.refreshSpace();
+    return this.status.state === "failed" ? NO_SPACE : this.#space;
+  }
+
+  async refreshSpace(): Promise<void> {
+    if (this.#spaceAsked || this.disk.blocks === null || this.status.state === "failed") return;
+    this.#spaceAsked = true;
+    try {
+      this.#space = await this.disk.blocks.space();
+    } catch {
+      await this.examine();
+    } finally {
+      this.#spaceAsked = false;
+      this.#spaceAtMs = this.#clock.nowMs();
+    }
+  }
+
+  async write<T>(action: string, work: (blocks: Blocks) => Promise<T>): Promise<T> {
+    try {
+      return await this.#request(action, work);
+    } catch (error) {
+      const { code } = error as { code?: string };
+      if (!["ENOSPC", "EEXIST", "EBUSY", "EINVAL"].includes(code ?? "")) {
+        this.status.writeErrors++;
+        this.fail(`${action}: ${(error as Error).message}`);
+      }
+      throw error;
+    }
+  }
+
+  async read<T>(action: string, work: (blocks: Blocks) => Promise<T>): Promise<T> {
+    try {
+      const result = await this.#request(action, work);
+      this.#readErrorsInRow = 0;
+      return result;
+    } catch (error) {
+      if ((error as { code?: string }).code !== "EBUSY") await this.#countReadError(error as Error & { code?: string });
+      throw error;
+    }
+  }
+
+  /** Looks whether the disk is still there, and fails it where it is not. */
+  async examine(): Promise<void> {
+    const problem = await this.disk.blocks?.healthy?.().catch((error: Error) => error.message);
+    if (typeof problem === "string") this.fail(problem);
+  }
+
+  fail(reason: string): void {
+    if (this.status.state === "failed") return;
+    this.status.state = "failed";
+    this.status.reason = reason;
+    this.status.slow = false;
+    const error = this.#refusal();
+    for (const { reject } of this.#requests) reject(error);
+    this.#requests.clear();
+    this.#cancelWatch?.();
+    this.#cancelWatch = null;
+    this.#onFailed(this.status);
+  }
+
+  stop(): void {
+    this.#cancelWatch?.();
+    this.#cancelWatch = null;
+  }
+
+  async #countReadError(error: Error & { code?: string }): Promise<void> {
+    this.status.readErrors++;
+    if (error.code !== "ENOENT" && error.code !== "EBADMSG" && ++this.#readErrorsInRow >= READ_ERRORS_IN_ROW_MAX) {
+      this.fail(`${this.#readErrorsInRow} reads in a row failed, the last one: ${error.message}`);
+    }
+    if (error.code !== "EBADMSG") await this.examine();
+  }
+
+  #refusal(): DiskError {
+    const { id, path, reason } = this.status;
+    return new DiskError("EIO", `disk ${id} (${path}) has failed${reason === undefined ? "" : `: ${reason}`}`);
+  }
+
+  #request<T>(action: string, work: (blocks: Blocks) => Promise<T>): Promise<T> {
+    return this.#gate.run(() => {
+      const { blocks } = this.disk;
+      if (this.status.state === "failed" || blocks === null) throw this.#refusal();
+      return this.#watched(action, () => work(blocks));
+    });
+  }
+
+  #watched<T>(action: string, work: () => Promise<T>): Promise<T> {
+    return new Promise<T>((resolve, reject) => {
+      const request: Request = { startedMs: this.#clock.nowMs(), reject };
+      this.#requests.add(request);
+      this.#cancelWatch ??= this.#clock.after(SLOW_MS, () => this.#watch(action));
+      const ended = (): void => {
+        this.#requests.delete(request);
+      };
+      work().then(
+        (value) => (ended(), resolve(value)),
+        (error) => (ended(), reject(error)),
+      );
+    });
+  }
+
+  /** One timer for all requests: the oldest one tells whether the disk answers. */
+  #watch(action: string): void {
+    this.#cancelWatch = null;
+    const [oldest] = this.#requests;
+    const waitedMs = oldest === undefined ? 0 : this.#clock.nowMs() - oldest.startedMs;
+    this.status.slow = waitedMs >= SLOW_MS;
+    if (waitedMs >= ANSWER_MAX_MS) this.fail(`${action} got no answer for ${Math.round(waitedMs / 1000)} s`);
+    else if (this.#requests.size > 0) this.#cancelWatch = this.#clock.after(SLOW_MS, () => this.#watch(action));
+  }
+}
