@@ -1,0 +1,135 @@
+// The control API's server: HTTP on a Unix socket that only the store's owner may open. Routes only; the work is the
+// daemon's (admin/daemon.ts).
+
+import fs from "node:fs/promises";
+import http from "node:http";
+import { z } from "zod";
+import type { DiskReport, ErrorReport, MountReport, StatusReport, TaskReport, WhereReport } from "./api.ts";
+import { AdminError } from "./errors.ts";
+
+/** No request of the command's is larger. */
+const BODY_MAX_BYTES = 64 * 1024;
+
+/** What the API asks of the daemon. */
+export interface Control {
+  status(): Promise<StatusReport>;
+  where(inode: number): Promise<WhereReport>;
+  mount(path: string): Promise<MountReport>;
+  unmount(path: string): Promise<MountReport>;
+  addDisk(path: string): Promise<DiskReport>;
+  startTask(request: TaskRequest): Promise<AsyncIterable<TaskReport>>;
+  followTask(id: number): AsyncIterable<TaskReport>;
+  cancelTask(id: number): TaskReport;
+  stop(): void;
+}
+
+const pathBody = z.strictObject({ path: z.string().startsWith("/") });
+const taskBody = z.discriminatedUnion("kind", [
+  z.strictObject({ kind: z.literal("scrub"), verifyOnly: z.boolean(), rateBytesPerSecond: z.number().positive().nullable() }),
+  z.strictObject({ kind: z.literal("remove-disk"), disk: z.string().min(1) }),
+  z.strictObject({ kind: z.literal("replace-disk"), disk: z.string().min(1), path: z.string().startsWith("/").nullable() }),
+]);
+export type TaskRequest = z.infer<typeof taskBody>;
+
+async function readBody<T>(request: http.IncomingMessage, schema: z.ZodType<T>): Promise<T> {
+  const chunks: Buffer[] = [];
+  let bytes = 0;
+  for await (const chunk of request as AsyncIterable<Buffer>) {
+    bytes += chunk.length;
+    if (bytes > BODY_MAX_BYTES) throw new AdminError("usage", `the request is longer than ${BODY_MAX_BYTES} bytes`);
+    chunks.push(chunk);
+  }
+  let value: unknown;
+  try {
+    value = JSON.parse(Buffer.concat(chunks).toString("utf8"));
+  } catch (error) {
+    throw new AdminError("usage", `the request's body is not JSON: ${(error as Error).message}`, { cause: error });
+  }
+  const parsed = schema.safeParse(value);
+  if (!parsed.success) throw new AdminError("usage", `the request's body is not as it should be: ${z.prettifyError(parsed.error)}`);
+  return parsed.data;
+}
+
+function numberOf(text: string | null, name: string): number {
+  const value = Number(text);
+  if (text === null || !Number.isSafeInteger(value) || value < 1) throw new AdminError("usage", `${name} is "${text}" and should be a positive whole number`);
+  return value;
+}
+
+function send(response: http.ServerResponse, status: number, value: unknown): void {
+  const text = JSON.stringify(value);
+  response.writeHead(status, { "content-type": "application/json", "content-length": Buffer.byteLength(text) });
+  response.end(text);
+}
+
+async function sendReports(response: http.ServerResponse, reports: AsyncIterable<TaskReport>): Promise<void> {
+  response.writeHead(200, { "content-type": "application/x-ndjson" });
+  for await (const report of reports) {
+    if (response.destroyed) return;
+    response.write(`${JSON.stringify(report)}\n`);
+  }
+  response.end();
+}
+
+async function route(control: Control, request: http.IncomingMessage, response: http.ServerResponse): Promise<void> {
+  const url = new URL(request.url ?? "/", "http://localhost");
+  const taskId = /^\/v1\/tasks\/(\d+)$/.exec(url.pathname)?.[1] ?? null;
+  switch (`${request.method} ${taskId ? "/v1/tasks/ID" : url.pathname}`) {
+    case "GET /v1/status":
+      return send(response, 200, await control.status());
+    case "GET /v1/where":
+      return send(response, 200, await control.where(numberOf(url.searchParams.get("inode"), "inode")));
+    case "POST /v1/mounts":
+      return send(response, 200, await control.mount((await readBody(request, pathBody)).path));
+    case "DELETE /v1/mounts":
+      return send(response, 200, await control.unmount(url.searchParams.get("path") ?? ""));
+    case "POST /v1/disks":
+      return send(response, 200, await control.addDisk((await readBody(request, pathBody)).path));
+    case "POST /v1/tasks":
+      return sendReports(response, await control.startTask(await readBody(request, taskBody)));
+    case "GET /v1/tasks/ID":
+      return sendReports(response, control.followTask(numberOf(taskId, "task")));
+    case "DELETE /v1/tasks/ID":
+      return send(response, 200, control.cancelTask(numberOf(taskId, "task")));
+    case "POST /v1/stop":
+      send(response, 200, {});
+      return control.stop();
+    default:
+      return send(response, 404, { error: { code: "usage", message: `there is no ${request.method} ${url.pathname}` } } satisfies ErrorReport);
+  }
+}
+
+const HTTP_STATUS: Record<AdminError["code"], number> = { usage: 400, refused: 409, unavailable: 503, degraded: 409, internal: 500 };
+
+export interface ApiServer {
+  close(): Promise<void>;
+}
+
+/** Serves the control API on the socket; a leftover socket file is replaced. */
+export async function serveApi(control: Control, socket: string, trace: (text: string) => void): Promise<ApiServer> {
+  const server = http.createServer((request, response) => {
+    route(control, request, response).catch((error: unknown) => {
+      const code = error instanceof AdminError ? error.code : "internal";
+      if (code === "internal") trace(`api: ${request.method} ${request.url}: ${(error as Error).stack ?? error}`);
+      if (response.headersSent) response.destroy();
+      else send(response, HTTP_STATUS[code], { error: { code, message: (error as Error).message } } satisfies ErrorReport);
+    });
+  });
+  await fs.rm(socket, { force: true });
+  const before = process.umask(0o177);
+  try {
+    await new Promise<void>((resolve, reject) => {
+      server.once("error", reject);
+      server.listen(socket, resolve);
+    });
+  } finally {
+    process.umask(before);
+  }
+  return {
+    close: () =>
+      new Promise((resolve) => {
+        server.close(() => resolve());
+        server.closeAllConnections();
+      }),
+  };
+}

@@ -1,0 +1,82 @@
+// What the control API says: the JSON shapes that the daemon sends and the `cairn` command shows. Types only.
+
+export interface DiskReport {
+  id: number;
+  path: string;
+  /** `draining` is being emptied for removal; `failed` is lost or unreadable; `replaced` is being rebuilt elsewhere. */
+  state: "active" | "draining" | "failed" | "replaced";
+  reason: string | null;
+  totalBytes: number;
+  freeBytes: number;
+  blocks: number;
+  blockBytes: number;
+  readErrors: number;
+  writeErrors: number;
+}
+
+export interface MountReport {
+  path: string;
+  session: number;
+  requests: number;
+}
+
+export interface TaskReport {
+  id: number;
+  kind: "scrub" | "remove-disk" | "replace-disk";
+  title: string;
+  state: "running" | "done" | "failed" | "cancelled";
+  done: number;
+  total: number;
+  unit: "bytes" | "stripes" | "blocks";
+  startedAt: string;
+  endedAt: string | null;
+  error: string | null;
+  /** What the task found and did, by name. */
+  counts: Record<string, number>;
+  /** The first few findings, as lines. */
+  findings: string[];
+}
+
+export interface StatusReport {
+  store: { data: string; uuid: string; format: number; scheme: string; createdAt: string };
+  daemon: { pid: number; version: string; startedAt: string; residentBytes: number };
+  /** `healthy`: everything is fully redundant. `degraded`: all data is there, with less redundancy than the scheme says. `damaged`: some data cannot be read. */
+  health: "healthy" | "degraded" | "damaged";
+  problems: string[];
+  mounts: MountReport[];
+  disks: DiskReport[];
+  space: { totalBytes: number; freeBytes: number };
+  inodes: number;
+  stripes: { total: number; degraded: number; unreadable: number };
+  tasks: TaskReport[];
+}
+
+export interface BlockReport {
+  index: number;
+  disk: number;
+  state: "good" | "missing" | "failed-disk";
+  /** File and offset of the block's first byte; null where the block is not there. */
+  file: string | null;
+  offset: number | null;
+  bytes: number;
+}
+
+export interface ExtentReport {
+  offset: number;
+  length: number;
+  kind: "stripe" | "inline" | "unwritten";
+  stripe: number | null;
+  stripeOffset: number | null;
+  scheme: string | null;
+  blocks: BlockReport[];
+}
+
+export interface WhereReport {
+  inode: number;
+  size: number;
+  extents: ExtentReport[];
+}
+
+export interface ErrorReport {
+  error: { code: "usage" | "refused" | "unavailable" | "degraded" | "internal"; message: string };
+}

@@ -1,0 +1,38 @@
+// The `cairn` program: its subcommands, and what happens to errors.
+
+import { Command, CommanderError } from "commander";
+import { diskCommand } from "./disk-command.ts";
+import { downCommand } from "./down-command.ts";
+import { fail } from "./command.ts";
+import { mountCommand, unmountCommand } from "./mount-command.ts";
+import { exitCodes } from "./errors.ts";
+import { scrubCommand } from "./scrub-command.ts";
+import { statusCommand } from "./status-command.ts";
+import { upCommand } from "./up-command.ts";
+import { version } from "./version.ts";
+import { whereCommand } from "./where-command.ts";
+
+function program(): Command {
+  const cairn = new Command("cairn")
+    .description("A cluster filesystem: one directory, kept as copies or erasure-coded blocks")
+    .version(version)
+    .addHelpText("after", "\nExamples:\n  $ cairn up\n  $ cairn status\n  $ cairn where mnt/file\n  $ cairn down\n\nExit codes: 0 done, 1 refused or failed, 2 usage, 3 no daemon runs, 4 done but damage remains");
+  const commands = [upCommand(), downCommand(), statusCommand(), whereCommand(), scrubCommand(), diskCommand(), mountCommand(), unmountCommand()];
+  for (const command of commands) cairn.addCommand(command);
+  return cairn;
+}
+
+/** commander's own exit code for every misuse is 1; ours is 2, and 0 for --help and --version. */
+function configureExit(command: Command): void {
+  command.exitOverride();
+  for (const child of command.commands) configureExit(child);
+}
+
+const cairn = program();
+configureExit(cairn);
+try {
+  await cairn.parseAsync(process.argv);
+} catch (error) {
+  if (error instanceof CommanderError) process.exitCode = error.exitCode === 0 ? 0 : exitCodes.usage;
+  else fail(error, process.argv.includes("--json"));
+}

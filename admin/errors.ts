@@ -1,0 +1,20 @@
+// Errors of the command and the API, and the exit codes that stand for them.
+
+/** `usage`: the words are wrong. `refused`: not possible as things are. `unavailable`: no daemon serves the store. `degraded`: done, but data or redundancy is lost. */
+export type AdminErrorCode = "usage" | "refused" | "unavailable" | "degraded" | "internal";
+
+/** A refusal for a person: what was asked, what is in the way, what to do. Shown without a stack. */
+export class AdminError extends Error {
+  readonly code: AdminErrorCode;
+  constructor(code: AdminErrorCode, message: string, options?: ErrorOptions) {
+    super(message, options);
+    this.code = code;
+  }
+}
+
+/** 0 success; 1 refused or failed; 2 usage; 3 no daemon; 4 done, with damage that remains. */
+export const exitCodes: Record<AdminErrorCode, number> = { internal: 1, refused: 1, usage: 2, unavailable: 3, degraded: 4 };
+
+export function exitCodeOf(error: unknown): number {
+  return error instanceof AdminError ? exitCodes[error.code] : 1;
+}

@@ -1,0 +1,73 @@
+// Shows a running task: a bar on a terminal, a line now and then elsewhere, one JSON line a change with --json.
+
+import cliProgress from "cli-progress";
+import type { TaskReport } from "./api.ts";
+import { AdminError } from "./errors.ts";
+import { formatBytes, formatPercent } from "./format.ts";
+
+const PLAIN_LINE_INTERVAL_MS = 5_000;
+
+function amount(task: TaskReport, value: number): string {
+  return task.unit === "bytes" ? formatBytes(value) : `${value} ${task.unit}`;
+}
+
+interface Display {
+  update(task: TaskReport): void;
+  stop(): void;
+}
+
+function terminalDisplay(): Display {
+  const bar = new cliProgress.SingleBar({ format: "{title} [{bar}] {percentage} % | {amounts} | ETA {eta_formatted}", hideCursor: true, stream: process.stderr });
+  let started = false;
+  return {
+    update(task) {
+      const payload = { title: task.title, amounts: `${amount(task, task.done)} of ${amount(task, task.total)}` };
+      if (!started) bar.start(Math.max(task.total, 1), task.done, payload);
+      started = true;
+      bar.setTotal(Math.max(task.total, 1));
+      bar.update(task.done, payload);
+    },
+    stop() {
+      if (started) bar.stop();
+    },
+  };
+}
+
+function plainDisplay(): Display {
+  let nextAt = 0;
+  return {
+    update(task) {
+      if (Date.now() < nextAt) return;
+      nextAt = Date.now() + PLAIN_LINE_INTERVAL_MS;
+      process.stderr.write(`${task.title}: ${amount(task, task.done)} of ${amount(task, task.total)} (${formatPercent(task.done, task.total)})\n`);
+    },
+    stop() {},
+  };
+}
+
+function jsonDisplay(): Display {
+  return {
+    update(task) {
+      process.stdout.write(`${JSON.stringify(task)}\n`);
+    },
+    stop() {},
+  };
+}
+
+/** Shows the task until it has ended and returns its last report. Throws AdminError where it failed or was cancelled. */
+export async function showTask(reports: AsyncIterable<TaskReport>, json: boolean): Promise<TaskReport> {
+  const display = json ? jsonDisplay() : process.stderr.isTTY ? terminalDisplay() : plainDisplay();
+  let last: TaskReport | null = null;
+  try {
+    for await (const report of reports) {
+      last = report;
+      display.update(report);
+    }
+  } finally {
+    display.stop();
+  }
+  if (!last) throw new AdminError("internal", "the daemon ended the task without a report");
+  if (last.state === "running") throw new AdminError("unavailable", `the daemon stopped while the task was running: ${last.title}; it goes on at the next start`);
+  if (last.state !== "done") throw new AdminError("refused", `${last.title}: ${last.error ?? last.state}`);
+  return last;
+}

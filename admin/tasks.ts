@@ -1,0 +1,121 @@
+// The tasks of a daemon: long work with progress, that one or many may follow. At most one of a kind on a subject
+// runs at a time; asking again for the same follows the one that runs.
+
+import { EventEmitter, once } from "node:events";
+import type { TaskReport } from "./api.ts";
+import { AdminError } from "./errors.ts";
+
+/** Ended tasks that are kept for `cairn status`. */
+const ENDED_TASKS_MAX = 20;
+/** Findings kept in a report; the counts go on. */
+const FINDINGS_MAX = 100;
+/** Followers get at most one report in this time, and the last one always. */
+const REPORT_INTERVAL_MS = 200;
+
+/** What a task's work is given to report with. */
+export interface TaskProgress {
+  advance(done: number, total: number): void;
+  count(name: string, by?: number): void;
+  finding(line: string): void;
+  readonly signal: AbortSignal;
+}
+
+export interface TaskDescription {
+  kind: TaskReport["kind"];
+  /** What it works on, so that the same is not started twice. */
+  subject: string;
+  title: string;
+  unit: TaskReport["unit"];
+  run(progress: TaskProgress): Promise<void>;
+}
+
+class Task implements TaskProgress {
+  readonly report: TaskReport;
+  readonly subject: string;
+  readonly ended: Promise<void>;
+  #abort = new AbortController();
+  #changes = new EventEmitter().setMaxListeners(0);
+
+  constructor(id: number, description: TaskDescription) {
+    this.subject = description.subject;
+    const { kind, title, unit } = description;
+    this.report = { id, kind, title, unit, state: "running", done: 0, total: 0, startedAt: new Date().toISOString(), endedAt: null, error: null, counts: {}, findings: [] };
+    this.ended = this.#run(description);
+  }
+
+  get signal(): AbortSignal {
+    return this.#abort.signal;
+  }
+
+  async #run(description: TaskDescription): Promise<void> {
+    try {
+      await description.run(this);
+      this.report.state = "done";
+    } catch (error) {
+      this.report.state = this.signal.aborted ? "cancelled" : "failed";
+      this.report.error = (error as Error).message;
+    }
+    this.report.endedAt = new Date().toISOString();
+    this.#changes.emit("change");
+  }
+
+  advance(done: number, total: number): void {
+    this.report.done = done;
+    this.report.total = total;
+    this.#changes.emit("change");
+  }
+
+  count(name: string, by = 1): void {
+    this.report.counts[name] = (this.report.counts[name] ?? 0) + by;
+  }
+
+  finding(line: string): void {
+    if (this.report.findings.length < FINDINGS_MAX) this.report.findings.push(line);
+    else if (this.report.findings.length === FINDINGS_MAX) this.report.findings.push("... and more");
+  }
+
+  cancel(): void {
+    this.#abort.abort(new Error("cancelled"));
+  }
+
+  async *follow(): AsyncIterable<TaskReport> {
+    while (this.report.state === "running") {
+      yield this.report;
+      await new Promise((resolve) => setTimeout(resolve, REPORT_INTERVAL_MS));
+      if (this.report.state === "running") await once(this.#changes, "change");
+    }
+    yield this.report;
+  }
+}
+
+export class Tasks {
+  #tasks: Task[] = [];
+  #nextId = 1;
+
+  /** Starts the work, or finds it running already. */
+  start(description: TaskDescription): Task {
+    const running = this.#tasks.find((task) => task.report.state === "running" && task.report.kind === description.kind && task.subject === description.subject);
+    if (running) return running;
+    const task = new Task(this.#nextId++, description);
+    this.#tasks.push(task);
+    const ended = this.#tasks.filter((other) => other.report.state !== "running");
+    if (ended.length > ENDED_TASKS_MAX) this.#tasks.splice(this.#tasks.indexOf(ended[0]), 1);
+    return task;
+  }
+
+  find(id: number): Task {
+    const task = this.#tasks.find((candidate) => candidate.report.id === id);
+    if (!task) throw new AdminError("refused", `there is no task ${id}`);
+    return task;
+  }
+
+  list(): TaskReport[] {
+    return this.#tasks.map((task) => task.report);
+  }
+
+  /** Ends all that run; they go on where their work is recorded, at the next start. */
+  async stop(): Promise<void> {
+    for (const task of this.#tasks) if (task.report.state === "running") task.cancel();
+    await Promise.all(this.#tasks.map((task) => task.ended));
+  }
+}
