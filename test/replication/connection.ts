@@ -1,0 +1,77 @@
+import assert from "node:assert/strict";
+import { duplexPair } from "../fixture/duplex.ts";
+import test from "node:test";
+import { Connection, type RequestHandler, RequestError, REQUESTS_MAX } from "../../replication/connection.ts";
+
+const setTimer = (action: () => void, delayMs: number): (() => void) => {
+  const timer = setTimeout(action, delayMs);
+  return () => clearTimeout(timer);
+};
+
+function pair(handle: RequestHandler, handleBack: RequestHandler = async () => new Uint8Array()): { client: Connection; server: Connection; close(): void } {
+  const [left, right] = duplexPair();
+  const client = new Connection({ stream: left, handle: handleBack, setTimer });
+  const server = new Connection({ stream: right, handle, setTimer });
+  return { client, server, close: () => (client.close(), server.close()) };
+}
+
+test("a request is answered, in both directions at once", async () => {
+  const both = pair(
+    async (name, payload) => Buffer.concat([Buffer.from(`${name}:`), payload]),
+    async () => Buffer.from("back"),
+  );
+  const [there, back] = await Promise.all([both.client.request("echo", Buffer.from("x"), { deadlineMs: 1000 }), both.server.request("recall", new Uint8Array(), { deadlineMs: 1000 })]);
+  assert.equal(Buffer.from(there).toString(), "echo:x");
+  assert.equal(Buffer.from(back).toString(), "back");
+  both.close();
+});
+
+test("a refusal keeps its code and text", async () => {
+  const both = pair(async () => {
+    throw Object.assign(new Error("no such name"), { code: "ENOENT" });
+  });
+  await assert.rejects(both.client.request("lookup", new Uint8Array(), { deadlineMs: 1000 }), { code: "ENOENT", message: "no such name" });
+  both.close();
+});
+
+test("a request without an answer is refused at its deadline and cancelled on the other side", async () => {
+  let aborted: Promise<void> | null = null;
+  const both = pair((_name, _payload, signal) => {
+    aborted = new Promise((resolve) => signal.addEventListener("abort", () => resolve()));
+    return new Promise(() => {});
+  });
+  await assert.rejects(both.client.request("slow", new Uint8Array(), { deadlineMs: 20 }), { code: "ETIMEDOUT" });
+  await aborted!;
+  both.close();
+});
+
+test("no more than REQUESTS_MAX are in flight; the rest wait their turn and are all answered", async () => {
+  let now = 0;
+  let most = 0;
+  const both = pair(async () => {
+    most = Math.max(most, ++now);
+    await new Promise((resolve) => setImmediate(resolve));
+    now--;
+    return new Uint8Array();
+  });
+  await Promise.all(Array.from({ length: 4 * REQUESTS_MAX }, () => both.client.request("x", new Uint8Array(), { deadlineMs: 10_000 })));
+  assert.ok(most <= REQUESTS_MAX, `${most} at once`);
+  both.close();
+});
+
+test("waiting long requests do not stop the others", async () => {
+  const both = pair((name) => (name === "lock" ? new Promise(() => {}) : Promise.resolve(new Uint8Array())));
+  const locks = Array.from({ length: 2 * REQUESTS_MAX }, () => both.client.request("lock", new Uint8Array(), { deadlineMs: 60_000, long: true }));
+  await both.client.request("lookup", new Uint8Array(), { deadlineMs: 5_000 });
+  both.close();
+  for (const lock of locks) await assert.rejects(lock, { code: "ECONNRESET" });
+});
+
+test("garbage on the stream ends the connection, and what was in flight is refused", async () => {
+  const [left, right] = duplexPair();
+  const client = new Connection({ stream: left, handle: async () => new Uint8Array(), setTimer });
+  const waiting = client.request("lookup", new Uint8Array(), { deadlineMs: 5_000 });
+  right.write(Buffer.from("GET / HTTP/1.1\r\n\r\n"));
+  await assert.rejects(waiting, (error: unknown) => error instanceof RequestError && error.code === "ECONNRESET");
+  await assert.rejects(client.request("lookup", new Uint8Array(), { deadlineMs: 5_000 }), { code: "ECONNRESET" });
+});
