@@ -17,7 +17,11 @@ function filesBelow(directory, matches) {
 
 function hashOf(files) {
   const hash = createHash("sha256").update(process.version);
-  for (const file of files) hash.update(file).update("\0").update(readFileSync(path.join(root, file)));
+  for (const file of files)
+    hash
+      .update(file)
+      .update("\0")
+      .update(readFileSync(path.join(root, file)));
   return hash.digest("hex");
 }
 
@@ -34,7 +38,8 @@ function run(title, command, parameters) {
 function step(stampFile, files, outputs, action) {
   const stamp = path.join(root, stampFile);
   const hash = hashOf(files);
-  const fresh = outputs.every((output) => existsSync(path.join(root, output))) && existsSync(stamp) && readFileSync(stamp, "utf8") === hash;
+  const fresh =
+    outputs.every((output) => existsSync(path.join(root, output))) && existsSync(stamp) && readFileSync(stamp, "utf8") === hash;
   if (fresh) return;
   action();
   mkdirSync(path.dirname(stamp), { recursive: true });
@@ -45,11 +50,22 @@ step("node_modules/.cairn-stamp", ["package.json", "package-lock.json"], ["node_
   run("Installing dependencies", "npm", ["ci", "--ignore-scripts", "--no-audit", "--no-fund", "--include=dev"]);
 });
 const nativeInputs = ["binding.gyp", ...filesBelow("native", (name) => /\.(cc|h)$/.test(name))];
-step("build/.cairn-stamp", nativeInputs, ["fuse", "kernels", "files"].map((name) => `build/Release/${name}.node`), () => {
-  run("Compiling the native addons", process.execPath, ["native/build.mjs"]);
-});
-const sources = ["admin", "fs", "coding", "replication", "storage", "native", "test", "bench"].filter((directory) => existsSync(path.join(root, directory)));
-const inputs = ["tsconfig.json", "package-lock.json", ...sources.flatMap((directory) => filesBelow(directory, (name) => name.endsWith(".ts")))];
+step(
+  "build/.cairn-stamp",
+  nativeInputs,
+  ["fuse", "kernels", "files"].map((name) => `build/Release/${name}.node`),
+  () => {
+    run("Compiling the native addons", process.execPath, ["native/build.mjs"]);
+  },
+);
+const sources = ["admin", "fs", "coding", "replication", "storage", "native", "test", "bench"].filter((directory) =>
+  existsSync(path.join(root, directory)),
+);
+const inputs = [
+  "tsconfig.json",
+  "package-lock.json",
+  ...sources.flatMap((directory) => filesBelow(directory, (name) => name.endsWith(".ts"))),
+];
 step("dist/.cairn-stamp", inputs, ["dist/native/load.js"], () => {
   run("Compiling TypeScript", process.execPath, ["node_modules/typescript/bin/tsc"]);
 });

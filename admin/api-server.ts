@@ -46,13 +46,15 @@ async function readBody<T>(request: http.IncomingMessage, schema: z.ZodType<T>):
     throw new AdminError("usage", `the request's body is not JSON: ${(error as Error).message}`, { cause: error });
   }
   const parsed = schema.safeParse(value);
-  if (!parsed.success) throw new AdminError("usage", `the request's body is not as it should be: ${z.prettifyError(parsed.error)}`);
+  if (!parsed.success)
+    throw new AdminError("usage", `the request's body is not as it should be: ${z.prettifyError(parsed.error)}`);
   return parsed.data;
 }
 
 function numberOf(text: string | null, name: string): number {
   const value = Number(text);
-  if (text === null || !Number.isSafeInteger(value) || value < 1) throw new AdminError("usage", `${name} is "${text}" and should be a positive whole number`);
+  if (text === null || !Number.isSafeInteger(value) || value < 1)
+    throw new AdminError("usage", `${name} is "${text}" and should be a positive whole number`);
   return value;
 }
 
@@ -95,11 +97,19 @@ async function route(control: Control, request: http.IncomingMessage, response: 
       send(response, 200, {});
       return control.stop();
     default:
-      return send(response, 404, { error: { code: "usage", message: `there is no ${request.method} ${url.pathname}` } } satisfies ErrorReport);
+      return send(response, 404, {
+        error: { code: "usage", message: `there is no ${request.method} ${url.pathname}` },
+      } satisfies ErrorReport);
   }
 }
 
-const HTTP_STATUS: Record<AdminError["code"], number> = { usage: 400, refused: 409, unavailable: 503, degraded: 409, internal: 500 };
+const HTTP_STATUS: Record<AdminError["code"], number> = {
+  usage: 400,
+  refused: 409,
+  unavailable: 503,
+  degraded: 409,
+  internal: 500,
+};
 
 export interface ApiServer {
   close(): Promise<void>;

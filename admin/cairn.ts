@@ -16,8 +16,20 @@ function program(): Command {
   const cairn = new Command("cairn")
     .description("A cluster filesystem: one directory, kept as copies or erasure-coded blocks")
     .version(version)
-    .addHelpText("after", "\nExamples:\n  $ cairn up\n  $ cairn status\n  $ cairn where mnt/file\n  $ cairn down\n\nExit codes: 0 done, 1 refused or failed, 2 usage, 3 no daemon runs, 4 done but damage remains");
-  const commands = [upCommand(), downCommand(), statusCommand(), whereCommand(), scrubCommand(), diskCommand(), mountCommand(), unmountCommand()];
+    .addHelpText(
+      "after",
+      "\nExamples:\n  $ cairn up\n  $ cairn status\n  $ cairn where mnt/file\n  $ cairn down\n\nExit codes: 0 done, 1 refused or failed, 2 usage, 3 no daemon runs, 4 done but damage remains",
+    );
+  const commands = [
+    upCommand(),
+    downCommand(),
+    statusCommand(),
+    whereCommand(),
+    scrubCommand(),
+    diskCommand(),
+    mountCommand(),
+    unmountCommand(),
+  ];
   for (const command of commands) cairn.addCommand(command);
   return cairn;
 }

@@ -14,15 +14,27 @@ const ANSWER_MAX_BYTES = 64 * 1024 * 1024;
 async function open(data: string, method: string, target: string, body?: unknown): Promise<http.IncomingMessage> {
   const daemon = await readDaemon(data);
   if (!daemon) {
-    throw new AdminError("unavailable", `no daemon serves the store ${path.resolve(data)}; start one with \`cairn up --data ${data}\`, or name another store with --data`);
+    throw new AdminError(
+      "unavailable",
+      `no daemon serves the store ${path.resolve(data)}; start one with \`cairn up --data ${data}\`, or name another store with --data`,
+    );
   }
   return new Promise((resolve, reject) => {
     const text = body === undefined ? undefined : JSON.stringify(body);
     const headers = text === undefined ? {} : { "content-type": "application/json", "content-length": Buffer.byteLength(text) };
-    const request = http.request({ socketPath: daemon.socket, method, path: target, headers, timeout: ANSWER_TIMEOUT_MS }, resolve);
+    const request = http.request(
+      { socketPath: daemon.socket, method, path: target, headers, timeout: ANSWER_TIMEOUT_MS },
+      resolve,
+    );
     request.on("timeout", () => request.destroy(new Error(`no answer within ${ANSWER_TIMEOUT_MS / 1000} s`)));
     request.on("error", (error) => {
-      reject(new AdminError("unavailable", `the daemon of ${path.resolve(data)} (process ${daemon.pid}) does not answer: ${error.message}`, { cause: error }));
+      reject(
+        new AdminError(
+          "unavailable",
+          `the daemon of ${path.resolve(data)} (process ${daemon.pid}) does not answer: ${error.message}`,
+          { cause: error },
+        ),
+      );
     });
     request.end(text);
   });
@@ -33,7 +45,8 @@ async function readText(response: http.IncomingMessage): Promise<string> {
   let bytes = 0;
   for await (const chunk of response as AsyncIterable<Buffer>) {
     bytes += chunk.length;
-    if (bytes > ANSWER_MAX_BYTES) throw new AdminError("internal", `the daemon's answer is longer than ${ANSWER_MAX_BYTES} bytes`);
+    if (bytes > ANSWER_MAX_BYTES)
+      throw new AdminError("internal", `the daemon's answer is longer than ${ANSWER_MAX_BYTES} bytes`);
     chunks.push(chunk);
   }
   return Buffer.concat(chunks).toString("utf8");
@@ -58,7 +71,12 @@ export async function callDaemon<T>(data: string, method: "GET" | "POST" | "DELE
 }
 
 /** Starts or follows a task: its state now and after each change, until it has ended. */
-export async function* followTask(data: string, method: "GET" | "POST", target: string, body?: unknown): AsyncIterable<TaskReport> {
+export async function* followTask(
+  data: string,
+  method: "GET" | "POST",
+  target: string,
+  body?: unknown,
+): AsyncIterable<TaskReport> {
   const response = await open(data, method, target, body);
   if (response.statusCode !== 200) await refuse(response);
   let rest = "";

@@ -26,7 +26,8 @@ export function print<T>(options: { json?: boolean }, result: T, text: (result: 
 export function fail(error: unknown, json: boolean): void {
   const message = error instanceof Error ? error.message : String(error);
   const code = (error as { code?: unknown } | null)?.code;
-  if (json) process.stdout.write(`${JSON.stringify({ error: { code: typeof code === "string" ? code : "internal", message } })}\n`);
+  if (json)
+    process.stdout.write(`${JSON.stringify({ error: { code: typeof code === "string" ? code : "internal", message } })}\n`);
   process.stderr.write(`cairn: ${message}\n`);
   if (process.env.CAIRN_STACK && error instanceof Error) process.stderr.write(`${error.stack}\n`);
   process.exitCode = exitCodeOf(error);

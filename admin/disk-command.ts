@@ -9,14 +9,18 @@ import { diskTable } from "./status-command.ts";
 import { showTask } from "./progress.ts";
 
 function listCommand(): Command {
-  return storeCommand("list", "list the store's disks", ["cairn disk list", "cairn disk list --json"]).action(async (options: CommonOptions) => {
-    const { disks } = await callDaemon<StatusReport>(options.data, "GET", "/v1/status");
-    print(options, disks, diskTable);
-  });
+  return storeCommand("list", "list the store's disks", ["cairn disk list", "cairn disk list --json"]).action(
+    async (options: CommonOptions) => {
+      const { disks } = await callDaemon<StatusReport>(options.data, "GET", "/v1/status");
+      print(options, disks, diskTable);
+    },
+  );
 }
 
 function addCommand(): Command {
-  return storeCommand("add", "take a directory (or the mountpoint of a drive) as a new disk", ["cairn disk add /mnt/drive-7/cairn"])
+  return storeCommand("add", "take a directory (or the mountpoint of a drive) as a new disk", [
+    "cairn disk add /mnt/drive-7/cairn",
+  ])
     .argument("<directory>", "an empty directory, or one that does not exist yet")
     .action(async (directory: string, options: CommonOptions) => {
       const disk = await callDaemon<DiskReport>(options.data, "POST", "/v1/disks", { path: path.resolve(directory) });
@@ -26,17 +30,29 @@ function addCommand(): Command {
 
 function removeCommand(): Command {
   const examples = ["cairn disk remove 3", "cairn disk remove /mnt/drive-3/cairn"];
-  return storeCommand("remove", "move everything off a disk, then let it go; the same command goes on after an interruption", examples)
+  return storeCommand(
+    "remove",
+    "move everything off a disk, then let it go; the same command goes on after an interruption",
+    examples,
+  )
     .argument("<disk>", "number or directory of the disk")
     .action(async (disk: string, options: CommonOptions) => {
-      const report = await showTask(followTask(options.data, "POST", "/v1/tasks", { kind: "remove-disk", disk }), options.json ?? false);
-      if (!options.json) process.stdout.write(`${report.title}: done, ${report.counts.moved ?? 0} blocks moved; its directory may be deleted\n`);
+      const report = await showTask(
+        followTask(options.data, "POST", "/v1/tasks", { kind: "remove-disk", disk }),
+        options.json ?? false,
+      );
+      if (!options.json)
+        process.stdout.write(`${report.title}: done, ${report.counts.moved ?? 0} blocks moved; its directory may be deleted\n`);
     });
 }
 
 function replaceCommand(): Command {
   const examples = ["cairn disk replace 2", "cairn disk replace 2 /mnt/new-drive/cairn"];
-  return storeCommand("replace", "rebuild a lost or failing disk's blocks on a new one; the same command goes on after an interruption", examples)
+  return storeCommand(
+    "replace",
+    "rebuild a lost or failing disk's blocks on a new one; the same command goes on after an interruption",
+    examples,
+  )
     .argument("<disk>", "number or directory of the disk")
     .argument("[directory]", "directory of the new disk (default: the old one's, emptied)")
     .action(async (disk: string, directory: string | undefined, options: CommonOptions) => {
@@ -47,5 +63,10 @@ function replaceCommand(): Command {
 }
 
 export function diskCommand(): Command {
-  return new Command("disk").description("list, add, remove and replace disks").addCommand(listCommand()).addCommand(addCommand()).addCommand(removeCommand()).addCommand(replaceCommand());
+  return new Command("disk")
+    .description("list, add, remove and replace disks")
+    .addCommand(listCommand())
+    .addCommand(addCommand())
+    .addCommand(removeCommand())
+    .addCommand(replaceCommand());
 }

@@ -11,12 +11,19 @@ import { AdminError } from "./errors.ts";
 const STOP_TIMEOUT_MS = 60_000;
 
 export function downCommand(): Command {
-  return storeCommand("down", "flush, unmount everything and stop the daemon", ["cairn down", "cairn down --data /srv/cairn"]).action(async (options: CommonOptions) => {
+  return storeCommand("down", "flush, unmount everything and stop the daemon", [
+    "cairn down",
+    "cairn down --data /srv/cairn",
+  ]).action(async (options: CommonOptions) => {
     const daemon = await readDaemon(options.data);
     await callDaemon(options.data, "POST", "/v1/stop");
     const giveUpAt = Date.now() + STOP_TIMEOUT_MS;
     while (await readDaemon(options.data)) {
-      if (Date.now() > giveUpAt) throw new AdminError("refused", `the daemon (process ${daemon?.pid}) has not stopped within ${STOP_TIMEOUT_MS / 1000} s; is a program still using a mount?`);
+      if (Date.now() > giveUpAt)
+        throw new AdminError(
+          "refused",
+          `the daemon (process ${daemon?.pid}) has not stopped within ${STOP_TIMEOUT_MS / 1000} s; is a program still using a mount?`,
+        );
       await sleep(50);
     }
     print(options, { stopped: daemon?.pid ?? null }, () => "stopped");

@@ -17,7 +17,11 @@ interface Display {
 }
 
 function terminalDisplay(): Display {
-  const bar = new cliProgress.SingleBar({ format: "{title} [{bar}] {percentage} % | {amounts} | ETA {eta_formatted}", hideCursor: true, stream: process.stderr });
+  const bar = new cliProgress.SingleBar({
+    format: "{title} [{bar}] {percentage} % | {amounts} | ETA {eta_formatted}",
+    hideCursor: true,
+    stream: process.stderr,
+  });
   let started = false;
   return {
     update(task) {
@@ -39,7 +43,9 @@ function plainDisplay(): Display {
     update(task) {
       if (Date.now() < nextAt) return;
       nextAt = Date.now() + PLAIN_LINE_INTERVAL_MS;
-      process.stderr.write(`${task.title}: ${amount(task, task.done)} of ${amount(task, task.total)} (${formatPercent(task.done, task.total)})\n`);
+      process.stderr.write(
+        `${task.title}: ${amount(task, task.done)} of ${amount(task, task.total)} (${formatPercent(task.done, task.total)})\n`,
+      );
     },
     stop() {},
   };
@@ -67,7 +73,11 @@ export async function showTask(reports: AsyncIterable<TaskReport>, json: boolean
     display.stop();
   }
   if (!last) throw new AdminError("internal", "the daemon ended the task without a report");
-  if (last.state === "running") throw new AdminError("unavailable", `the daemon stopped while the task was running: ${last.title}; it goes on at the next start`);
+  if (last.state === "running")
+    throw new AdminError(
+      "unavailable",
+      `the daemon stopped while the task was running: ${last.title}; it goes on at the next start`,
+    );
   if (last.state !== "done") throw new AdminError("refused", `${last.title}: ${last.error ?? last.state}`);
   return last;
 }

@@ -8,13 +8,15 @@ const SUFFIXES: Record<string, number> = { "": 1, k: 1024, m: 1024 ** 2, g: 1024
 export function parseRate(text: string): number {
   const match = /^(\d+(?:\.\d+)?)([kmgt]?)(?:i?b)?$/i.exec(text.trim());
   const value = match ? Math.round(Number(match[1]) * SUFFIXES[match[2].toLowerCase()]) : 0;
-  if (!match || value < 1) throw new InvalidArgumentError(`it is "${text}" and should be a number of bytes like 1000000, 64K, 50M or 1G`);
+  if (!match || value < 1)
+    throw new InvalidArgumentError(`it is "${text}" and should be a number of bytes like 1000000, 64K, 50M or 1G`);
   return value;
 }
 
 /** A count of at least one. */
 export function parseCount(text: string): number {
   const value = Number(text);
-  if (!Number.isInteger(value) || value < 1 || value > 1024) throw new InvalidArgumentError(`it is "${text}" and should be a whole number from 1 to 1024`);
+  if (!Number.isInteger(value) || value < 1 || value > 1024)
+    throw new InvalidArgumentError(`it is "${text}" and should be a whole number from 1 to 1024`);
   return value;
 }

@@ -18,8 +18,14 @@ export function scrubCommand(): Command {
       const { stripes = 0, damaged = 0, repaired = 0, unrepaired = 0 } = report.counts;
       if (!options.json) {
         for (const line of report.findings) process.stdout.write(`${line}\n`);
-        process.stdout.write(`${stripes} stripes checked, ${damaged} damaged, ${repaired} repaired, ${unrepaired} not repaired\n`);
+        process.stdout.write(
+          `${stripes} stripes checked, ${damaged} damaged, ${repaired} repaired, ${unrepaired} not repaired\n`,
+        );
       }
-      if (unrepaired > 0) throw new AdminError("degraded", `${unrepaired} stripes are not fully redundant; see \`cairn status\`: replace failed disks with \`cairn disk replace\``);
+      if (unrepaired > 0)
+        throw new AdminError(
+          "degraded",
+          `${unrepaired} stripes are not fully redundant; see \`cairn status\`: replace failed disks with \`cairn disk replace\``,
+        );
     });
 }

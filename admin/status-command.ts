@@ -35,22 +35,35 @@ function statusText(status: StatusReport): string {
     `files    ${status.inodes} inodes`,
     `stripes  ${stripes.total} in all, ${stripes.degraded} degraded, ${stripes.unreadable} unreadable`,
     "",
-    status.mounts.length ? formatTable(["mount", "session", "requests"], status.mounts.map((mount) => [mount.path, mount.session, mount.requests])) : "no mounts",
+    status.mounts.length
+      ? formatTable(
+          ["mount", "session", "requests"],
+          status.mounts.map((mount) => [mount.path, mount.session, mount.requests]),
+        )
+      : "no mounts",
     "",
     diskTable(status.disks),
   ];
   const running = status.tasks.filter((task) => task.state === "running");
   if (running.length) {
-    lines.push("", formatTable(["task", "kind", "progress", "title"], running.map((task) => [task.id, task.kind, formatPercent(task.done, task.total), task.title])));
+    lines.push(
+      "",
+      formatTable(
+        ["task", "kind", "progress", "title"],
+        running.map((task) => [task.id, task.kind, formatPercent(task.done, task.total), task.title]),
+      ),
+    );
   }
   return lines.join("\n");
 }
 
 export function statusCommand(): Command {
   const examples = ["cairn status", "cairn status --data /srv/cairn --json | jq .health"];
-  return storeCommand("status", "show mounts, disks, space and health (exit code 4 where data cannot be read)", examples).action(async (options: CommonOptions) => {
-    const status = await callDaemon<StatusReport>(options.data, "GET", "/v1/status");
-    print(options, status, statusText);
-    if (status.health === "damaged") process.exitCode = exitCodes.degraded;
-  });
+  return storeCommand("status", "show mounts, disks, space and health (exit code 4 where data cannot be read)", examples).action(
+    async (options: CommonOptions) => {
+      const status = await callDaemon<StatusReport>(options.data, "GET", "/v1/status");
+      print(options, status, statusText);
+      if (status.health === "damaged") process.exitCode = exitCodes.degraded;
+    },
+  );
 }

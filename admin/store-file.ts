@@ -48,11 +48,18 @@ export async function readStore(data: string): Promise<StoreDescription | null> 
   try {
     value = JSON.parse(text);
   } catch (error) {
-    throw new AdminError("refused", `${file} is not valid JSON (${(error as Error).message}); restore it from a backup of the file`, { cause: error });
+    throw new AdminError(
+      "refused",
+      `${file} is not valid JSON (${(error as Error).message}); restore it from a backup of the file`,
+      { cause: error },
+    );
   }
   const format = (value as { format?: unknown } | null)?.format;
   if (typeof format === "number" && format !== STORE_FORMAT) {
-    throw new AdminError("refused", `${file} has store format ${format}; this version of cairn reads format ${STORE_FORMAT}: use the version that wrote it`);
+    throw new AdminError(
+      "refused",
+      `${file} has store format ${format}; this version of cairn reads format ${STORE_FORMAT}: use the version that wrote it`,
+    );
   }
   const parsed = storeSchema.safeParse(value);
   if (!parsed.success) throw new AdminError("refused", `${file} is damaged: ${z.prettifyError(parsed.error)}`);
@@ -87,7 +94,8 @@ export function checkScheme(scheme: string, disks: number): void {
   } catch (error) {
     throw new AdminError("usage", (error as Error).message, { cause: error });
   }
-  if (!code.systematic) throw new AdminError("usage", `scheme ${scheme} is for archival of whole objects; a mount needs copies:R or rs:K+M`);
+  if (!code.systematic)
+    throw new AdminError("usage", `scheme ${scheme} is for archival of whole objects; a mount needs copies:R or rs:K+M`);
   if (code.totalBlocks > disks) {
     throw new AdminError(
       "usage",
@@ -125,6 +133,9 @@ export async function checkEmptyForCreation(data: string): Promise<void> {
     );
   }
   if (names.length > 0) {
-    throw new AdminError("refused", `${data} is not empty and is not a store (it has ${names.slice(0, 3).join(", ")}${names.length > 3 ? ", ..." : ""}): name another with --data`);
+    throw new AdminError(
+      "refused",
+      `${data} is not empty and is not a store (it has ${names.slice(0, 3).join(", ")}${names.length > 3 ? ", ..." : ""}): name another with --data`,
+    );
   }
 }

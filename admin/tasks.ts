@@ -39,7 +39,20 @@ class Task implements TaskProgress {
   constructor(id: number, description: TaskDescription) {
     this.subject = description.subject;
     const { kind, title, unit } = description;
-    this.report = { id, kind, title, unit, state: "running", done: 0, total: 0, startedAt: new Date().toISOString(), endedAt: null, error: null, counts: {}, findings: [] };
+    this.report = {
+      id,
+      kind,
+      title,
+      unit,
+      state: "running",
+      done: 0,
+      total: 0,
+      startedAt: new Date().toISOString(),
+      endedAt: null,
+      error: null,
+      counts: {},
+      findings: [],
+    };
     this.ended = this.#run(description);
   }
 
@@ -94,7 +107,9 @@ export class Tasks {
 
   /** Starts the work, or finds it running already. */
   start(description: TaskDescription): Task {
-    const running = this.#tasks.find((task) => task.report.state === "running" && task.report.kind === description.kind && task.subject === description.subject);
+    const running = this.#tasks.find(
+      (task) => task.report.state === "running" && task.report.kind === description.kind && task.subject === description.subject,
+    );
     if (running) return running;
     const task = new Task(this.#nextId++, description);
     this.#tasks.push(task);

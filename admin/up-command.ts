@@ -33,7 +33,8 @@ interface UpOptions {
 type Ready = { status: StatusReport; created: boolean } | { error: { code: AdminError["code"]; message: string } };
 
 function startOptions(options: UpOptions): StartOptions {
-  if (options.disk && options.disks) throw new AdminError("usage", "--disk names each disk and --disks counts directories to make: give one of them");
+  if (options.disk && options.disks)
+    throw new AdminError("usage", "--disk names each disk and --disks counts directories to make: give one of them");
   return {
     data: path.resolve(options.data),
     mount: path.resolve(options.mount),
@@ -65,7 +66,9 @@ function readyText({ status, created }: { status: StatusReport; created: boolean
     `  npx cairn status${dataOption}`,
     `  npx cairn where ${mount}/include/stdio.h${dataOption}`,
     "",
-    detached ? `It serves in the background (process ${status.daemon.pid}); \`npx cairn down${dataOption}\` stops it.` : "Ctrl-C flushes, unmounts and stops.",
+    detached
+      ? `It serves in the background (process ${status.daemon.pid}); \`npx cairn down${dataOption}\` stops it.`
+      : "Ctrl-C flushes, unmounts and stops.",
   ].join("\n");
 }
 
@@ -95,7 +98,9 @@ async function runForeground(options: UpOptions): Promise<void> {
   let daemon: Daemon;
   let created: boolean;
   try {
-    ({ daemon, created } = await startDaemon(startOptions(options), (text) => process.stderr.write(`${new Date().toISOString()} ${text}\n`)));
+    ({ daemon, created } = await startDaemon(startOptions(options), (text) =>
+      process.stderr.write(`${new Date().toISOString()} ${text}\n`),
+    ));
     const status = await daemon.status();
     ready({ status, created });
     if (process.env.CAIRN_DETACHED) fs.closeSync(READY_DESCRIPTOR);
@@ -153,16 +158,28 @@ function waitReady(child: ReturnType<typeof spawn>, traceFile: string): Promise<
       if (text.endsWith("\n")) settle(() => resolve(JSON.parse(text) as Ready));
     });
     child.on("error", (error) => settle(() => reject(error)));
-    child.on("exit", (code, signal) => settle(() => reject(new AdminError("refused", `the daemon ended at its start (${signal ?? `exit code ${code}`}); see ${traceFile}`))));
+    child.on("exit", (code, signal) =>
+      settle(() =>
+        reject(new AdminError("refused", `the daemon ended at its start (${signal ?? `exit code ${code}`}); see ${traceFile}`)),
+      ),
+    );
   });
 }
 
 export function upCommand(): Command {
-  const examples = ["cairn up", "cairn up --data /srv/cairn --mount /mnt/team --detach", "cairn up --disk /mnt/a/cairn --disk /mnt/b/cairn --disk /mnt/c/cairn --scheme copies:3"];
+  const examples = [
+    "cairn up",
+    "cairn up --data /srv/cairn --mount /mnt/team --detach",
+    "cairn up --disk /mnt/a/cairn --disk /mnt/b/cairn --disk /mnt/c/cairn --scheme copies:3",
+  ];
   return storeCommand("up", "create the store where there is none, mount it, and serve it", examples)
     .option("--mount <dir>", "where to mount it; made if its parent directory is there", "./mnt")
     .option("--disks <n>", `make this many disk directories in the data directory (default: ${DEFAULT_DISKS})`, parseCount)
-    .option("--disk <dir>", "use this directory as a disk; repeat it for each disk", (value: string, all: string[] | undefined) => [...(all ?? []), value])
+    .option(
+      "--disk <dir>",
+      "use this directory as a disk; repeat it for each disk",
+      (value: string, all: string[] | undefined) => [...(all ?? []), value],
+    )
     .addOption(new Option("--scheme <scheme>", `redundancy of what is written: rs:K+M or copies:R (default: ${DEFAULT_SCHEME})`))
     .option("--detach", "return when the mount serves, and go on in the background")
     .option("--no-allow-other", "let only this user see the mount (others see it by default where that is permitted)")
@@ -172,4 +189,3 @@ export function upCommand(): Command {
       if (!options.detach) process.exit(process.exitCode ?? 0);
     });
 }
-

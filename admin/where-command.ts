@@ -33,7 +33,8 @@ function whereText(file: string, where: WhereReport): string {
   if (where.extents.length === 0) return `${file}: inode ${where.inode}, ${where.size} bytes, no extents`;
   const rows = where.extents.flatMap((extent) => {
     const range = `${extent.offset}+${extent.length}`;
-    if (extent.kind !== "stripe") return [[range, extent.kind === "inline" ? "in the namespace table" : "reserved, unwritten", "", "", "", ""]];
+    if (extent.kind !== "stripe")
+      return [[range, extent.kind === "inline" ? "in the namespace table" : "reserved, unwritten", "", "", "", ""]];
     const stripe = `${extent.stripe} at ${extent.stripeOffset}`;
     return extent.blocks.map((block, position) => [
       position === 0 ? range : "",

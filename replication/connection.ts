@@ -71,9 +71,11 @@ export class Connection {
 
   /** Sends a request and resolves with the reply's payload. Rejects with RequestError: the other side's refusal, ETIMEDOUT, EINTR (signal), EAGAIN or ECONNRESET. */
   async request(name: string, payload: Uint8Array, options: RequestOptions): Promise<Uint8Array> {
-    if (payload.length > PAYLOAD_MAX_BYTES) throw new RequestError("E2BIG", `request ${name} has ${payload.length} bytes; at most ${PAYLOAD_MAX_BYTES} are allowed`);
+    if (payload.length > PAYLOAD_MAX_BYTES)
+      throw new RequestError("E2BIG", `request ${name} has ${payload.length} bytes; at most ${PAYLOAD_MAX_BYTES} are allowed`);
     const long = options.long ?? false;
-    if (long && this.#long >= LONG_REQUESTS_MAX) throw new RequestError("EAGAIN", `${LONG_REQUESTS_MAX} requests like ${name} wait already`);
+    if (long && this.#long >= LONG_REQUESTS_MAX)
+      throw new RequestError("EAGAIN", `${LONG_REQUESTS_MAX} requests like ${name} wait already`);
     while (!long && this.#sent.size - this.#long >= REQUESTS_MAX && !this.#failure) await this.#place();
     if (this.#failure) throw this.#failure;
     const { deadlineMs, signal } = options;
@@ -84,7 +86,10 @@ export class Connection {
         this.#send({ kind: "cancel", id, name: "", deadlineMs: 0, message: "", payload: new Uint8Array() });
         reject(new RequestError(code, message));
       };
-      const cancelTimer = this.#options.setTimer(() => giveUp("ETIMEDOUT", `no reply to ${name} within ${deadlineMs} ms`), deadlineMs);
+      const cancelTimer = this.#options.setTimer(
+        () => giveUp("ETIMEDOUT", `no reply to ${name} within ${deadlineMs} ms`),
+        deadlineMs,
+      );
       this.#sent.set(id, { name, resolve, reject, cancelTimer, long });
       if (long) this.#long++;
       signal?.addEventListener("abort", () => giveUp("EINTR", `${name} was interrupted`), { once: true });
@@ -98,7 +103,8 @@ export class Connection {
   }
 
   #place(): Promise<void> {
-    if (this.#queue.length >= WAITING_MAX) throw new RequestError("EAGAIN", `${WAITING_MAX} requests wait for this connection already`);
+    if (this.#queue.length >= WAITING_MAX)
+      throw new RequestError("EAGAIN", `${WAITING_MAX} requests wait for this connection already`);
     return new Promise((resolve) => this.#queue.push(resolve));
   }
 
@@ -159,7 +165,13 @@ export class Connection {
       this.#send({ ...answer, kind: "reply", name: "", message: "", payload });
     } catch (error) {
       const { code, message } = error as { code?: unknown; message?: unknown };
-      this.#send({ ...answer, kind: "refusal", name: typeof code === "string" ? code : "EIO", message: String(message).slice(0, 4096), payload: new Uint8Array() });
+      this.#send({
+        ...answer,
+        kind: "refusal",
+        name: typeof code === "string" ? code : "EIO",
+        message: String(message).slice(0, 4096),
+        payload: new Uint8Array(),
+      });
     } finally {
       this.#received.delete(frame.id);
     }

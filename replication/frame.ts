@@ -54,9 +54,13 @@ const headerType = protobuf
 
 /** The frame's bytes in pieces (prefix and header, then the payload uncopied). Throws FrameError where it is too large. */
 export function encodeFrame(frame: Frame): Uint8Array[] {
-  const header = headerType.encode({ id: frame.id, name: frame.name, deadlineMs: frame.deadlineMs, message: frame.message }).finish();
-  if (header.length > HEADER_MAX_BYTES) throw new FrameError(`frame header is ${header.length} bytes; at most ${HEADER_MAX_BYTES} fit`);
-  if (frame.payload.length > PAYLOAD_MAX_BYTES) throw new FrameError(`frame payload is ${frame.payload.length} bytes; at most ${PAYLOAD_MAX_BYTES} are allowed`);
+  const header = headerType
+    .encode({ id: frame.id, name: frame.name, deadlineMs: frame.deadlineMs, message: frame.message })
+    .finish();
+  if (header.length > HEADER_MAX_BYTES)
+    throw new FrameError(`frame header is ${header.length} bytes; at most ${HEADER_MAX_BYTES} fit`);
+  if (frame.payload.length > PAYLOAD_MAX_BYTES)
+    throw new FrameError(`frame payload is ${frame.payload.length} bytes; at most ${PAYLOAD_MAX_BYTES} are allowed`);
   const head = Buffer.allocUnsafe(PREFIX_BYTES + header.length);
   head.writeUInt32LE(4 + header.length + frame.payload.length, 0);
   head[4] = FRAME_VERSION;
@@ -72,7 +76,9 @@ function decodeHeader(bytes: Uint8Array): FrameHeader {
     if (!Number.isSafeInteger(decoded.id)) throw new FrameError(`frame id ${decoded.id} is beyond 2^53`);
     return { id: decoded.id, name: decoded.name, deadlineMs: decoded.deadlineMs, message: decoded.message };
   } catch (error) {
-    throw new FrameError(`frame header of ${bytes.length} bytes cannot be decoded: ${(error as Error).message}`, { cause: error });
+    throw new FrameError(`frame header of ${bytes.length} bytes cannot be decoded: ${(error as Error).message}`, {
+      cause: error,
+    });
   }
 }
 
@@ -86,7 +92,8 @@ export class FrameDecoder {
     this.#chunks.push(chunk);
     this.#bytes += chunk.length;
     const frames: Frame[] = [];
-    for (let total = this.#nextLength(); total !== null && this.#bytes >= total; total = this.#nextLength()) frames.push(this.#take(total));
+    for (let total = this.#nextLength(); total !== null && this.#bytes >= total; total = this.#nextLength())
+      frames.push(this.#take(total));
     return frames;
   }
 
@@ -106,10 +113,13 @@ export class FrameDecoder {
     const prefix = this.#chunks[0];
     const length = prefix.readUInt32LE(0);
     const headerBytes = prefix.readUInt16LE(6);
-    if (prefix[4] !== FRAME_VERSION) throw new FrameError(`frame version is ${prefix[4]}; this program speaks version ${FRAME_VERSION}`);
+    if (prefix[4] !== FRAME_VERSION)
+      throw new FrameError(`frame version is ${prefix[4]}; this program speaks version ${FRAME_VERSION}`);
     if (!KINDS[prefix[5]]) throw new FrameError(`frame kind is ${prefix[5]}; it should be 1 to ${KINDS.length - 1}`);
-    if (length < 4 + headerBytes) throw new FrameError(`frame length is ${length}, less than its header of ${headerBytes} bytes needs`);
-    if (length > 4 + headerBytes + PAYLOAD_MAX_BYTES) throw new FrameError(`frame length is ${length}; a payload is at most ${PAYLOAD_MAX_BYTES} bytes`);
+    if (length < 4 + headerBytes)
+      throw new FrameError(`frame length is ${length}, less than its header of ${headerBytes} bytes needs`);
+    if (length > 4 + headerBytes + PAYLOAD_MAX_BYTES)
+      throw new FrameError(`frame length is ${length}; a payload is at most ${PAYLOAD_MAX_BYTES} bytes`);
     return 4 + length;
   }
 
@@ -118,6 +128,10 @@ export class FrameDecoder {
     this.#bytes -= total;
     this.#chunks = bytes.length > total ? [bytes.subarray(total)] : [];
     const headerEnd = PREFIX_BYTES + bytes.readUInt16LE(6);
-    return { kind: KINDS[bytes[5]]!, ...decodeHeader(bytes.subarray(PREFIX_BYTES, headerEnd)), payload: bytes.subarray(headerEnd, total) };
+    return {
+      kind: KINDS[bytes[5]]!,
+      ...decodeHeader(bytes.subarray(PREFIX_BYTES, headerEnd)),
+      payload: bytes.subarray(headerEnd, total),
+    };
   }
 }

@@ -26,7 +26,9 @@ function sourcesBelow(part: string): string[] {
 
 function importsOf(file: string): string[] {
   const text = readFileSync(path.join(root, file), "utf8");
-  return [...text.matchAll(/(?:from|import)\s*\(?\s*"(\.[^"]+)"/g)].map((match) => path.normalize(path.join(path.dirname(file), match[1])));
+  return [...text.matchAll(/(?:from|import)\s*\(?\s*"(\.[^"]+)"/g)].map((match) =>
+    path.normalize(path.join(path.dirname(file), match[1])),
+  );
 }
 
 for (const [part, allowed] of Object.entries(MAY_IMPORT)) {

@@ -21,7 +21,9 @@ test("up creates a store with six disks and rs:4+2, a second start finds the sam
     assert.equal(status.store.scheme, "rs:4+2");
     assert.equal(status.disks.length, 6);
     assert.equal(status.health, "healthy");
-    await shell(`cp -r /usr/include/linux "${store.mount}/" && head -c 10000000 /dev/urandom > "${store.directory}/random" && cp "${store.directory}/random" "${store.mount}/"`);
+    await shell(
+      `cp -r /usr/include/linux "${store.mount}/" && head -c 10000000 /dev/urandom > "${store.directory}/random" && cp "${store.directory}/random" "${store.mount}/"`,
+    );
     assert.equal(await store.stop(), 0);
     assert.deepEqual(fs.readdirSync(store.mount), []);
     await store.start();
@@ -31,7 +33,9 @@ test("up creates a store with six disks and rs:4+2, a second start finds the sam
 test("any two lost disks: reads and writes go on, status says so, replace restores full redundancy", () =>
   withStore("lost", async (store) => {
     await store.start();
-    await shell(`head -c 30000000 /dev/urandom > "${store.directory}/a" && cp "${store.directory}/a" "${store.mount}/a" && sync -f "${store.mount}/a"`);
+    await shell(
+      `head -c 30000000 /dev/urandom > "${store.directory}/a" && cp "${store.directory}/a" "${store.mount}/a" && sync -f "${store.mount}/a"`,
+    );
     fs.rmSync(path.join(store.data, "disk-2"), { recursive: true });
     fs.rmSync(path.join(store.data, "disk-5"), { recursive: true });
     await shell(`echo 3 > /proc/sys/vm/drop_caches || true; cmp "${store.directory}/a" "${store.mount}/a"`);
@@ -46,13 +50,17 @@ test("any two lost disks: reads and writes go on, status says so, replace restor
     assert.equal(healed.stripes.degraded, 0);
     fs.rmSync(path.join(store.data, "disk-1"), { recursive: true });
     fs.rmSync(path.join(store.data, "disk-6"), { recursive: true });
-    await shell(`echo 3 > /proc/sys/vm/drop_caches || true; cmp "${store.directory}/a" "${store.mount}/a" && cmp -n 20000000 "${store.directory}/a" "${store.mount}/b"`);
+    await shell(
+      `echo 3 > /proc/sys/vm/drop_caches || true; cmp "${store.directory}/a" "${store.mount}/a" && cmp -n 20000000 "${store.directory}/a" "${store.mount}/b"`,
+    );
   }));
 
 test("scrub finds and repairs flipped bytes in segment files", () =>
   withStore("scrub", async (store) => {
     await store.start();
-    await shell(`head -c 20000000 /dev/urandom > "${store.directory}/a" && cp "${store.directory}/a" "${store.mount}/a" && sync -f "${store.mount}/a"`);
+    await shell(
+      `head -c 20000000 /dev/urandom > "${store.directory}/a" && cp "${store.directory}/a" "${store.mount}/a" && sync -f "${store.mount}/a"`,
+    );
     const where = await store.json<WhereReport>("where", path.join(store.mount, "a"));
     const block = where.extents[0].blocks[1];
     assert.ok(block.file && block.offset !== null);
@@ -86,7 +94,9 @@ test("mount gives a second mount of the same files, unmount ends it", () =>
     await store.start();
     const second = path.join(store.directory, "second");
     assert.equal((await store.cairn("mount", second)).code, 0);
-    await shell(`echo one > "${store.mount}/file" && test "$(cat "${second}/file")" = one && echo two > "${second}/file" && test "$(cat "${store.mount}/file")" = two`);
+    await shell(
+      `echo one > "${store.mount}/file" && test "$(cat "${second}/file")" = one && echo two > "${second}/file" && test "$(cat "${store.mount}/file")" = two`,
+    );
     assert.equal((await store.cairn("unmount", second)).code, 0);
     assert.deepEqual(fs.readdirSync(second), []);
   }));
@@ -106,7 +116,9 @@ test("a dead daemon's mount is cleaned up at the next start", () =>
 test("disk add and remove: removal drains first", () =>
   withStore("drain", async (store) => {
     await store.start("--disks", "6");
-    await shell(`head -c 20000000 /dev/urandom > "${store.directory}/a" && cp "${store.directory}/a" "${store.mount}/a" && sync -f "${store.mount}/a"`);
+    await shell(
+      `head -c 20000000 /dev/urandom > "${store.directory}/a" && cp "${store.directory}/a" "${store.mount}/a" && sync -f "${store.mount}/a"`,
+    );
     const refused = await store.cairn("disk", "remove", "3");
     assert.equal(refused.code, 1);
     assert.match(refused.stderr, /rs:4\+2 needs 6 disks/);

@@ -8,7 +8,10 @@ const setTimer = (action: () => void, delayMs: number): (() => void) => {
   return () => clearTimeout(timer);
 };
 
-function pair(handle: RequestHandler, handleBack: RequestHandler = async () => new Uint8Array()): { client: Connection; server: Connection; close(): void } {
+function pair(
+  handle: RequestHandler,
+  handleBack: RequestHandler = async () => new Uint8Array(),
+): { client: Connection; server: Connection; close(): void } {
   const [left, right] = duplexPair();
   const client = new Connection({ stream: left, handle: handleBack, setTimer });
   const server = new Connection({ stream: right, handle, setTimer });
@@ -20,7 +23,10 @@ test("a request is answered, in both directions at once", async () => {
     async (name, payload) => Buffer.concat([Buffer.from(`${name}:`), payload]),
     async () => Buffer.from("back"),
   );
-  const [there, back] = await Promise.all([both.client.request("echo", Buffer.from("x"), { deadlineMs: 1000 }), both.server.request("recall", new Uint8Array(), { deadlineMs: 1000 })]);
+  const [there, back] = await Promise.all([
+    both.client.request("echo", Buffer.from("x"), { deadlineMs: 1000 }),
+    both.server.request("recall", new Uint8Array(), { deadlineMs: 1000 }),
+  ]);
   assert.equal(Buffer.from(there).toString(), "echo:x");
   assert.equal(Buffer.from(back).toString(), "back");
   both.close();
@@ -30,7 +36,10 @@ test("a refusal keeps its code and text", async () => {
   const both = pair(async () => {
     throw Object.assign(new Error("no such name"), { code: "ENOENT" });
   });
-  await assert.rejects(both.client.request("lookup", new Uint8Array(), { deadlineMs: 1000 }), { code: "ENOENT", message: "no such name" });
+  await assert.rejects(both.client.request("lookup", new Uint8Array(), { deadlineMs: 1000 }), {
+    code: "ENOENT",
+    message: "no such name",
+  });
   both.close();
 });
 
@@ -54,14 +63,18 @@ test("no more than REQUESTS_MAX are in flight; the rest wait their turn and are 
     now--;
     return new Uint8Array();
   });
-  await Promise.all(Array.from({ length: 4 * REQUESTS_MAX }, () => both.client.request("x", new Uint8Array(), { deadlineMs: 10_000 })));
+  await Promise.all(
+    Array.from({ length: 4 * REQUESTS_MAX }, () => both.client.request("x", new Uint8Array(), { deadlineMs: 10_000 })),
+  );
   assert.ok(most <= REQUESTS_MAX, `${most} at once`);
   both.close();
 });
 
 test("waiting long requests do not stop the others", async () => {
   const both = pair((name) => (name === "lock" ? new Promise(() => {}) : Promise.resolve(new Uint8Array())));
-  const locks = Array.from({ length: 2 * REQUESTS_MAX }, () => both.client.request("lock", new Uint8Array(), { deadlineMs: 60_000, long: true }));
+  const locks = Array.from({ length: 2 * REQUESTS_MAX }, () =>
+    both.client.request("lock", new Uint8Array(), { deadlineMs: 60_000, long: true }),
+  );
   await both.client.request("lookup", new Uint8Array(), { deadlineMs: 5_000 });
   both.close();
   for (const lock of locks) await assert.rejects(lock, { code: "ECONNRESET" });

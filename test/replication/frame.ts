@@ -2,15 +2,32 @@ import assert from "node:assert/strict";
 import test from "node:test";
 import { encodeFrame, type Frame, FrameDecoder, FrameError, PAYLOAD_MAX_BYTES } from "../../replication/frame.ts";
 
-const frame = (over: Partial<Frame> = {}): Frame => ({ kind: "request", id: 7, name: "lookup", deadlineMs: 1000, message: "", payload: Buffer.from("abc"), ...over });
+const frame = (over: Partial<Frame> = {}): Frame => ({
+  kind: "request",
+  id: 7,
+  name: "lookup",
+  deadlineMs: 1000,
+  message: "",
+  payload: Buffer.from("abc"),
+  ...over,
+});
 const bytesOf = (value: Frame): Buffer => Buffer.concat(encodeFrame(value));
 
 test("a request's golden bytes", () => {
-  assert.equal(bytesOf(frame()).toString("hex"), "14000000" + "01" + "01" + "0d00" + "0807" + "12066c6f6f6b7570" + "18e807" + "616263");
+  assert.equal(
+    bytesOf(frame()).toString("hex"),
+    "14000000" + "01" + "01" + "0d00" + "0807" + "12066c6f6f6b7570" + "18e807" + "616263",
+  );
 });
 
 test("frames cut at every place come out whole and in order", () => {
-  const stream = Buffer.concat([frame(), frame({ kind: "reply", name: "", payload: new Uint8Array() }), frame({ kind: "refusal", name: "ENOENT", message: "no such name" })].map(bytesOf));
+  const stream = Buffer.concat(
+    [
+      frame(),
+      frame({ kind: "reply", name: "", payload: new Uint8Array() }),
+      frame({ kind: "refusal", name: "ENOENT", message: "no such name" }),
+    ].map(bytesOf),
+  );
   for (let cut = 0; cut <= stream.length; cut++) {
     const decoder = new FrameDecoder();
     const frames = [...decoder.push(stream.subarray(0, cut)), ...decoder.push(stream.subarray(cut))];
