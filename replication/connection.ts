@@ -26,7 +26,15 @@ export class RequestError extends Error {
 }
 
 /** Carries out the other side's request. What it throws goes back as a refusal with its `code`. */
-export type RequestHandler = (name: string, payload: Uint8Array, signal: AbortSignal) => Promise<Uint8Array>;
+export type RequestHandler = (name: string, message: Message, signal: AbortSignal) => Promise<Message>;
+
+/** An encoded protobuf message, and raw bytes beside it. Both may share memory with what was received. */
+export interface Message {
+  body: Uint8Array;
+  payload?: Uint8Array;
+}
+
+const NO_BYTES = new Uint8Array();
 
 export interface ConnectionOptions {
   stream: Duplex;
@@ -38,7 +46,7 @@ export interface ConnectionOptions {
 
 interface Waiting {
   name: string;
-  resolve: (payload: Uint8Array) => void;
+  resolve: (message: Message) => void;
   reject: (error: Error) => void;
   cancelTimer: () => void;
   long: boolean;
@@ -69,8 +77,9 @@ export class Connection {
     stream.on("close", () => this.#fail(new RequestError("ECONNRESET", "the connection was closed")));
   }
 
-  /** Sends a request and resolves with the reply's payload. Rejects with RequestError: the other side's refusal, ETIMEDOUT, EINTR (signal), EAGAIN or ECONNRESET. */
-  async request(name: string, payload: Uint8Array, options: RequestOptions): Promise<Uint8Array> {
+  /** Sends a request and resolves with the reply. Rejects with RequestError: the other side's refusal, ETIMEDOUT, EINTR (signal), EAGAIN or ECONNRESET. */
+  async request(name: string, message: Message, options: RequestOptions): Promise<Message> {
+    const { body, payload = NO_BYTES } = message;
     if (payload.length > PAYLOAD_MAX_BYTES)
       throw new RequestError("E2BIG", `request ${name} has ${payload.length} bytes; at most ${PAYLOAD_MAX_BYTES} are allowed`);
     const long = options.long ?? false;
@@ -83,7 +92,7 @@ export class Connection {
     return new Promise((resolve, reject) => {
       const giveUp = (code: string, message: string): void => {
         if (!this.#settle(id)) return;
-        this.#send({ kind: "cancel", id, name: "", deadlineMs: 0, message: "", payload: new Uint8Array() });
+        this.#send({ kind: "cancel", id, name: "", deadlineMs: 0, message: "", body: NO_BYTES, payload: NO_BYTES });
         reject(new RequestError(code, message));
       };
       const cancelTimer = this.#options.setTimer(
@@ -93,7 +102,7 @@ export class Connection {
       this.#sent.set(id, { name, resolve, reject, cancelTimer, long });
       if (long) this.#long++;
       signal?.addEventListener("abort", () => giveUp("EINTR", `${name} was interrupted`), { once: true });
-      this.#send({ kind: "request", id, name, deadlineMs, message: "", payload });
+      this.#send({ kind: "request", id, name, deadlineMs, message: "", body, payload });
     });
   }
 
@@ -143,7 +152,7 @@ export class Connection {
     else if (frame.kind === "cancel") this.#received.get(frame.id)?.abort();
     else {
       const waiting = this.#settle(frame.id);
-      if (frame.kind === "reply") waiting?.resolve(frame.payload);
+      if (frame.kind === "reply") waiting?.resolve({ body: frame.body, payload: frame.payload });
       else waiting?.reject(new RequestError(frame.name, frame.message));
     }
   }
@@ -161,8 +170,12 @@ export class Connection {
     this.#received.set(frame.id, abort);
     const answer = { id: frame.id, deadlineMs: 0 };
     try {
-      const payload = await this.#options.handle(frame.name, frame.payload, abort.signal);
-      this.#send({ ...answer, kind: "reply", name: "", message: "", payload });
+      const { body, payload = NO_BYTES } = await this.#options.handle(
+        frame.name,
+        { body: frame.body, payload: frame.payload },
+        abort.signal,
+      );
+      this.#send({ ...answer, kind: "reply", name: "", message: "", body, payload });
     } catch (error) {
       const { code, message } = error as { code?: unknown; message?: unknown };
       this.#send({
@@ -170,7 +183,8 @@ export class Connection {
         kind: "refusal",
         name: typeof code === "string" ? code : "EIO",
         message: String(message).slice(0, 4096),
-        payload: new Uint8Array(),
+        body: NO_BYTES,
+        payload: NO_BYTES,
       });
     } finally {
       this.#received.delete(frame.id);

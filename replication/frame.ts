@@ -1,12 +1,13 @@
 // The frame: the one unit that Cairn processes send to each other, on Unix sockets and on TLS. Pure: bytes in, frames
 // out. Byte by byte (little endian):
 //
-//   0  4  length of everything after these four bytes: 4 + header + payload
-//   4  1  version, 1
-//   5  1  kind: 1 request, 2 reply, 3 refusal, 4 cancel
-//   6  2  header bytes, 0..65535
-//   8  .  header: a protobuf message, FrameHeader below
-//   .  .  payload: raw bytes, what is left of the length
+//    0  4  length of everything after these four bytes: 8 + header + payload
+//    4  1  version, 1
+//    5  1  kind: 1 request, 2 reply, 3 refusal, 4 cancel
+//    6  2  zero
+//    8  4  header bytes, at most 8 MiB
+//   12  .  header: a protobuf message, FrameHeader below; its body is the message of whoever asks or answers
+//    .  .  payload: raw bytes (of a block), what is left of the length, at most 8 MiB
 //
 // A decoder trusts nothing: a length, version or kind that cannot be ends the connection with a FrameError.
 
@@ -16,10 +17,11 @@ protobuf.util.Long = null as never;
 protobuf.configure();
 
 export const FRAME_VERSION = 1;
-/** Length, version, kind and header length. */
-export const PREFIX_BYTES = 8;
-export const HEADER_MAX_BYTES = 65535;
-/** A 4 MiB stripe or a commit of 16,384 extents fits; nothing that is asked for is larger. */
+/** Length, version, kind, zeros and header length. */
+export const PREFIX_BYTES = 12;
+/** A commit of 16,384 extents, 4 MiB of them inline, fits. */
+export const HEADER_MAX_BYTES = 8 * 1024 * 1024;
+/** The largest block is 4 MiB. */
 export const PAYLOAD_MAX_BYTES = 8 * 1024 * 1024;
 
 export type FrameKind = "request" | "reply" | "refusal" | "cancel";
@@ -34,6 +36,8 @@ export interface FrameHeader {
   deadlineMs: number;
   /** Of a refusal: text for people. */
   message: string;
+  /** The message asked or answered with, encoded. */
+  body: Uint8Array;
 }
 
 export interface Frame extends FrameHeader {
@@ -48,24 +52,25 @@ export class FrameError extends Error {
 const headerType = protobuf
   .parse(
     `syntax = "proto3";
-     message FrameHeader { uint64 id = 1; string name = 2; uint32 deadline_ms = 3; string message = 4; }`,
+     message FrameHeader { uint64 id = 1; string name = 2; uint32 deadline_ms = 3; string message = 4; bytes body = 5; }`,
   )
   .root.lookupType("FrameHeader");
 
 /** The frame's bytes in pieces (prefix and header, then the payload uncopied). Throws FrameError where it is too large. */
 export function encodeFrame(frame: Frame): Uint8Array[] {
   const header = headerType
-    .encode({ id: frame.id, name: frame.name, deadlineMs: frame.deadlineMs, message: frame.message })
+    .encode({ id: frame.id, name: frame.name, deadlineMs: frame.deadlineMs, message: frame.message, body: frame.body })
     .finish();
   if (header.length > HEADER_MAX_BYTES)
     throw new FrameError(`frame header is ${header.length} bytes; at most ${HEADER_MAX_BYTES} fit`);
   if (frame.payload.length > PAYLOAD_MAX_BYTES)
     throw new FrameError(`frame payload is ${frame.payload.length} bytes; at most ${PAYLOAD_MAX_BYTES} are allowed`);
   const head = Buffer.allocUnsafe(PREFIX_BYTES + header.length);
-  head.writeUInt32LE(4 + header.length + frame.payload.length, 0);
+  head.writeUInt32LE(8 + header.length + frame.payload.length, 0);
   head[4] = FRAME_VERSION;
   head[5] = KINDS.indexOf(frame.kind);
-  head.writeUInt16LE(header.length, 6);
+  head.writeUInt16LE(0, 6);
+  head.writeUInt32LE(header.length, 8);
   head.set(header, PREFIX_BYTES);
   return frame.payload.length > 0 ? [head, frame.payload] : [head];
 }
@@ -74,7 +79,7 @@ function decodeHeader(bytes: Uint8Array): FrameHeader {
   try {
     const decoded = headerType.decode(bytes) as unknown as FrameHeader;
     if (!Number.isSafeInteger(decoded.id)) throw new FrameError(`frame id ${decoded.id} is beyond 2^53`);
-    return { id: decoded.id, name: decoded.name, deadlineMs: decoded.deadlineMs, message: decoded.message };
+    return { id: decoded.id, name: decoded.name, deadlineMs: decoded.deadlineMs, message: decoded.message, body: decoded.body };
   } catch (error) {
     throw new FrameError(`frame header of ${bytes.length} bytes cannot be decoded: ${(error as Error).message}`, {
       cause: error,
@@ -112,13 +117,16 @@ export class FrameDecoder {
     if (this.#chunks[0].length < PREFIX_BYTES) this.#joined();
     const prefix = this.#chunks[0];
     const length = prefix.readUInt32LE(0);
-    const headerBytes = prefix.readUInt16LE(6);
+    const headerBytes = prefix.readUInt32LE(8);
     if (prefix[4] !== FRAME_VERSION)
       throw new FrameError(`frame version is ${prefix[4]}; this program speaks version ${FRAME_VERSION}`);
     if (!KINDS[prefix[5]]) throw new FrameError(`frame kind is ${prefix[5]}; it should be 1 to ${KINDS.length - 1}`);
-    if (length < 4 + headerBytes)
+    if (prefix.readUInt16LE(6) !== 0) throw new FrameError("frame bytes 6 and 7 are not zero");
+    if (headerBytes > HEADER_MAX_BYTES)
+      throw new FrameError(`frame header is ${headerBytes} bytes; at most ${HEADER_MAX_BYTES} are allowed`);
+    if (length < 8 + headerBytes)
       throw new FrameError(`frame length is ${length}, less than its header of ${headerBytes} bytes needs`);
-    if (length > 4 + headerBytes + PAYLOAD_MAX_BYTES)
+    if (length > 8 + headerBytes + PAYLOAD_MAX_BYTES)
       throw new FrameError(`frame length is ${length}; a payload is at most ${PAYLOAD_MAX_BYTES} bytes`);
     return 4 + length;
   }
@@ -127,7 +135,7 @@ export class FrameDecoder {
     const bytes = this.#joined();
     this.#bytes -= total;
     this.#chunks = bytes.length > total ? [bytes.subarray(total)] : [];
-    const headerEnd = PREFIX_BYTES + bytes.readUInt16LE(6);
+    const headerEnd = PREFIX_BYTES + bytes.readUInt32LE(8);
     return {
       kind: KINDS[bytes[5]]!,
       ...decodeHeader(bytes.subarray(PREFIX_BYTES, headerEnd)),

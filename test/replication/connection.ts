@@ -3,6 +3,7 @@ import { duplexPair } from "../fixture/duplex.ts";
 import test from "node:test";
 import { Connection, type RequestHandler, RequestError, REQUESTS_MAX } from "../../replication/connection.ts";
 
+const none = new Uint8Array();
 const setTimer = (action: () => void, delayMs: number): (() => void) => {
   const timer = setTimeout(action, delayMs);
   return () => clearTimeout(timer);
@@ -10,7 +11,7 @@ const setTimer = (action: () => void, delayMs: number): (() => void) => {
 
 function pair(
   handle: RequestHandler,
-  handleBack: RequestHandler = async () => new Uint8Array(),
+  handleBack: RequestHandler = async () => ({ body: none }),
 ): { client: Connection; server: Connection; close(): void } {
   const [left, right] = duplexPair();
   const client = new Connection({ stream: left, handle: handleBack, setTimer });
@@ -20,15 +21,15 @@ function pair(
 
 test("a request is answered, in both directions at once", async () => {
   const both = pair(
-    async (name, payload) => Buffer.concat([Buffer.from(`${name}:`), payload]),
-    async () => Buffer.from("back"),
+    async (name, { body, payload }) => ({ body, payload: Buffer.concat([Buffer.from(`${name}:`), payload!]) }),
+    async () => ({ body: Buffer.from("back") }),
   );
   const [there, back] = await Promise.all([
-    both.client.request("echo", Buffer.from("x"), { deadlineMs: 1000 }),
-    both.server.request("recall", new Uint8Array(), { deadlineMs: 1000 }),
+    both.client.request("echo", { body: none, payload: Buffer.from("x") }, { deadlineMs: 1000 }),
+    both.server.request("recall", { body: none }, { deadlineMs: 1000 }),
   ]);
-  assert.equal(Buffer.from(there).toString(), "echo:x");
-  assert.equal(Buffer.from(back).toString(), "back");
+  assert.equal(Buffer.from(there.payload!).toString(), "echo:x");
+  assert.equal(Buffer.from(back.body).toString(), "back");
   both.close();
 });
 
@@ -36,7 +37,7 @@ test("a refusal keeps its code and text", async () => {
   const both = pair(async () => {
     throw Object.assign(new Error("no such name"), { code: "ENOENT" });
   });
-  await assert.rejects(both.client.request("lookup", new Uint8Array(), { deadlineMs: 1000 }), {
+  await assert.rejects(both.client.request("lookup", { body: none }, { deadlineMs: 1000 }), {
     code: "ENOENT",
     message: "no such name",
   });
@@ -49,7 +50,7 @@ test("a request without an answer is refused at its deadline and cancelled on th
     aborted = new Promise((resolve) => signal.addEventListener("abort", () => resolve()));
     return new Promise(() => {});
   });
-  await assert.rejects(both.client.request("slow", new Uint8Array(), { deadlineMs: 20 }), { code: "ETIMEDOUT" });
+  await assert.rejects(both.client.request("slow", { body: none }, { deadlineMs: 20 }), { code: "ETIMEDOUT" });
   await aborted!;
   both.close();
 });
@@ -61,30 +62,30 @@ test("no more than REQUESTS_MAX are in flight; the rest wait their turn and are 
     most = Math.max(most, ++now);
     await new Promise((resolve) => setImmediate(resolve));
     now--;
-    return new Uint8Array();
+    return { body: none };
   });
   await Promise.all(
-    Array.from({ length: 4 * REQUESTS_MAX }, () => both.client.request("x", new Uint8Array(), { deadlineMs: 10_000 })),
+    Array.from({ length: 4 * REQUESTS_MAX }, () => both.client.request("x", { body: none }, { deadlineMs: 10_000 })),
   );
   assert.ok(most <= REQUESTS_MAX, `${most} at once`);
   both.close();
 });
 
 test("waiting long requests do not stop the others", async () => {
-  const both = pair((name) => (name === "lock" ? new Promise(() => {}) : Promise.resolve(new Uint8Array())));
+  const both = pair((name) => (name === "lock" ? new Promise(() => {}) : Promise.resolve({ body: none })));
   const locks = Array.from({ length: 2 * REQUESTS_MAX }, () =>
-    both.client.request("lock", new Uint8Array(), { deadlineMs: 60_000, long: true }),
+    both.client.request("lock", { body: none }, { deadlineMs: 60_000, long: true }),
   );
-  await both.client.request("lookup", new Uint8Array(), { deadlineMs: 5_000 });
+  await both.client.request("lookup", { body: none }, { deadlineMs: 5_000 });
   both.close();
   for (const lock of locks) await assert.rejects(lock, { code: "ECONNRESET" });
 });
 
 test("garbage on the stream ends the connection, and what was in flight is refused", async () => {
   const [left, right] = duplexPair();
-  const client = new Connection({ stream: left, handle: async () => new Uint8Array(), setTimer });
-  const waiting = client.request("lookup", new Uint8Array(), { deadlineMs: 5_000 });
+  const client = new Connection({ stream: left, handle: async () => ({ body: none }), setTimer });
+  const waiting = client.request("lookup", { body: none }, { deadlineMs: 5_000 });
   right.write(Buffer.from("GET / HTTP/1.1\r\n\r\n"));
   await assert.rejects(waiting, (error: unknown) => error instanceof RequestError && error.code === "ECONNRESET");
-  await assert.rejects(client.request("lookup", new Uint8Array(), { deadlineMs: 5_000 }), { code: "ECONNRESET" });
+  await assert.rejects(client.request("lookup", { body: none }, { deadlineMs: 5_000 }), { code: "ECONNRESET" });
 });

@@ -8,6 +8,7 @@ const frame = (over: Partial<Frame> = {}): Frame => ({
   name: "lookup",
   deadlineMs: 1000,
   message: "",
+  body: Buffer.from([9]),
   payload: Buffer.from("abc"),
   ...over,
 });
@@ -16,7 +17,7 @@ const bytesOf = (value: Frame): Buffer => Buffer.concat(encodeFrame(value));
 test("a request's golden bytes", () => {
   assert.equal(
     bytesOf(frame()).toString("hex"),
-    "14000000" + "01" + "01" + "0d00" + "0807" + "12066c6f6f6b7570" + "18e807" + "616263",
+    "1b000000" + "01" + "01" + "0000" + "10000000" + "0807" + "12066c6f6f6b7570" + "18e807" + "2a0109" + "616263",
   );
 });
 
@@ -46,7 +47,7 @@ test("a wrong version, kind or length is refused by name", () => {
   };
   assert.throws(broken((bytes) => (bytes[4] = 9)), /version is 9/); // prettier-ignore
   assert.throws(broken((bytes) => (bytes[5] = 0)), /kind is 0/); // prettier-ignore
-  assert.throws(broken((bytes) => bytes.writeUInt32LE(5, 0)), /less than its header/); // prettier-ignore
+  assert.throws(broken((bytes) => bytes.writeUInt32LE(9, 0)), /less than its header/); // prettier-ignore
   assert.throws(broken((bytes) => bytes.writeUInt32LE(0xffffffff, 0)), /at most 8388608/); // prettier-ignore
 });
 
