@@ -6,14 +6,14 @@ import path from "node:path";
 import { fileURLToPath } from "node:url";
 import { type Command, Option } from "commander";
 import { print, storeCommand } from "./command.ts";
-import { type Daemon, startDaemon, type StartOptions } from "./daemon.ts";
+import { type Daemon, DEFAULT_DISKS, DEFAULT_SCHEME, startDaemon, type StartOptions } from "./daemon.ts";
 import { AdminError } from "./errors.ts";
 import { formatBytes } from "./format.ts";
 import { parseCount } from "./rate.ts";
 import type { StatusReport } from "./api.ts";
 
-export const DEFAULT_SCHEME = "rs:4+2";
-export const DEFAULT_DISKS = 6;
+
+
 /** Replaying the longest log that is kept takes well under a minute; a first start a second. */
 const DETACH_TIMEOUT_MS = 120_000;
 /** The parent of a detached daemon hands it the pipe on which it says how its start went, under this number. */

@@ -1,0 +1,293 @@
+// Long work on disks: scrub, removal, replacement. The state in store.json says what is wanted and is written first;
+// the work brings it about and may be interrupted anywhere; the final state is written last (admin/DESIGN.md).
+
+import fs from "node:fs/promises";
+import path from "node:path";
+import { parseScheme } from "../coding/scheme.ts";
+import type { StripeId } from "../fs/types.ts";
+import { complete, evacuate, type WalkProgress } from "../replication/drain.ts";
+import { Repairer } from "../replication/repair.ts";
+import type { StripeDirectory } from "../replication/stripe-directory.ts";
+import type { DiskId, Stripe } from "../replication/stripe.ts";
+import { Throttle } from "../replication/throttle.ts";
+import { systemClock } from "../storage/clock.ts";
+import { DISK_IDENTITY_FILE } from "../storage/disk-identity.ts";
+import type { DiskReport, TaskReport } from "./api.ts";
+import type { TaskRequest } from "./api-server.ts";
+import { createDisk } from "./disks.ts";
+import { AdminError } from "./errors.ts";
+import { countStripes, reportDisks } from "./reports.ts";
+import { openLocalDisk, type RunningStore } from "./running-store.ts";
+import { diskDirectory, type StoreDisk, writeStore } from "./store-file.ts";
+import { type TaskDescription, type TaskProgress, Tasks } from "./tasks.ts";
+
+const STRIPES_PER_FETCH = 64;
+const STRIPES_AT_ONCE = 4;
+
+export class DiskTasks {
+  readonly #store: RunningStore;
+  readonly #tasks = new Tasks();
+  readonly #throttle = new Throttle(systemClock);
+  readonly #directory: StripeDirectory;
+  readonly #repairer: Repairer;
+
+  constructor(store: RunningStore) {
+    this.#store = store;
+    this.#directory = stripeDirectoryOf(store);
+    this.#repairer = new Repairer({ client: store.blocks, directory: this.#directory, throttle: this.#throttle });
+  }
+
+  list(): TaskReport[] {
+    return this.#tasks.list();
+  }
+
+  follow(id: number): AsyncIterable<TaskReport> {
+    return this.#tasks.find(id).follow();
+  }
+
+  cancel(id: number): TaskReport {
+    const task = this.#tasks.find(id);
+    task.cancel();
+    return task.report;
+  }
+
+  stop(): Promise<void> {
+    return this.#tasks.stop();
+  }
+
+  /** Goes on with removals and replacements that an earlier daemon did not finish. */
+  resume(): void {
+    for (const disk of this.#store.description.disks) {
+      if (disk.state === "draining") this.#tasks.start(this.#removal(disk));
+      if (disk.state === "replaced") this.#tasks.start(this.#rebuild(disk));
+    }
+  }
+
+  async start(request: TaskRequest): Promise<AsyncIterable<TaskReport>> {
+    if (request.kind === "scrub") return this.#tasks.start(this.#scrub(request.verifyOnly, request.rateBytesPerSecond)).follow();
+    const disk = this.#find(request.disk);
+    if (request.kind === "remove-disk") return this.#tasks.start(await this.#beginRemoval(disk)).follow();
+    return this.#tasks.start(await this.#beginReplacement(disk, request.path)).follow();
+  }
+
+  async addDisk(directory: string): Promise<DiskReport> {
+    const disk = await this.#newDisk(directory);
+    return reportDisks(this.#store).find((report) => report.id === disk.id)!;
+  }
+
+  /** Makes, records and opens a disk. Its number was never used before. */
+  async #newDisk(directory: string): Promise<StoreDisk> {
+    const { description, data, trace, blocks } = this.#store;
+    const relative = path.relative(data, directory);
+    const disk: StoreDisk = {
+      id: Math.max(...description.disks.map(({ id }) => id)) + 1,
+      path: relative.startsWith("..") ? directory : relative,
+      state: "active",
+    };
+    await createDisk(directory, description.uuid, disk.id);
+    await this.#write([...description.disks, disk]);
+    await blocks.add(await openLocalDisk(data, description, disk, trace));
+    return disk;
+  }
+
+  async #write(disks: StoreDisk[]): Promise<void> {
+    const description = { ...this.#store.description, disks };
+    await writeStore(this.#store.data, description);
+    this.#store.description = description;
+  }
+
+  #setState(disk: StoreDisk, state: StoreDisk["state"]): Promise<void> {
+    return this.#write(this.#store.description.disks.map((other) => (other.id === disk.id ? { ...other, state } : other)));
+  }
+
+  /** A disk by its number or directory. */
+  #find(name: string): StoreDisk {
+    const { description, data } = this.#store;
+    const disks = description.disks.filter((disk) => disk.state !== "removed");
+    const named = disks.filter((disk) => String(disk.id) === name || disk.path === name || diskDirectory(data, disk) === path.resolve(name));
+    // After a replacement in place the old disk and the new one have one directory; the new one is meant.
+    const disk = named.at(-1);
+    if (!disk) throw new AdminError("refused", `${name} is not a disk of this store (disks: ${disks.map(({ id, path: where }) => `${id} ${where}`).join(", ")})`);
+    return disk;
+  }
+
+  #isFailed(disk: StoreDisk): boolean {
+    return this.#store.blocks.disks().find(({ id }) => id === disk.id)?.state === "failed";
+  }
+
+  async #beginRemoval(disk: StoreDisk): Promise<TaskDescription> {
+    if (disk.state === "replaced") throw new AdminError("refused", `disk ${disk.id} is being replaced; \`cairn disk replace ${disk.id}\` shows how far it is`);
+    const { description, blocks } = this.#store;
+    const needed = parseScheme(description.scheme).totalBlocks;
+    const remaining = blocks.disks().filter(({ id, state }) => id !== disk.id && state === "active").length;
+    if (remaining < needed) {
+      throw new AdminError("refused", `disk ${disk.id} cannot be removed: ${description.scheme} needs ${needed} disks and ${remaining} working ones would be left; add one first with \`cairn disk add DIR\``);
+    }
+    await this.#setState(disk, "draining");
+    if (!this.#isFailed(disk)) blocks.setState(disk.id as DiskId, "draining");
+    return this.#removal(disk);
+  }
+
+  #removal(disk: StoreDisk): TaskDescription {
+    return {
+      kind: "remove-disk",
+      subject: String(disk.id),
+      title: `remove disk ${disk.id} (${disk.path})`,
+      unit: "blocks",
+      run: async (progress) => {
+        const last = await this.#walk(evacuate(this.#repairer, this.#directory, disk.id as DiskId), await this.#blocksOn(disk), "moved", progress);
+        if (last && last.failedStripes + last.unplacedBlocks > 0) {
+          throw new Error(`${last.failedStripes} stripes could not be moved and ${last.unplacedBlocks} blocks found no other disk; free space or add a disk, then give the same command again`);
+        }
+        await this.#forget(disk);
+      },
+    };
+  }
+
+  async #beginReplacement(disk: StoreDisk, directory: string | null): Promise<TaskDescription> {
+    const { data, blocks } = this.#store;
+    if (disk.state === "replaced") return this.#rebuild(disk);
+    const old = diskDirectory(data, disk);
+    const target = directory ?? old;
+    if (target === old) {
+      if (!this.#isFailed(disk)) {
+        throw new AdminError("refused", `disk ${disk.id} (${old}) works; to move it name a new directory: \`cairn disk replace ${disk.id} DIR\``);
+      }
+      await clearDisk(target);
+    }
+    await this.#newDisk(target);
+    await this.#setState(disk, "replaced");
+    if (!this.#isFailed(disk)) blocks.setState(disk.id as DiskId, "draining");
+    return this.#rebuild(disk);
+  }
+
+  #rebuild(disk: StoreDisk): TaskDescription {
+    return {
+      kind: "replace-disk",
+      subject: String(disk.id),
+      title: `replace disk ${disk.id} (${disk.path})`,
+      unit: "blocks",
+      run: async (progress) => {
+        const id = disk.id as DiskId;
+        await this.#walk(evacuate(this.#repairer, this.#directory, id), await this.#blocksOn(disk), "rebuilt", progress);
+        await this.#walk(complete(this.#repairer, this.#directory), 0, "rebuilt", progress);
+        await this.#finishReplaced(progress);
+      },
+    };
+  }
+
+  /** Lets go of every replaced disk that no stripe names any more; while several disks are lost, the last replacement frees them all. */
+  async #finishReplaced(progress: TaskProgress): Promise<void> {
+    for (const disk of this.#store.description.disks.filter(({ state }) => state === "replaced")) {
+      const left = await this.#walk(evacuate(this.#repairer, this.#directory, disk.id as DiskId), 0, "rebuilt", progress);
+      const remaining = await this.#blocksOn(disk);
+      if (remaining === 0) await this.#forget(disk);
+      else progress.finding(`${remaining} stripes still lack the block that disk ${disk.id} had${left?.failed[0] ? `: ${left.failed[0].reason}` : ": replace the other lost disks too"}`);
+    }
+  }
+
+  async #forget(disk: StoreDisk): Promise<void> {
+    await this.#setState(disk, "removed");
+    await this.#store.blocks.remove(disk.id as DiskId);
+  }
+
+  async #blocksOn(disk: StoreDisk): Promise<number> {
+    let count = 0;
+    for (let after = 0, full = true; full; ) {
+      const page = await this.#store.namespace.stripes.listByDisk(disk.id as DiskId, after as StripeId, 1024);
+      count += page.length;
+      full = page.length === 1024;
+      if (full) after = page[1023].id;
+    }
+    return count;
+  }
+
+  async #walk(walk: AsyncGenerator<WalkProgress>, total: number, counted: string, progress: TaskProgress): Promise<WalkProgress | null> {
+    let last: WalkProgress | null = null;
+    for await (const step of walk) {
+      progress.signal.throwIfAborted();
+      progress.count(counted, step.mendedBlocks - (last?.mendedBlocks ?? 0));
+      for (const { stripe, reason } of step.failed) progress.finding(`stripe ${stripe}: ${reason}`);
+      if (total > 0) progress.advance(Math.min(step.stripes, total), total);
+      last = step;
+    }
+    return last;
+  }
+
+  #scrub(verifyOnly: boolean, rateBytesPerSecond: number | null): TaskDescription {
+    return {
+      kind: "scrub",
+      subject: verifyOnly ? "verify" : "repair",
+      title: verifyOnly ? "verify" : "scrub",
+      unit: "stripes",
+      run: async (progress) => {
+        this.#throttle.bytesPerSecond = rateBytesPerSecond ?? Infinity;
+        try {
+          await this.#scrubAll(verifyOnly, progress);
+        } finally {
+          this.#throttle.bytesPerSecond = Infinity;
+        }
+      },
+    };
+  }
+
+  async #scrubAll(verifyOnly: boolean, progress: TaskProgress): Promise<void> {
+    const total = await countStripes(this.#store);
+    let done = 0;
+    progress.advance(0, total);
+    for (let after = 0, more = true; more; ) {
+      const stripes = await this.#directory.stripes(after, STRIPES_PER_FETCH);
+      for (let start = 0; start < stripes.length; start += STRIPES_AT_ONCE) {
+        progress.signal.throwIfAborted();
+        const step = stripes.slice(start, start + STRIPES_AT_ONCE);
+        await Promise.all(step.map((stripe) => this.#scrubStripe(stripe, verifyOnly, progress)));
+        done += step.length;
+        progress.advance(done, Math.max(total, done));
+      }
+      more = stripes.length > 0;
+      if (more) after = stripes.at(-1)!.id;
+    }
+  }
+
+  async #scrubStripe(stripe: Stripe, verifyOnly: boolean, progress: TaskProgress): Promise<void> {
+    progress.count("stripes");
+    try {
+      if (verifyOnly) {
+        const states = await Promise.all(stripe.disks.map((_, index) => this.#repairer.inspect(stripe, index, true)));
+        const bad = states.flatMap((state, index) => (state === "good" || state === "leaving" ? [] : [`block ${index} on disk ${stripe.disks[index]} is ${state}`]));
+        if (bad.length === 0) return;
+        progress.count("damaged");
+        progress.count("unrepaired");
+        progress.finding(`stripe ${stripe.id}: ${bad.join("; ")}`);
+        return;
+      }
+      const { mended, unplaced } = await this.#repairer.repairStripe(stripe, { verify: true });
+      if (mended.length + unplaced.length > 0) progress.count("damaged");
+      if (unplaced.length > 0) {
+        progress.count("unrepaired");
+        progress.finding(`stripe ${stripe.id}: no disk could take ${unplaced.length === 1 ? "block" : "blocks"} ${unplaced.join(", ")}`);
+      } else if (mended.length > 0) progress.count("repaired");
+    } catch (error) {
+      progress.count("damaged");
+      progress.count("unrepaired");
+      progress.finding(`stripe ${stripe.id}: ${(error as Error).message}`);
+    }
+  }
+}
+
+function stripeDirectoryOf({ namespace }: RunningStore): StripeDirectory {
+  return {
+    stripesOn: (disk, after, limit) => namespace.stripes.listByDisk(disk, after as StripeId, limit),
+    stripes: (after, limit) => namespace.stripes.list(after as StripeId, limit),
+    async commit(from, to) {
+      const changed = await namespace.stripes.replaceDisks(from.id as StripeId, from.disks, to.disks);
+      if (changed) await namespace.sync();
+      return changed;
+    },
+  };
+}
+
+/** Empties the directory of a disk of ours that is lost, so that a new one can be made in it. Touches nothing else. */
+async function clearDisk(directory: string): Promise<void> {
+  for (const name of [DISK_IDENTITY_FILE, "segments", "index"]) await fs.rm(path.join(directory, name), { recursive: true, force: true });
+}

@@ -1,0 +1,110 @@
+// The mounts of one daemon: each a session of its own with the namespace.
+
+import fs from "node:fs/promises";
+import path from "node:path";
+import { mountFilesystem, type Mounted } from "../fs/mount/channel.ts";
+import { Mount } from "../fs/mount/mount.ts";
+import { cleanStaleMount } from "../fs/mount/mountpoint.ts";
+import { allocateAligned } from "../native/files.ts";
+import type { MountReport } from "./api.ts";
+import { AdminError } from "./errors.ts";
+import { type RunningStore, smallScheme } from "./running-store.ts";
+
+interface Served {
+  path: string;
+  mount: Mount;
+  mounted: Mounted;
+}
+
+export class Mounts {
+  readonly #store: RunningStore;
+  readonly #allowOther: boolean;
+  /** Called when the last mount is gone, whoever took it away. */
+  readonly #lastGone: () => void;
+  readonly #served = new Map<string, Served>();
+
+  constructor(store: RunningStore, allowOther: boolean, lastGone: () => void) {
+    this.#store = store;
+    this.#allowOther = allowOther;
+    this.#lastGone = lastGone;
+  }
+
+  /** Mounts the store there. The directory is made if only it is missing. */
+  async add(directory: string): Promise<MountReport> {
+    const { description, namespace, stripes, trace } = this.#store;
+    const made = await prepareMountpoint(directory);
+    const mount = await Mount.open({
+      openSession: (events) => namespace.openSession(events),
+      stripes,
+      schemes: { full: description.scheme, small: smallScheme(description.scheme) },
+      allocate: allocateAligned,
+      trace,
+    });
+    try {
+      const options = { source: `cairn:${this.#store.data}`, allowOther: this.#allowOther ? undefined : false };
+      const mounted = await mountFilesystem({
+        mountpoint: directory,
+        handlers: (caches) => {
+          mount.attach(caches);
+          return mount;
+        },
+        options,
+        trace,
+      });
+      const served = { path: mounted.mountpoint, mount, mounted };
+      this.#served.set(served.path, served);
+      void this.#watch(served);
+      return this.#report(served);
+    } catch (error) {
+      await mount.destroy();
+      if (made) await fs.rmdir(directory).catch(() => {});
+      throw new AdminError("refused", (error as Error).message, { cause: error });
+    }
+  }
+
+  /** Flushes and unmounts; the directory stays. */
+  async remove(directory: string): Promise<MountReport> {
+    const real = await fs.realpath(path.dirname(directory)).then((parent) => path.join(parent, path.basename(directory)), () => directory); // prettier-ignore
+    const served = this.#served.get(real) ?? this.#served.get(directory);
+    if (!served) throw new AdminError("refused", `${directory} is not a mount of this store (mounts: ${[...this.#served.keys()].join(", ") || "none"})`);
+    const report = this.#report(served);
+    await served.mounted.unmount();
+    return report;
+  }
+
+  async removeAll(): Promise<void> {
+    await Promise.all([...this.#served.values()].map((served) => served.mounted.unmount()));
+  }
+
+  list(): MountReport[] {
+    return [...this.#served.values()].map((served) => this.#report(served));
+  }
+
+  #report({ path: where, mount, mounted }: Served): MountReport {
+    const requests = Object.values(mounted.statistics().requests).reduce((sum, { count }) => sum + count, 0);
+    return { path: where, session: mount.session.id, requests };
+  }
+
+  async #watch(served: Served): Promise<void> {
+    try {
+      await served.mounted.closed;
+    } catch (error) {
+      this.#store.trace(`mount ${served.path}: ended with an error: ${(error as Error).message}`);
+    }
+    this.#served.delete(served.path);
+    if (this.#served.size === 0) this.#lastGone();
+  }
+}
+
+/** True where the directory was made here. */
+async function prepareMountpoint(directory: string): Promise<boolean> {
+  await cleanStaleMount(directory);
+  try {
+    await fs.mkdir(directory);
+    return true;
+  } catch (error) {
+    const { code, message } = error as NodeJS.ErrnoException;
+    if (code === "EEXIST") return false;
+    throw new AdminError("refused", `cannot make the mountpoint ${directory}: ${message}`, { cause: error });
+  }
+}
