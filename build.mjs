@@ -49,7 +49,7 @@ function step(stampFile, files, outputs, action) {
 step("node_modules/.cairn-stamp", ["package.json", "package-lock.json"], ["node_modules/.bin/tsc"], () => {
   run("Installing dependencies", "npm", ["ci", "--ignore-scripts", "--no-audit", "--no-fund", "--include=dev"]);
 });
-const nativeInputs = ["binding.gyp", ...filesBelow("native", (name) => /\.(cc|h)$/.test(name))];
+const nativeInputs = ["binding.gyp", "native/build.mjs", ...filesBelow("native", (name) => /\.(cc|h)$/.test(name))];
 step(
   "build/.cairn-stamp",
   nativeInputs,

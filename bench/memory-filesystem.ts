@@ -3,7 +3,7 @@
 // except a lock that has to wait.
 import { FsError } from "../fs/errno.ts";
 import type {
-  AttributesReply, Caller, DirectorySink, Entry, FileLock, Handlers, NegativeEntry, Opened, SetAttributesFields, StatfsReply,
+  AttributesReply, Caller, DirectorySink, Entry, FileLock, Handlers, NegativeEntry, Opened, ReadReply, Result, SetAttributesFields, StatfsReply,
 } from "../fs/mount/handlers.ts"; // prettier-ignore
 import { LINK_MAX, S_IFDIR, S_IFLNK, S_IFMT, S_IFREG, S_ISGID, S_ISUID } from "../fs/types.ts";
 import type { Attributes, ByteString, InodeId } from "../fs/types.ts";
@@ -357,7 +357,14 @@ export class MemoryFilesystem implements Handlers {
     return { entry: this.#entry(inode), opened: { handle: ++this.#lastHandle } };
   }
 
-  read(_caller: Caller, id: InodeId, _handle: number, offset: number, _length: number, into: Uint8Array): number {
+  read(
+    _caller: Caller,
+    id: InodeId,
+    _handle: number,
+    offset: number,
+    _length: number,
+    into: Uint8Array,
+  ): Result<number | ReadReply> {
     return this.#content(id).read(offset, into);
   }
 

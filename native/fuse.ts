@@ -20,6 +20,8 @@ export interface FuseConnection {
   beat(): void;
   /** Ends the connection after so many seconds (0: now), from the watchdog's thread; -1: not at all. */
   armWatchdog(seconds: number): void;
+  /** Whether the watchdog has ended the connection. */
+  watchdogFired(): boolean;
   /** The mount is off the tree: neither the watchdog nor an exit touch its path any more. */
   forgetMountpoint(): void;
   /** Stops polling and both threads and closes the descriptor, which ends the connection if it still stands. No callback follows. */

@@ -1,5 +1,6 @@
 // Arithmetic over buffers: finite fields and CRC32C. The variants compute the same bytes; which one runs is chosen once,
 // at first use, by what the CPU and the operating system support, or by the environment variable CAIRN_KERNELS.
+import { loadAddon } from "./load.ts";
 import { typescriptKernels } from "./reference.ts";
 
 export type FieldBits = 8 | 16;
@@ -37,11 +38,93 @@ export interface Kernels {
   crc32cPieces(bytes: Uint8Array, pieceBytes: number, into: Uint32Array): void;
 }
 
+/** What the addon offers; the number is a variant's place in variantNames(), which has null for those this machine lacks. */
+interface Addon {
+  variantNames(): (Variant | null)[];
+  encode(
+    variant: number,
+    bits: FieldBits,
+    coefficients: Uint16Array,
+    sources: readonly Uint8Array[],
+    targets: readonly Uint8Array[],
+  ): void;
+  encodeAsync(
+    variant: number,
+    bits: FieldBits,
+    coefficients: Uint16Array,
+    sources: readonly Uint8Array[],
+    targets: readonly Uint8Array[],
+  ): Promise<void>;
+  multiply(
+    variant: number,
+    bits: FieldBits,
+    target: Uint8Array,
+    source: Uint8Array,
+    coefficient: number,
+    accumulate: boolean,
+  ): void;
+  crc32c(variant: number, bytes: Uint8Array, seed: number): number;
+  crc32cPieces(variant: number, bytes: Uint8Array, pieceBytes: number, into: Uint32Array): void;
+  crc32cCombine(a: number, b: number, lengthB: number): number;
+}
+
+/** Jobs that read fewer bytes than this run at once: the thread hop costs some 20 us, in which a core codes this much (bench coding). */
+export const ASYNC_FROM_SOURCE_BYTES = 512 * 1024;
+
+function nativeKernels(addon: Addon, variant: Variant, number: number): Kernels {
+  return {
+    variant,
+    addInto(target, source) {
+      addon.multiply(number, 8, target, source, 1, true);
+    },
+    multiplyInto(bits, target, source, coefficient) {
+      addon.multiply(number, bits, target, source, coefficient, false);
+    },
+    multiplyAddInto(bits, target, source, coefficient) {
+      addon.multiply(number, bits, target, source, coefficient, true);
+    },
+    encode(bits, coefficients, sources, targets) {
+      addon.encode(number, bits, coefficients, sources, targets);
+    },
+    async encodeAsync(bits, coefficients, sources, targets) {
+      const sourceBytes = sources.length === 0 ? 0 : sources.length * sources[0].length;
+      if (sourceBytes >= ASYNC_FROM_SOURCE_BYTES) return addon.encodeAsync(number, bits, coefficients, sources, targets);
+      addon.encode(number, bits, coefficients, sources, targets);
+    },
+    crc32c(bytes, seed = 0) {
+      return addon.crc32c(number, bytes, seed);
+    },
+    crc32cCombine: addon.crc32cCombine,
+    crc32cPieces(bytes, pieceBytes, into) {
+      addon.crc32cPieces(number, bytes, pieceBytes, into);
+    },
+  };
+}
+
+/** All variants that this machine can run, fastest first; `typescript` is the last. */
+export function availableKernels(): Kernels[] {
+  const addon = loadAddon<Addon>("kernels");
+  const native = addon.variantNames().flatMap((variant, number) => (variant ? [nativeKernels(addon, variant, number)] : []));
+  return [...native, typescriptKernels];
+}
+
+/** The variant of this name, or the fastest where it is undefined. Throws an error that names what can be had. */
+export function selectKernels(name: string | undefined): Kernels {
+  if (name === "typescript") return typescriptKernels; // works without the addon
+  const available = availableKernels();
+  const found = name === undefined || name === "" ? available[0] : available.find(({ variant }) => variant === name);
+  if (found) return found;
+  const known = (VARIANTS as readonly string[]).includes(name as string) ? "is not supported by this machine" : "is not known";
+  throw new Error(
+    `kernels: CAIRN_KERNELS=${name} ${known}; it must be one of: ${available.map(({ variant }) => variant).join(", ")}`,
+  );
+}
+
 let chosen: Kernels | undefined;
 
 /** The kernels of this process. */
 export function kernels(): Kernels {
-  chosen ??= typescriptKernels;
+  chosen ??= selectKernels(process.env.CAIRN_KERNELS);
   return chosen;
 }
 

@@ -186,6 +186,10 @@ export const typescriptKernels: Kernels = {
   crc32c,
   crc32cCombine,
   crc32cPieces(bytes, pieceBytes, into) {
+    if (!(pieceBytes >= 1)) throw new RangeError(`crc32cPieces: a piece of ${pieceBytes} bytes; it must be at least 1`);
+    const pieces = Math.ceil(bytes.length / pieceBytes);
+    if (into.length < pieces)
+      throw new RangeError(`crc32cPieces: into holds ${into.length} checksums; ${pieces} pieces need as many`);
     for (let piece = 0; piece * pieceBytes < bytes.length; piece++) {
       into[piece] = crc32c(bytes.subarray(piece * pieceBytes, (piece + 1) * pieceBytes));
     }

@@ -8,6 +8,7 @@
 // 2. A slot is not used again before the handler that works in it has settled, answered or not.
 // 3. No handler's failure reaches the event loop: it becomes an errno, and what is not an FsError is traced.
 // 4. The mount is never touched by a synchronous call of this process.
+import assert from "node:assert/strict";
 import { MAX_REPLY_BUFFERS, fuseAddon } from "../../native/fuse.ts";
 import type { FuseConnection } from "../../native/fuse.ts";
 import { FsError, errno, errnoOf } from "../errno.ts";
@@ -20,7 +21,7 @@ import { operationByCode, operations } from "./operations.ts";
 import type { Connection, Operation } from "./operations.ts";
 import { ReplyBody, Request, arenaView } from "./operations-request.ts";
 import type { ArenaView } from "./operations-request.ts";
-import { FUSE_MAJOR, FUSE_OLDEST_MINOR, IN_HEADER_BYTES, OUT_HEADER_BYTES, writeOutHeader } from "./protocol.ts";
+import { FUSE_MAJOR, FUSE_OLDEST_MINOR, IN_HEADER_BYTES, IN_OPCODE, OUT_HEADER_BYTES, writeOutHeader } from "./protocol.ts";
 import { negotiate, readInit, writeInit } from "./protocol-init.ts";
 import type { Negotiated } from "./protocol-init.ts";
 
@@ -31,6 +32,8 @@ const INIT_TIMEOUT_MS = 10_000;
 /** How long handlers that still work may take when the connection has ended. */
 const SETTLE_TIMEOUT_MS = 30_000;
 const BUSY_RETRY_MS = 100;
+/** Requests that wait for a slot; with more of them receiving stops. The kernel sends at most 64 in the background and one for each waiting program. */
+const PARKED_REQUESTS = 256;
 
 export interface ChannelOptions extends MountpointOptions {
   /** Requests that may have data in the arena at the same time; each up to 1 MiB. */
@@ -86,6 +89,18 @@ interface Pending {
   operation: Operation;
 }
 
+/** A READ, READDIR or READDIRPLUS that waits for a slot to answer in. */
+interface Parked {
+  bytes: Uint8Array;
+  unique: number;
+  receivedMs: number;
+  interrupted: boolean;
+}
+
+const PARKABLE: ReadonlySet<number> = new Set(
+  operations.filter((row) => row.holdsSlot && row.name !== "WRITE").map((row) => row.code),
+);
+
 /** Mounts a filesystem and serves it. Resolves when the kernel has agreed on the protocol; throws a MountError otherwise. */
 export async function mountFilesystem(parameters: MountParameters): Promise<Mounted> {
   const attachment = await attachMountpoint(parameters.mountpoint, parameters.options);
@@ -96,14 +111,21 @@ export async function mountFilesystem(parameters: MountParameters): Promise<Moun
   return channel;
 }
 
-function sleep(ms: number): Promise<void> {
-  return new Promise((resolve) => setTimeout(resolve, ms));
+/** Resolves after so many ms or when the promise has settled, whichever is first. Leaves no timer behind. */
+async function atMost(ms: number, promise: Promise<unknown>): Promise<void> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<void>((resolve) => (timer = setTimeout(resolve, ms)));
+  await Promise.race([promise, late]).catch(() => {});
+  clearTimeout(timer);
 }
 
 class Channel implements Mounted, Connection {
   readonly handlers: Handlers;
   readonly closed: Promise<ClosedReason>;
   readonly initialized: Promise<void>;
+  /** The connection has ended; `closed` follows when the handlers are done. */
+  readonly #lost: Promise<void>;
+  #resolveLost!: () => void;
   extendedSetxattr = false;
 
   readonly #attachment: Attachment;
@@ -116,6 +138,7 @@ class Channel implements Mounted, Connection {
   readonly #scratch: ReplyBody;
   readonly #notifications = new Notifications();
   readonly #pending = new Map<number, Pending>();
+  readonly #parked: Parked[] = [];
   readonly #counts = new Float64Array(operationByCode.length);
   readonly #errors = new Float64Array(operationByCode.length);
   readonly #tick: NodeJS.Timeout;
@@ -140,6 +163,7 @@ class Channel implements Mounted, Connection {
     };
     this.#trace = parameters.trace ?? (() => {});
     this.#clock = parameters.clock ?? (() => performance.now());
+    assert((options.slots ?? 2) >= 2, `slots: ${options.slots}; one to receive into and one to work in are needed`);
     this.#slots = new Slots(options.slots ?? 32);
     this.#landing = this.#slots.take();
     const arenaBytes = Slots.arenaBytes(this.#slots.count);
@@ -154,6 +178,7 @@ class Channel implements Mounted, Connection {
     this.#connection = connection;
     this.#arena = arenaView(arena, connection.arenaStart, arenaBytes - connection.arenaStart);
     this.#scratch = new ReplyBody(this.#arena, SLOT_BODY_AT, this.#options.blockBytes);
+    this.#lost = new Promise((resolve) => (this.#resolveLost = resolve));
     this.closed = new Promise((resolve) => (this.#resolveClosed = resolve));
     this.closed.catch(() => {}); // its owner is whoever reads `closed` or unmounts; nobody has to
     const initialized = new Promise<void>((resolve, reject) => {
@@ -190,7 +215,7 @@ class Channel implements Mounted, Connection {
       }
       const at = this.#slots.offset(this.#landing) + SLOT_REQUEST_AT;
       const length = this.#connection.receive(at, SLOT_REQUEST_BYTES);
-      if (length > 0) this.#dispatch(at, length);
+      if (length > 0) this.#received(at, length);
       else if (length === -errno.EAGAIN) return;
       else if (length === -errno.EINTR || length === -errno.ENOENT)
         continue; // ENOENT: given up before it was received
@@ -198,46 +223,56 @@ class Channel implements Mounted, Connection {
     }
   }
 
-  #dispatch(at: number, length: number): void {
+  #received(at: number, length: number): void {
     const words = this.#arena.words;
     if (length < IN_HEADER_BYTES || words[at >>> 2] !== length) {
       this.#trace(`fuse: the kernel sent ${length} bytes that are no request`);
       return;
     }
-    const request = new Request(this.#arena, at, length, this.#landing);
+    // The last slot is for receiving: metadata, locks and interrupts are served while reads wait for a slot. Only a
+    // WRITE, whose data is already in it, takes it.
+    const parks = this.#slots.free === 0 && this.#parked.length < PARKED_REQUESTS && PARKABLE.has(words[(at >>> 2) + IN_OPCODE]);
+    if (parks) this.#park(at, length);
+    else if (this.#dispatch(new Request(this.#arena, at, length, this.#landing))) this.#landing = this.#slots.take();
+  }
+
+  #park(at: number, length: number): void {
+    const bytes = Buffer.from(this.#arena.bytes.subarray(at, at + length));
+    const unique = new Request(this.#arena, at, length, -1).unique;
+    this.#parked.push({ bytes, unique, receivedMs: this.#clock(), interrupted: false });
+  }
+
+  /** Decodes, calls, and replies if the answer is there at once. Returns whether the request goes on in its slot. */
+  #dispatch(request: Request): boolean {
     const operation = operationByCode[request.opcode];
     if (operation === undefined) {
       this.#replyError(request, errno.ENOSYS);
-      return;
+      return false;
     }
     this.#counts[request.opcode]++;
-    if (request.bodyBytes < operation.bodyBytes) {
-      this.#fail(
-        request,
-        operation,
-        new FsError("EINVAL", `${operation.name}: ${request.bodyBytes} bytes, ${operation.bodyBytes} needed`),
-      );
-      return;
-    }
     let result: unknown;
     try {
+      if (request.bodyBytes < operation.bodyBytes) {
+        throw new FsError("EINVAL", `${operation.name}: ${request.bodyBytes} bytes, ${operation.bodyBytes} needed`);
+      }
       result = operation.call(request, this);
     } catch (error) {
       this.#fail(request, operation, error);
-      return;
+      return false;
     }
-    if (result instanceof Promise) this.#await(request, operation, result);
-    else this.#succeed(request, operation, result);
+    if (result instanceof Promise) {
+      this.#await(request, operation, result);
+      return operation.holdsSlot === true;
+    }
+    this.#succeed(request, operation, result);
+    return false;
   }
 
   #await(request: Request, operation: Operation, result: Promise<unknown>): void {
     request.receivedMs = this.#clock();
     const unique = request.unique;
     this.#pending.set(unique, { request, operation });
-    if (operation.holdsSlot) {
-      this.#slots.hold(request.slot, unique);
-      this.#landing = this.#slots.take();
-    }
+    if (operation.holdsSlot) this.#slots.hold(request.slot, unique);
     result.then(
       (value) => {
         this.#settle(request, operation, unique, () => this.#succeed(request, operation, value));
@@ -256,6 +291,13 @@ class Channel implements Mounted, Connection {
   }
 
   #releaseSlot(slot: number): void {
+    for (let parked = this.#parked.shift(); parked; parked = this.#parked.shift()) {
+      const at = this.#slots.offset(slot) + SLOT_REQUEST_AT;
+      this.#arena.bytes.set(parked.bytes, at);
+      const request = new Request(this.#arena, at, parked.bytes.length, slot);
+      request.interrupted = parked.interrupted;
+      if (this.#dispatch(request)) return;
+    }
     this.#slots.release(slot);
     if (this.#landing >= 0 || this.#ended) return;
     this.#landing = this.#slots.take();
@@ -323,7 +365,11 @@ class Channel implements Mounted, Connection {
   }
 
   #replyError(request: Request, number: number): void {
-    writeOutHeader(this.#arena.words, SLOT_HEADER_AT >>> 2, OUT_HEADER_BYTES, number, request.uniqueLow, request.uniqueHigh);
+    this.#replyErrorTo(request.uniqueLow, request.uniqueHigh, number);
+  }
+
+  #replyErrorTo(uniqueLow: number, uniqueHigh: number, number: number): void {
+    writeOutHeader(this.#arena.words, SLOT_HEADER_AT >>> 2, OUT_HEADER_BYTES, number, uniqueLow, uniqueHigh);
     const result = this.#connection.reply(SLOT_HEADER_AT, OUT_HEADER_BYTES);
     if (result !== 0 && result !== -errno.ENOENT && !this.#ended)
       this.#trace(`fuse: an error reply was refused with errno ${-result}`);
@@ -373,8 +419,10 @@ class Channel implements Mounted, Connection {
 
   interrupt(unique: number): void {
     const pending = this.#pending.get(unique);
-    if (!pending) throw new FsError("EAGAIN");
-    pending.request.interrupt();
+    if (pending) return pending.request.interrupt();
+    const parked = this.#parked.find((waiting) => waiting.unique === unique);
+    if (!parked) throw new FsError("EAGAIN");
+    parked.interrupted = true;
   }
 
   // ---- Deadlines
@@ -392,6 +440,24 @@ class Channel implements Mounted, Connection {
       this.#fail(request, operation, new FsError("ETIMEDOUT"));
       request.interrupt();
     }
+    while (this.#parked.length > 0 && this.#parked[0].receivedMs <= oldest) this.#expireParked(this.#parked.shift()!);
+    this.#checkSlots();
+  }
+
+  #expireParked(parked: Parked): void {
+    this.#expired++;
+    this.#trace(`fuse: request ${parked.unique} found no free slot for ${this.#options.deadlineMs} ms; it gets ETIMEDOUT`);
+    this.#replyErrorTo(parked.unique >>> 0, Math.floor(parked.unique / 2 ** 32), errno.ETIMEDOUT);
+  }
+
+  /** Handlers that never settle keep their slots. With all of them gone nothing can be received, so the mount ends. */
+  #checkSlots(): void {
+    if (this.#landing >= 0) return;
+    let lost = 0;
+    for (const { request, operation } of this.#pending.values()) if (request.finished && operation.holdsSlot) lost++;
+    if (lost < this.#slots.count) return;
+    this.#trace(`fuse: all ${lost} slots are held by handlers past their deadline; the connection is ended`);
+    this.#end("aborted", 0);
   }
 
   // ---- The end
@@ -414,12 +480,12 @@ class Channel implements Mounted, Connection {
       const result = await detachMountpoint(this.#attachment, lazy);
       if (result !== "busy") break;
       if (this.#clock() >= deadline) lazy = true;
-      else await sleep(BUSY_RETRY_MS);
+      else await atMost(BUSY_RETRY_MS, this.#lost);
     }
     this.#connection.forgetMountpoint();
     this.#connection.armWatchdog(-1);
     // Open files keep the connection alive after a lazy unmount: they lose it when the wait is over.
-    await Promise.race([this.closed, sleep(lazy ? BUSY_RETRY_MS : this.#options.unmountWaitMs)]);
+    await atMost(lazy ? BUSY_RETRY_MS : this.#options.unmountWaitMs, this.#lost);
     if (!this.#ended) this.#end("aborted", 0);
     await this.closed;
   }
@@ -432,20 +498,21 @@ class Channel implements Mounted, Connection {
       if (!request.finished) this.#replyError(request, errno.ENOTCONN);
       request.interrupt();
     }
+    this.#parked.length = 0;
     this.#ended = true;
     this.#rejectInitialized(new MountError("MOUNT_FAILED", `mount: ${this.mountpoint}: it was unmounted before it was ready`));
     clearInterval(this.#tick);
+    // Forced off by the watchdog, it reads like any other unmount.
+    const aborted = this.#connection.watchdogFired();
     this.#connection.close();
     this.#notifications.end();
-    this.#resolveClosed(this.#destroy(reason));
+    this.#resolveLost();
+    this.#resolveClosed(this.#destroy(aborted ? "aborted" : reason));
   }
 
   async #destroy(reason: ClosedReason): Promise<ClosedReason> {
     const settled = this.#pending.size === 0 ? Promise.resolve() : new Promise<void>((resolve) => (this.#settled = resolve));
-    let timer: NodeJS.Timeout | undefined;
-    const late = new Promise<void>((resolve) => (timer = setTimeout(resolve, SETTLE_TIMEOUT_MS)));
-    await Promise.race([settled, late]);
-    clearTimeout(timer);
+    await atMost(SETTLE_TIMEOUT_MS, settled);
     if (this.#pending.size > 0)
       this.#trace(`fuse: ${this.#pending.size} requests had not settled ${SETTLE_TIMEOUT_MS / 1000} s after the unmount`);
     // A mount that ended from outside by abort is still in the tree: it would answer ENOTCONN to everybody.

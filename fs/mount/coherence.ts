@@ -49,6 +49,9 @@ async function recallFile(core: Core, inode: InodeId, mode: LeaseMode): Promise<
     if (mode === "known") await dropPages(core, inode);
     return;
   }
+  // A lease granted just before is still on its way through promises: let whoever asked use it once, or two writers would
+  // take it from each other for ever.
+  if (file.acquiring > 0) await new Promise((resolve) => setImmediate(resolve));
   const gate = new Gate(core);
   file.recall = gate;
   try {

@@ -51,6 +51,15 @@ export function call<Name extends OperationName>(core: Core, operation: Name, re
 
 /** Resolves when the file is held at least so. Whatever was known of it before may be old only if the lease was lost, and then was dropped. */
 export async function acquire(core: Core, file: FileState, mode: LeaseMode): Promise<void> {
+  file.acquiring++;
+  try {
+    await acquireHeld(core, file, mode);
+  } finally {
+    file.acquiring--;
+  }
+}
+
+async function acquireHeld(core: Core, file: FileState, mode: LeaseMode): Promise<void> {
   for (;;) {
     const { attributes } = await call(core, "acquire", { inode: file.inode, mode });
     // Asked before a recall came and answered while it goes on: what was granted, if anything, goes with the recall.

@@ -45,6 +45,8 @@ export class FileState {
   tail: Promise<void> | null = null;
   /** Set while the lease is being given up. */
   recall: RecallGate | null = null;
+  /** Leases being asked for. */
+  acquiring = 0;
   /** Writes that wait for a lease: the kernel holds their pages' locks. */
   waitingWrites = 0;
   /** Page reads being answered. */

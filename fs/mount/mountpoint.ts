@@ -3,7 +3,7 @@
 //
 // The mountpoint is only touched through the thread pool and with a time limit: it may be a mount that does not answer.
 import { spawn } from "node:child_process";
-import { readFile, readdir, realpath, stat, writeFile } from "node:fs/promises";
+import { readFile, readdir, realpath, stat, statfs, writeFile } from "node:fs/promises";
 import path from "node:path";
 import { MNT_DETACH, MS_NODEV, MS_NOSUID, UMOUNT_NOFOLLOW, fuseAddon } from "../../native/fuse.ts";
 import { errno } from "../errno.ts";
@@ -126,7 +126,8 @@ export async function cleanStaleMount(mountpoint: string, options: MountpointOpt
   for (;;) {
     const found = await findMount(target, options.mountTablePath);
     if (!found) return cleaned;
-    const living = await within(LOOK_TIMEOUT_MS, stat(target), () => hung(target)).then(
+    // statfs, because stat may be answered from the kernel's cache where nobody is there any more.
+    const living = await within(LOOK_TIMEOUT_MS, statfs(target), () => hung(target)).then(
       () => true,
       (error) => {
         if (codeOf(error) === "ENOTCONN" || codeOf(error) === "ECONNABORTED") return false;
@@ -277,12 +278,13 @@ function runFusermount(program: string, parameters: string[], socket?: number): 
     const child = spawn(program, parameters, {
       stdio: socket === undefined ? ["ignore", "pipe", "pipe"] : ["ignore", "pipe", "pipe", socket],
       env: { ...process.env, ...(socket === undefined ? {} : { _FUSE_COMMFD: "3" }), LC_ALL: "C" },
-      timeout: FUSERMOUNT_TIMEOUT_MS,
     });
+    const timer = setTimeout(() => child.kill(), FUSERMOUNT_TIMEOUT_MS);
     let output = "";
     for (const stream of [child.stdout!, child.stderr!])
       stream.on("data", (piece: Buffer) => (output = (output + piece).slice(-4096)));
     child.on("error", (error) => {
+      clearTimeout(timer);
       const missing = codeOf(error) === "ENOENT";
       reject(
         missing
@@ -294,7 +296,10 @@ function runFusermount(program: string, parameters: string[], socket?: number): 
           : error,
       );
     });
-    child.on("close", (code) => resolve({ code, output: output.trim() }));
+    child.on("close", (code) => {
+      clearTimeout(timer);
+      resolve({ code, output: output.trim() });
+    });
   });
 }
 

@@ -56,7 +56,10 @@ async function makeInode(
 /** Takes the attributes that came with a change: `old` ones, which a recall overtook, are only a reason to forget what was known. */
 function changed(core: Core, fresh: readonly Attributes[], old: readonly Attributes[]): void {
   core.changes++;
-  for (const attributes of fresh) core.inodes.learned(attributes);
+  for (const attributes of fresh) {
+    core.inodes.granted(attributes.inode, "shared");
+    core.inodes.learned(attributes);
+  }
   for (const attributes of old) core.inodes.unlearned(attributes.inode);
 }
 
@@ -110,7 +113,7 @@ export async function link(core: Core, inode: InodeId, parent: InodeId, name: By
   const reply = await call(core, "link", { inode, parent, name });
   const current = recalls === core.recalls;
   changed(core, current ? [reply.parent] : [], current ? [] : [reply.parent]);
-  return core.inodes.entry(reply.attributes, current && core.inodes.lease(inode) !== "known" ? "shared" : null);
+  return core.inodes.entry(reply.attributes, current ? "shared" : null);
 }
 
 export async function unlink(core: Core, parent: InodeId, name: ByteString, directory: boolean): Promise<void> {

@@ -2,6 +2,7 @@
 // the arena. The body is only valid until the handler is called (a WRITE's data: until it has answered); everything else
 // is copied out into numbers and strings before.
 import { FsError } from "../errno.ts";
+import { NAME_MAX_BYTES } from "../types.ts";
 import type { ByteString, InodeId } from "../types.ts";
 import type { Caller } from "./handlers.ts";
 import {
@@ -129,20 +130,20 @@ export class Request implements Caller {
     return this.u64(word) as InodeId;
   }
 
-  /** The byte string from body offset `from` to the request's end, which its NUL must be. */
-  lastName(from: number): ByteString {
+  /** The byte string from body offset `from` to the request's end, which its NUL must be. ENAMETOOLONG above the limit: the kernel itself allows up to PATH_MAX. */
+  lastName(from: number, limit = NAME_MAX_BYTES): ByteString {
     const start = this.#body * 4 + from;
     const end = this.#nul(start);
     if (end !== this.#end - 1) malformed("a name does not end where the request ends");
-    return this.#text(start, end);
+    return this.#text(start, end, limit);
   }
 
   /** The first of two byte strings; the second one follows at `from + length + 1`. */
-  firstName(from: number): ByteString {
+  firstName(from: number, limit = NAME_MAX_BYTES): ByteString {
     const start = this.#body * 4 + from;
     const end = this.#nul(start);
     if (end === this.#end) malformed("a name does not end within the request");
-    return this.#text(start, end);
+    return this.#text(start, end, limit);
   }
 
   /** `length` bytes from body offset `from`, where they lie in the arena. */
@@ -177,8 +178,9 @@ export class Request implements Caller {
     return at;
   }
 
-  #text(start: number, end: number): ByteString {
+  #text(start: number, end: number, limit: number): ByteString {
     if (start >= end) malformed("a name is empty");
+    if (end - start > limit) throw new FsError("ENAMETOOLONG", `a name of ${end - start} bytes; ${limit} are allowed`);
     return this.#arena.bytes.latin1Slice(start, end) as ByteString;
   }
 }

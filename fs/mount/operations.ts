@@ -12,6 +12,9 @@ import type {
 import type { ReplyBody, Request } from "./operations-request.ts";
 import * as protocol from "./protocol.ts";
 
+/** PATH_MAX without its NUL, as Linux's own filesystems allow. */
+const SYMLINK_MAX_BYTES = 4095;
+
 /** What the few operations that concern the connection itself need of it. */
 export interface Connection {
   handlers: Handlers;
@@ -331,7 +334,7 @@ export const operations: readonly Operation[] = [
   row<Entry>({ code: 6, name: "SYMLINK", bodyBytes: 2, encode: encodeEntry, undo: undoEntry,
     call: (r, { handlers }) => {
       const name = r.firstName(0);
-      return handlers.symlink(r, r.node, name, r.lastName(name.length + 1));
+      return handlers.symlink(r, r.node, name, r.lastName(name.length + 1, SYMLINK_MAX_BYTES));
     } }),
   row<Entry>({ code: 8, name: "MKNOD", bodyBytes: 17, encode: encodeEntry, undo: undoEntry,
     call: (r, { handlers }) => handlers.mknod(r, r.node, r.lastName(16), r.u32(0), r.u32(1), r.u32(2)) }),

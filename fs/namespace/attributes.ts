@@ -91,6 +91,7 @@ function clearSetId(inode: Inode): void {
 export function acquire(tx: Transaction, { inode, mode }: Request<"acquire">): Reply<"acquire"> {
   const found = tx.inode(inode);
   const level = leaseLevel(mode);
+  tx.promises(inode);
   if (level === EXCLUSIVE) tx.changes(inode);
   else if (level !== KNOWN) tx.reads(inode);
   tx.grant(inode, level);

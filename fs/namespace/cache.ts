@@ -10,6 +10,8 @@ export class Cache<Key, Value> {
   #old = new Map<Key, Value>();
   #youngBytes = 0;
   readonly #maximumBytes: number;
+  /** While not 0, nothing is forgotten: for a call that needs more at once than the cache would keep. */
+  holds = 0;
   readonly #bytesOf: (value: Value) => number;
 
   constructor(maximumBytes: number, bytesOf: (value: Value) => number) {
@@ -37,7 +39,7 @@ export class Cache<Key, Value> {
   /** A value that is there already takes this many bytes more. */
   grew(bytes: number): void {
     this.#youngBytes += bytes;
-    if (this.#youngBytes <= this.#maximumBytes) return;
+    if (this.#youngBytes <= this.#maximumBytes || this.holds > 0) return;
     this.#old = this.#young;
     this.#young = new Map();
     this.#youngBytes = 0;

@@ -90,6 +90,11 @@ export class Leases {
     if (held === undefined || held < level) session.holds.set(inode, level);
   }
 
+  /** Whether the session is just giving up a lease on the inode. */
+  beingRecalled(inode: InodeId, session: SessionLeases): boolean {
+    return this.#gates.get(inode)?.recalling.has(session) ?? false;
+  }
+
   known(inode: InodeId): boolean {
     for (const session of this.#sessions.values()) if (session.holds.has(inode)) return true;
     return false;

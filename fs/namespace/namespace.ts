@@ -80,7 +80,9 @@ const DEFAULT_LIMITS: NamespaceLimits = {
 };
 
 /** Attempts of one call before it is given up: each brings something nearer, and the deepest walk (rename's loop check) takes one a directory. */
-const ATTEMPTS_MAX = 10_000;
+const ATTEMPTS_MAX = 100_000;
+/** A call that needs more attempts may need more records at once than the caches keep: from here on they forget nothing until it is over. */
+const ATTEMPTS_BEFORE_HOLD = 16;
 const DEFAULT_SESSION_LIMIT_MS = 10_000;
 
 export interface SessionOptions {
@@ -319,9 +321,14 @@ export class Server implements Namespace {
   async #transactSlowly<T>(kind: EntryKind, session: ServerSession | null, run: (tx: Transaction) => T): Promise<T> {
     const call = {};
     const gates = new Set<InodeId>();
+    let held = false;
     try {
       for (let attempt = 0; attempt < ATTEMPTS_MAX; attempt++) {
         if (this.#mustWait()) await this.#room();
+        if (attempt === ATTEMPTS_BEFORE_HOLD) {
+          this.state.hold(1);
+          held = true;
+        }
         try {
           return this.#attempt(kind, session, call, run);
         } catch (error) {
@@ -329,11 +336,9 @@ export class Server implements Namespace {
         }
         await this.#bringAbout(session, call, gates);
       }
-      throw new FsError(
-        "EIO",
-        `gave up after ${ATTEMPTS_MAX} attempts; the cache of ${this.limits.cacheBytes} bytes may be too small`,
-      );
+      throw new FsError("EIO", `${kind}: gave up after ${ATTEMPTS_MAX} attempts to have everything in memory that it needs`);
     } finally {
+      if (held) this.state.hold(-1);
       this.leases.release(gates);
     }
   }

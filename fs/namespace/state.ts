@@ -111,6 +111,11 @@ export class State {
     );
   }
 
+  /** From the call until the same with -1, nothing is forgotten. */
+  hold(difference: 1 | -1): void {
+    for (const cache of [this.#inodes, this.#directories, this.#windows, this.#stripes, this.#xattrs]) cache.holds += difference;
+  }
+
   // Each of these: the record, null where there is none, undefined where it must be loaded.
 
   inode(id: InodeId): Inode | null | undefined {

@@ -216,6 +216,13 @@ export class Transaction {
     if (!this.#leases.quiet) this.#need(inode, 1, names);
   }
 
+  /** The reply promises a lease: while the session still gives one up on this inode, it has to wait. */
+  promises(inode: InodeId): void {
+    if (this.#leases.quiet || this.session === null || !this.#leases.beingRecalled(inode, this.session)) return;
+    this.blocked = { inode, othersAtMost: EXCLUSIVE, names: undefined };
+    throw INTERRUPTED;
+  }
+
   #need(inode: InodeId, othersAtMost: LeaseLevel, names: readonly ByteString[] | undefined): void {
     if (this.#leases.free(inode, othersAtMost, this.session, this.call)) return;
     this.blocked = { inode, othersAtMost, names };

@@ -167,6 +167,13 @@ napi_value ArmWatchdog(napi_env env, napi_callback_info info) {
   return nullptr;
 }
 
+napi_value WatchdogFired(napi_env env, napi_callback_info info) {
+  Call call(env, info);
+  napi_value fired;
+  napi_get_boolean(env, static_cast<Connection*>(call.data)->watchdog->fired(), &fired);
+  return fired;
+}
+
 napi_value ForgetMountpoint(napi_env env, napi_callback_info info) {
   Call call(env, info);
   static_cast<Connection*>(call.data)->watchdog->forgetMountpoint();
@@ -224,6 +231,7 @@ void setFunctions(Connection* connection, napi_value object) {
   setFunction(connection->env, object, "notify", Notify, connection);
   setFunction(connection->env, object, "beat", Beat, connection);
   setFunction(connection->env, object, "armWatchdog", ArmWatchdog, connection);
+  setFunction(connection->env, object, "watchdogFired", WatchdogFired, connection);
   setFunction(connection->env, object, "forgetMountpoint", ForgetMountpoint, connection);
   setFunction(connection->env, object, "close", Close, connection);
 }

@@ -1,0 +1,90 @@
+import assert from "node:assert/strict";
+import fs from "node:fs/promises";
+import os from "node:os";
+import path from "node:path";
+import test from "node:test";
+import { SystemError, allocateAligned, check, files, openFlags, raiseOpenFiles } from "../../native/files.ts";
+
+async function withFile(work: (fd: number, file: string) => Promise<void>): Promise<void> {
+  const directory = await fs.mkdtemp(path.join(os.tmpdir(), "cairn-files-"));
+  const file = path.join(directory, "file");
+  const fd = check(await files.open(file, openFlags.readWrite | openFlags.create), "open", file);
+  try {
+    await work(fd, file);
+  } finally {
+    await files.close(fd);
+    await fs.rm(directory, { recursive: true, force: true });
+  }
+}
+
+test("operations resolve with negative error numbers, never reject", async () => {
+  assert.equal(await files.open("/no/such/file", openFlags.readOnly), -2);
+  assert.equal(await files.read(-1, new Uint8Array(1), 0), -9);
+  assert.equal(await files.write(-1, [new Uint8Array(1)], 0), -9);
+  assert.equal(await files.writeAndSync(-1, [new Uint8Array(1)], 0), -9);
+  assert.equal(await files.sync(-1), -9);
+  assert.equal(await files.close(-1), -9);
+  assert.equal(files.size(-1), -9);
+  assert.equal(files.lock(-1), -9);
+});
+
+test("wrong arguments are refused at once", () => {
+  const wrong = files as unknown as Record<string, (...values: unknown[]) => unknown>;
+  assert.throws(() => wrong.open(7, 0), TypeError);
+  assert.throws(() => wrong.read(0, "text", 0), TypeError);
+  assert.throws(() => wrong.read(0, new Uint16Array(4), 0), TypeError);
+  assert.throws(() => wrong.write(0, new Uint8Array(4), 0), TypeError);
+  assert.throws(() => wrong.write(0, [new Uint8Array(4), null], 0), TypeError);
+  assert.throws(() => wrong.readNow(0, null, 0), TypeError);
+  assert.throws(() => wrong.allocateMemory(0), /no memory/);
+});
+
+test("readNow gives what is in the page cache, and the end of the file as less", async () => {
+  await withFile(async (fd) => {
+    await files.write(fd, [new Uint8Array(10_000).fill(7)], 0);
+    const into = new Uint8Array(8192);
+    assert.equal(files.readNow(fd, into, 100), 8192);
+    assert.ok(into.every((byte) => byte === 7));
+    assert.equal(files.readNow(fd, into, 9_000), 1000);
+    assert.equal(files.readNow(fd, into, 20_000), 0);
+    assert.equal(files.readNow(fd, new Uint8Array(0), 0), 0);
+  });
+});
+
+test("buffers stay alive while work on them runs, though nobody else refers to them", async () => {
+  await withFile(async (fd) => {
+    const writes = Array.from({ length: 64 }, (_, index) => files.write(fd, [new Uint8Array(65536).fill(index)], index * 65536));
+    for (let round = 0; round < 20; round++) void new Uint8Array(1 << 20).fill(round);
+    assert.deepEqual(await Promise.all(writes), writes.map(() => 65536)); // prettier-ignore
+    const back = new Uint8Array(64 * 65536);
+    assert.equal(await files.read(fd, back, 0), back.length);
+    for (let index = 0; index < 64; index++)
+      assert.ok(back.subarray(index * 65536, (index + 1) * 65536).every((byte) => byte === index));
+  });
+});
+
+test("aligned memory serves O_DIRECT, is zero, and subarrays at pages do too", async () => {
+  const memory = allocateAligned(3 * 4096);
+  assert.ok(memory.every((byte) => byte === 0));
+  await withFile(async (_, file) => {
+    const fd = await files.open(file, openFlags.readWrite | openFlags.direct);
+    if (fd === -22) return assert.ok(true, "a filesystem without O_DIRECT");
+    memory.fill(9, 4096);
+    assert.equal(await files.write(fd, [memory.subarray(4096)], 0), 8192);
+    assert.equal(await files.read(fd, memory.subarray(0, 4096), 4096), 4096);
+    assert.equal(memory[0], 9);
+    await files.close(fd);
+  });
+});
+
+test("a system error has the code, and names action and file", () => {
+  const error = new SystemError(-28, "write", "/some/file");
+  assert.equal(error.code, "ENOSPC");
+  assert.equal(error.message, "write /some/file: no space left on device (ENOSPC)");
+  assert.equal(check(5, "x", "y"), 5);
+});
+
+test("the limit of open files goes up as far as allowed", () => {
+  assert.ok(raiseOpenFiles() >= 1024);
+  assert.equal(raiseOpenFiles(), raiseOpenFiles());
+});
