@@ -1,0 +1,27 @@
+// `npm run bench -- NAME ...`: runs one benchmark. Each is a file of this folder with an exported run(options).
+export interface BenchOptions {
+  /** Print one JSON document instead of a table. */
+  json: boolean;
+  /** What else was said on the command line. */
+  parameters: string[];
+}
+
+interface Bench {
+  run(options: BenchOptions): Promise<void> | void;
+}
+
+/** One row for each benchmark, loaded when it is asked for. */
+const BENCHES: Record<string, { about: string; load: () => Promise<Bench> }> = {
+  coding: { about: "field kernels, Reed-Solomon and CRC32C, beside memcpy and ISA-L", load: () => import("./coding.ts") },
+};
+
+const [name, ...parameters] = process.argv.slice(2);
+const bench = name !== undefined && Object.hasOwn(BENCHES, name) ? BENCHES[name] : undefined;
+if (bench) {
+  const { run } = await bench.load();
+  await run({ json: parameters.includes("--json"), parameters: parameters.filter((parameter) => parameter !== "--json") });
+} else {
+  const rows = Object.entries(BENCHES).map(([known, { about }]) => `  ${known.padEnd(12)} ${about}\n`);
+  process.stderr.write(`usage: npm run bench -- NAME [--json]\n${rows.join("")}`);
+  process.exitCode = name === undefined ? 0 : 1;
+}
