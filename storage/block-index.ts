@@ -28,6 +28,8 @@ export interface Change {
   entry: Entry | null;
   /** What it replaces. */
   previous: Entry | null;
+  /** A record of deletions that need not be scanned again once this change, the last of its group, is in the table. */
+  note?: Pick<Entry, "segment" | "offset">;
 }
 
 export interface IndexOptions {
@@ -242,18 +244,24 @@ export class BlockIndex {
 
   #deltas(changes: readonly Change[]): Map<Segment, Delta> {
     const touched = new Map<Segment, Delta>();
-    const add = (entry: Entry | null, sign: 1 | -1): void => {
-      const segment = entry && this.#options.segments.get(entry.segment);
-      if (!segment) return;
+    const deltaOf = (number: number): Delta | undefined => {
+      const segment = this.#options.segments.get(number);
+      if (segment === undefined) return undefined;
       let delta = touched.get(segment);
       if (delta === undefined) touched.set(segment, (delta = { applied: new Set(), records: 0, bytes: 0 }));
-      delta.records += sign;
-      delta.bytes += sign * entry!.length;
-      if (sign === 1) delta.applied.add(entry!.offset);
+      return delta;
     };
-    for (const { entry, previous } of changes) {
+    const add = (entry: Entry | null, sign: 1 | -1): void => {
+      const delta = entry === null ? undefined : deltaOf(entry.segment);
+      if (entry === null || delta === undefined) return;
+      delta.records += sign;
+      delta.bytes += sign * entry.length;
+      if (sign === 1) delta.applied.add(entry.offset);
+    };
+    for (const { entry, previous, note } of changes) {
       add(entry, 1);
       add(previous, -1);
+      if (note !== undefined) deltaOf(note.segment)?.applied.add(note.offset);
     }
     return touched;
   }

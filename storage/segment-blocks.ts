@@ -19,7 +19,7 @@ import { ALIGNMENT_BYTES, type Directory } from "./directory.ts";
 import { checkDiskIdentity, saltOf, type DiskIdentity } from "./disk-identity.ts";
 import { eraseRecords } from "./segment-erase.ts";
 import { SEGMENTS_FOLDER, SegmentFiles } from "./segment-files.ts";
-import { piecesOf } from "./segment-format.ts";
+import { piecesOf, type Deletion } from "./segment-format.ts";
 import {
   findSegments,
   openIndex,
@@ -103,6 +103,10 @@ export class SegmentBlocks implements Blocks {
   #appliedAt: number;
   #failure: BlockError | null = null;
   #closed = false;
+  /** Deletions are durable only with the index. */
+  #mustFlush = false;
+  /** While recovering: blocks that were deleted, and up to which record. */
+  readonly #deletions = new Map<number | string, number>();
   #space: { at: number; value: Promise<{ totalBytes: number; freeBytes: number }> } | null = null;
 
   /** Use openSegmentBlocks. */
@@ -143,6 +147,8 @@ export class SegmentBlocks implements Blocks {
       salt: this.#salt,
       onDamage: this.#onDamage,
       onRecords: (records: readonly FoundRecord[]) => this.#recoverRecords(records),
+      onSpoiled: (entries: readonly Entry[]) => this.#commit([], entries),
+      onDeletions: (deletions: readonly Deletion[]) => this.#recoverDeletions(deletions),
     };
     // Sequence numbers matter to the table's head only, which is written after the scan.
     this.#writer = this.#newWriter(highest + 1, sequence);
@@ -157,6 +163,7 @@ export class SegmentBlocks implements Blocks {
       this.#markDirty(one.segment);
       if (this.#index.pendingChanges > PENDING_CHANGES_SOME) await this.#settle();
     }
+    this.#deletions.clear();
     await this.#dropMissing(opened);
     await this.#finishRecovery(scanned, totalBytes);
   }
@@ -174,8 +181,7 @@ export class SegmentBlocks implements Blocks {
       const previous = known === undefined ? await this.#index.lookup(id) : known;
       if (previous !== null && (await this.#isStored(id, previous, bytes.length, checksums))) return;
       const entry = await this.#writer.append(id, bytes, checksums);
-      this.#record(id, entry, previous);
-      if (previous !== null) await this.#erase([previous]);
+      await this.#commit([this.#record(id, entry, previous)], previous === null ? [] : [previous]);
     });
   }
 
@@ -183,6 +189,16 @@ export class SegmentBlocks implements Blocks {
     this.#requireUsable(`sync ${this.#directory.path}`);
     if (this.#dirty.size === 0 && this.#unsynced.length === 0) return (await this.#rounds.running) ?? undefined;
     await this.#rounds.run();
+    if (this.#mustFlush) {
+      this.#mustFlush = false;
+      try {
+        await this.#settle();
+        await this.#index.flush();
+      } catch (error) {
+        this.#mustFlush = true;
+        throw error;
+      }
+    }
     if (this.#index.readyChanges >= APPLY_CHANGES || this.#options.now() - this.#appliedAt >= APPLY_AFTER_MS) this.#applySoon();
   }
 
@@ -223,13 +239,16 @@ export class SegmentBlocks implements Blocks {
       await this.#alone(part, async () => {
         await Promise.all(part.map((id) => this.#index.lookup(id)));
         const entries: Entry[] = [];
+        const changes: Change[] = [];
         for (const id of part) {
           const entry = this.#index.lookupNow(id) ?? (await this.#index.lookup(id));
           if (entry === null) continue;
           entries.push(entry);
-          this.#record(id, null, entry);
+          changes.push(this.#record(id, null, entry));
         }
-        await this.#erase(entries);
+        if (changes.length === 0) return;
+        await this.#note(changes);
+        await this.#commit(changes, entries);
       });
     }
     if (this.#index.pendingChanges >= PENDING_CHANGES_SOME) await this.#relieve();
@@ -327,6 +346,7 @@ export class SegmentBlocks implements Blocks {
         space: () => this.#directory.space(),
         reserveBytes: (totalBytes) => this.#reserveBytes(totalBytes),
         syncNames: () => this.#directory.syncNames(SEGMENTS_FOLDER),
+        syncSegment: (segment) => this.#syncSegment(segment),
         onWritten: (segment) => this.#markDirty(segment),
         onEmpty: (segment) => this.#retired.add(segment),
         segmentBytesMax: this.#options.segmentBytesMax,
@@ -340,18 +360,37 @@ export class SegmentBlocks implements Blocks {
   async #recoverRecords(records: readonly FoundRecord[]): Promise<void> {
     const answers = await Promise.all(records.map(({ id }) => this.#index.lookup(id)));
     const losers: Entry[] = [];
+    const changes: Change[] = [];
     for (const [at, { id, entry }] of records.entries()) {
       const now = this.#index.lookupNow(id);
       const known = now === undefined ? answers[at] : now;
       if (known !== null && known.segment === entry.segment && known.offset === entry.offset) continue;
-      if (known !== null && known.sequence > entry.sequence) losers.push(entry);
+      const deleted = (this.#deletions.get(keyOf(id)) ?? -1) >= entry.sequence;
+      if (deleted || (known !== null && known.sequence > entry.sequence)) losers.push(entry);
       else {
         if (known !== null && this.#segments.has(known.segment)) losers.push(known);
         this.#segments.get(entry.segment)!.unindexed.add(entry.offset);
-        this.#record(id, entry, known);
+        changes.push(this.#record(id, entry, known));
       }
     }
-    await this.#erase(losers);
+    await this.#commit(changes, losers);
+  }
+
+  /** Deletions that were written down: the index may have missed them. */
+  async #recoverDeletions(deletions: readonly Deletion[]): Promise<void> {
+    const answers = await Promise.all(deletions.map(({ id }) => this.#index.lookup(id)));
+    const changes: Change[] = [];
+    for (const [at, { id, sequence }] of deletions.entries()) {
+      const key = keyOf(id);
+      this.#deletions.set(key, Math.max(sequence, this.#deletions.get(key) ?? -1));
+      const now = this.#index.lookupNow(id);
+      const known = now === undefined ? answers[at] : now;
+      if (known !== null && known.sequence <= sequence) changes.push(this.#record(id, null, known));
+    }
+    await this.#commit(
+      changes,
+      changes.map(({ previous }) => previous!),
+    );
   }
 
   async #dropMissing({ summaries, table }: OpenedIndex): Promise<void> {
@@ -360,7 +399,7 @@ export class SegmentBlocks implements Blocks {
     if (lost.length > 0) {
       for (const { id, entry } of await strandedBlocks(table, (number) => this.#segments.has(number))) {
         if (this.#hasMoved(id, entry)) continue;
-        this.#record(id, null, entry);
+        this.#unsynced.push(this.#record(id, null, entry));
         if (this.#index.pendingChanges > PENDING_CHANGES_SOME) await this.#settle();
       }
     }
@@ -401,12 +440,13 @@ export class SegmentBlocks implements Blocks {
     );
   }
 
-  #record(id: BlockId, entry: Entry | null, previous: Entry | null): void {
+  /** Counts in memory at once; #commit hands it to the next sync. */
+  #record(id: BlockId, entry: Entry | null, previous: Entry | null): Change {
     const change: Change = { id: { stripe: id.stripe, index: id.index }, entry, previous };
     this.#index.record(change);
-    this.#unsynced.push(change);
     if (entry !== null) this.#count(entry, 1);
     if (previous !== null) this.#count(previous, -1);
+    return change;
   }
 
   #count({ segment, length }: Entry, sign: 1 | -1): void {
@@ -418,7 +458,7 @@ export class SegmentBlocks implements Blocks {
 
   /** The index names a record that is gone: a delete whose index change a crash took. */
   #forget(id: BlockId, entry: Entry): void {
-    if (!this.#hasMoved(id, entry)) this.#record(id, null, entry);
+    if (!this.#hasMoved(id, entry)) this.#unsynced.push(this.#record(id, null, entry));
   }
 
   #hasMoved(id: BlockId, entry: Entry): boolean {
@@ -426,8 +466,23 @@ export class SegmentBlocks implements Blocks {
     return now !== undefined && (now === null || now.segment !== entry.segment || now.offset !== entry.offset);
   }
 
-  async #erase(entries: readonly Entry[]): Promise<void> {
-    await eraseRecords(this.#files, this.#segments, entries, (segment) => this.#markDirty(segment));
+  /** Writes the deletions down. Where that fails, most likely for want of space, the next sync makes the index itself durable instead. */
+  async #note(changes: readonly Change[]): Promise<void> {
+    const deletions = changes.map(({ id, previous }) => ({ id, sequence: previous!.sequence }));
+    try {
+      changes[changes.length - 1].note = await this.#writer.appendDeletions(deletions);
+    } catch {
+      this.#mustFlush = true;
+    }
+  }
+
+  /** Erases what the changes replaced; only then may they reach the index, or a segment could be removed before its marks are synced. */
+  async #commit(changes: readonly Change[], replaced: readonly Entry[]): Promise<void> {
+    try {
+      if (replaced.length > 0) await eraseRecords(this.#files, this.#segments, replaced, (segment) => this.#markDirty(segment));
+    } finally {
+      for (const change of changes) this.#unsynced.push(change);
+    }
   }
 
   #markDirty(segment: Segment): void {
@@ -440,18 +495,19 @@ export class SegmentBlocks implements Blocks {
     const changes = this.#unsynced;
     this.#dirty = new Set();
     this.#unsynced = [];
-    try {
-      await Promise.all(segments.map((segment) => this.#files.use(segment.name, "buffered", (file) => file.sync())));
-    } catch (error) {
-      this.#failure ??= new BlockError(
-        "EIO",
-        `sync ${this.#directory.path}: ${textOf(error)}; the disk takes no more blocks until it is opened again`,
-        { cause: error },
-      );
-      throw this.#failure;
-    }
+    await Promise.all(segments.map((segment) => this.#syncSegment(segment)));
     for (const segment of segments) if (!this.#dirty.has(segment)) this.#files.pinned.delete(segment.name);
     this.#index.ready(changes);
+  }
+
+  async #syncSegment(segment: Segment): Promise<void> {
+    try {
+      await this.#files.use(segment.name, "buffered", (file) => file.sync());
+    } catch (error) {
+      const text = `sync ${this.#directory.path}: ${textOf(error)}; the disk takes no more blocks until it is opened again`;
+      this.#failure ??= new BlockError("EIO", text, { cause: error });
+      throw this.#failure;
+    }
   }
 
   /** Everything recorded so far is in the table. */

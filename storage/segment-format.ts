@@ -15,7 +15,10 @@ const SEGMENT_HEADER_CHECKED_BYTES = 28;
 export const RECORD_VERSION = 1;
 /** "CBLK" */
 const RECORD_MAGIC = 0x4b4c4243;
-const RECORD_KIND_BLOCK = 1;
+/** A record holds a block, or says which records (of any segment) were deleted. */
+export const RECORD_KIND_BLOCK = 1;
+export const RECORD_KIND_DELETIONS = 2;
+export type RecordKind = typeof RECORD_KIND_BLOCK | typeof RECORD_KIND_DELETIONS;
 const RECORD_FIXED_BYTES = 40;
 const RECORD_CHECKSUM_AT = 32;
 /** Where in a record the deletion mark lies. Outside of the header's checksum, so that 4 bytes in place delete a block. */
@@ -101,6 +104,7 @@ export interface RecordPlace {
 }
 
 export interface RecordHeader extends BlockId {
+  kind: RecordKind;
   /** Grows with each record of the disk: of two records of one block the higher one counts. */
   sequence: number;
   length: number;
@@ -126,7 +130,7 @@ export function encodeRecordHeader(into: Uint8Array, header: RecordHeader, place
   const view = viewOf(into);
   view.setUint32(0, RECORD_MAGIC, true);
   view.setUint8(4, RECORD_VERSION);
-  view.setUint8(5, RECORD_KIND_BLOCK);
+  view.setUint8(5, header.kind);
   view.setUint16(6, header.index, true);
   setSafeInteger(view, 8, header.stripe);
   setSafeInteger(view, 16, header.sequence);
@@ -142,8 +146,9 @@ export function encodeRecordHeader(into: Uint8Array, header: RecordHeader, place
 export function decodeRecordHeader(bytes: Uint8Array, place: RecordPlace): (RecordHeader & { deleted: boolean }) | null {
   if (bytes.length < RECORD_FIXED_BYTES) return null;
   const view = viewOf(bytes);
-  if (view.getUint32(0, true) !== RECORD_MAGIC || view.getUint8(4) !== RECORD_VERSION || view.getUint8(5) !== RECORD_KIND_BLOCK)
-    return null;
+  if (view.getUint32(0, true) !== RECORD_MAGIC || view.getUint8(4) !== RECORD_VERSION) return null;
+  const kind = view.getUint8(5);
+  if (kind !== RECORD_KIND_BLOCK && kind !== RECORD_KIND_DELETIONS) return null;
   const length = view.getUint32(24, true);
   if (length === 0 || length > BLOCK_MAX_BYTES || view.getUint32(28, true) !== PIECE_BYTES) return null;
   const pieces = piecesOf(length);
@@ -153,6 +158,7 @@ export function decodeRecordHeader(bytes: Uint8Array, place: RecordPlace): (Reco
   const checksums = new Uint32Array(pieces);
   for (let piece = 0; piece < pieces; piece++) checksums[piece] = view.getUint32(RECORD_FIXED_BYTES + 4 * piece, true);
   return {
+    kind,
     stripe: safeInteger(view, 8),
     index: view.getUint16(6, true),
     sequence: safeInteger(view, 16),
@@ -160,6 +166,34 @@ export function decodeRecordHeader(bytes: Uint8Array, place: RecordPlace): (Reco
     checksums,
     deleted: view.getUint32(DELETION_MARK_AT, true) === DELETION_MARK,
   };
+}
+
+/** A block whose records up to a sequence number are deleted. */
+export interface Deletion {
+  id: BlockId;
+  sequence: number;
+}
+
+const DELETION_BYTES = 24;
+
+/** The data of a record of deletions. */
+export function encodeDeletions(deletions: readonly Deletion[]): Uint8Array {
+  const bytes = new Uint8Array(deletions.length * DELETION_BYTES);
+  const view = viewOf(bytes);
+  for (const [at, { id, sequence }] of deletions.entries()) {
+    setSafeInteger(view, at * DELETION_BYTES, id.stripe);
+    setSafeInteger(view, at * DELETION_BYTES + 8, sequence);
+    view.setUint32(at * DELETION_BYTES + 16, id.index, true);
+  }
+  return bytes;
+}
+
+export function decodeDeletions(bytes: Uint8Array): Deletion[] {
+  const view = viewOf(bytes);
+  return Array.from({ length: Math.floor(bytes.length / DELETION_BYTES) }, (_, at) => ({
+    id: { stripe: safeInteger(view, at * DELETION_BYTES), index: view.getUint32(at * DELETION_BYTES + 16, true) },
+    sequence: safeInteger(view, at * DELETION_BYTES + 8),
+  }));
 }
 
 export function viewOf(bytes: Uint8Array): DataView {

@@ -20,7 +20,7 @@ import {
 import type { BlockId } from "./blocks.ts";
 import type { Directory } from "./directory.ts";
 import { SEGMENTS_FOLDER, type SegmentFiles } from "./segment-files.ts";
-import { checkSegmentHeader, parseSegmentName, recordBytes, SEGMENT_HEADER_BYTES } from "./segment-format.ts";
+import { type Deletion, checkSegmentHeader, parseSegmentName, recordBytes, SEGMENT_HEADER_BYTES } from "./segment-format.ts";
 import { scanSegment, scanWindow, type ScanStep } from "./segment-scan.ts";
 import { Segment } from "./segment.ts";
 import type { Table } from "./table.ts";
@@ -140,6 +140,9 @@ export async function findSegments(
         text: `open ${files.pathOf(name)}: the segment's header is damaged; its records are read all the same`,
       });
     }
+    segment.records = segment.indexedRecords = summary?.records ?? 0;
+    segment.blockBytes = segment.indexedBytes = summary?.blockBytes ?? 0;
+    segment.sealed = true;
     found.push({ segment, fileBytes, summary });
   }
   return found.sort((a, b) => a.segment.number - b.segment.number);
@@ -160,7 +163,13 @@ export interface Recovering {
   onDamage: OnDamage;
   /** Whole, live records in file order; some may be in the index already. */
   onRecords(records: readonly FoundRecord[]): Promise<void>;
+  /** Records that differ from their checksums. */
+  onSpoiled(entries: readonly Entry[]): Promise<void>;
+  /** Of records that lie before or behind, in this segment or another one. */
+  onDeletions(deletions: readonly Deletion[]): Promise<void>;
 }
+
+type Suspect = Exclude<ScanStep, { kind: "deletions" }>;
 
 /** Brings one segment up to date: its frontier behind the last record, and the records that the index may lack. `checkData` reads their data too. */
 export async function recoverSegment(
@@ -170,25 +179,22 @@ export async function recoverSegment(
   window: Uint8Array,
 ): Promise<{ highestSequence: number; scanned: boolean }> {
   const from = Math.max(SEGMENT_HEADER_BYTES, summary?.indexedUpTo ?? 0);
-  segment.records = segment.indexedRecords = summary?.records ?? 0;
-  segment.blockBytes = segment.indexedBytes = summary?.blockBytes ?? 0;
   segment.frontier = from;
   segment.allocated = fileBytes;
-  segment.sealed = true;
   if (fileBytes <= from) return { highestSequence: 0, scanned: fileBytes < from };
   let highestSequence = 0;
-  let suspects: ScanStep[] = [];
+  const suspects: Suspect[] = [];
   const group: FoundRecord[] = [];
   for await (const step of scanSegment(store.files, segment, { from, to: fileBytes, checkData, window, salt: store.salt })) {
-    if (step.kind === "garbage" || !step.whole) {
+    if (step.kind === "garbage" || (step.kind === "record" && !step.whole)) {
       suspects.push(step);
       continue;
     }
-    for (const suspect of suspects) report(store, segment, suspect, "corrupt");
-    suspects = [];
+    if (suspects.length > 0) await giveUp(store, segment, suspects.splice(0));
     segment.frontier = step.end;
-    highestSequence = Math.max(highestSequence, step.entry.sequence);
-    if (!step.deleted) group.push(step);
+    highestSequence = Math.max(highestSequence, step.kind === "record" ? step.entry.sequence : step.sequence);
+    if (step.kind === "deletions") await store.onDeletions(step.deletions);
+    else if (!step.deleted) group.push(step);
     if (group.length === GROUP_RECORDS) await store.onRecords(group.splice(0));
   }
   await store.onRecords(group);
@@ -197,7 +203,13 @@ export async function recoverSegment(
   return { highestSequence, scanned: true };
 }
 
-function report(store: Recovering, segment: Segment, step: ScanStep, kind: "torn" | "corrupt"): void {
+/** Bytes between good records: reported, and erased so that a later scan which reads headers only cannot take them for blocks. */
+async function giveUp(store: Recovering, segment: Segment, suspects: readonly Suspect[]): Promise<void> {
+  for (const suspect of suspects) report(store, segment, suspect, "corrupt");
+  await store.onSpoiled(suspects.flatMap((suspect) => (suspect.kind === "record" ? [suspect.entry] : [])));
+}
+
+function report(store: Recovering, segment: Segment, step: Suspect, kind: "torn" | "corrupt"): void {
   const file = store.files.pathOf(segment.name);
   if (step.kind === "garbage") {
     store.onDamage({
@@ -238,7 +250,7 @@ export async function searchRecord(
       window,
       salt,
     })) {
-      if (step.kind === "garbage" || step.deleted || step.id.stripe !== id.stripe || step.id.index !== id.index) continue;
+      if (step.kind !== "record" || step.deleted || step.id.stripe !== id.stripe || step.id.index !== id.index) continue;
       if (best === null || step.entry.sequence > best.sequence) best = step.entry;
     }
   }

@@ -4,12 +4,22 @@ import type { Entry } from "./block-index-format.ts";
 import type { BlockId } from "./blocks.ts";
 import { wrongPiece } from "./block-reader.ts";
 import type { SegmentFiles } from "./segment-files.ts";
-import { decodeRecordHeader, recordBytes, recordHeaderBytes, RECORD_HEADER_MAX_BYTES } from "./segment-format.ts";
+import {
+  decodeDeletions,
+  decodeRecordHeader,
+  type Deletion,
+  RECORD_KIND_DELETIONS,
+  recordBytes,
+  recordHeaderBytes,
+  RECORD_HEADER_MAX_BYTES,
+} from "./segment-format.ts";
 import type { Segment } from "./segment.ts";
 
 export type ScanStep =
   /** `whole` is true where the data was asked to be checked and agrees, or was not asked for. */
   | { kind: "record"; id: BlockId; entry: Entry; deleted: boolean; whole: boolean; end: number }
+  /** What was deleted, in this segment or another one. Its data is always checked. */
+  | { kind: "deletions"; deletions: Deletion[]; sequence: number; end: number }
   /** Bytes that are neither zeros nor a record. */
   | { kind: "garbage"; offset: number; bytes: number };
 
@@ -70,13 +80,20 @@ export async function* scanSegment(
       yield { kind: "garbage", offset: garbageFrom, bytes: position - garbageFrom };
       garbageFrom = -1;
     }
-    const { stripe, index, deleted, length, sequence, checksums } = header;
+    const { kind, stripe, index, deleted, length, sequence, checksums } = header;
     const entry: Entry = { segment: segment.number, offset: position, length, sequence, checksums };
     let whole = true;
-    if (checkData && !deleted) {
-      const record = await need(total, WINDOW_BYTES);
+    const isDeletions = kind === RECORD_KIND_DELETIONS;
+    if (isDeletions || (checkData && !deleted)) {
+      const record = await need(total, isDeletions ? 0 : WINDOW_BYTES);
       const dataAt = recordHeaderBytes(length, segment.kind);
-      whole = record.length >= dataAt + length && wrongPiece(entry, 0, record.subarray(dataAt, dataAt + length)) < 0;
+      const data = record.subarray(dataAt, dataAt + length);
+      whole = data.length === length && wrongPiece(entry, 0, data) < 0;
+      if (isDeletions && whole) {
+        yield { kind: "deletions", deletions: decodeDeletions(data), sequence, end: position + total };
+        position += total;
+        continue;
+      }
     }
     yield { kind: "record", id: { stripe, index }, entry, deleted, whole, end: position + total };
     position += total;

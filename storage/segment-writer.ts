@@ -4,13 +4,20 @@
 // Order: a place is reserved synchronously, so places follow the order of the calls; writes of the large segment
 // end in any order. A record that could not be written leaves nothing that counts: large ones are punched out, a
 // failed batch of small ones is cut off with the rest of the segment.
+import { crc32cPieces } from "../native/kernels.ts";
 import type { AlignedPool } from "./aligned-pool.ts";
 import { BlockError, codeOf } from "./block-errors.ts";
 import type { Entry } from "./block-index-format.ts";
-import type { BlockId } from "./blocks.ts";
+import { PIECE_BYTES, type BlockId } from "./blocks.ts";
 import { ALIGNMENT_BYTES } from "./directory.ts";
 import type { SegmentFiles } from "./segment-files.ts";
 import {
+  encodeDeletions,
+  piecesOf,
+  RECORD_KIND_BLOCK,
+  RECORD_KIND_DELETIONS,
+  type Deletion,
+  type RecordKind,
   encodeRecordHeader,
   encodeSegmentHeader,
   recordBytes,
@@ -48,6 +55,8 @@ export interface WriterContext {
   reserveBytes(totalBytes: number): number;
   /** Makes the names in the segments folder durable. */
   syncNames(): Promise<void>;
+  /** Makes what is written to the segment durable. */
+  syncSegment(segment: Segment): Promise<void>;
   /** The segment has bytes that await a sync. */
   onWritten(segment: Segment): void;
   /** A sealed segment that holds nothing. */
@@ -56,6 +65,7 @@ export interface WriterContext {
 }
 
 interface SmallStore {
+  kind: RecordKind;
   id: BlockId;
   bytes: Uint8Array;
   checksums: Uint32Array;
@@ -68,6 +78,8 @@ export class SegmentWriter {
   readonly #context: WriterContext;
   #large: Segment | null = null;
   #small: Segment | null = null;
+  /** Ended, and perhaps not durable yet. */
+  readonly #sealed: Record<SegmentKind, Segment | null> = { large: null, small: null };
   #nextNumber: number;
   #sequence: number;
   #room: Record<SegmentKind, Promise<unknown>> = { large: Promise.resolve(), small: Promise.resolve() };
@@ -106,8 +118,20 @@ export class SegmentWriter {
   /** Writes a record. `bytes` stays unchanged until it resolves. Errors: ENOSPC, EIO and others of the disk; nothing is left behind. */
   append(id: BlockId, bytes: Uint8Array, checksums: Uint32Array): Promise<Entry> {
     if (bytes.length >= LARGE_BLOCK_BYTES) return this.#appendLarge(id, bytes, checksums);
+    return this.#appendSmall(RECORD_KIND_BLOCK, id, bytes, checksums);
+  }
+
+  /** Writes down what is deleted, so that a crash which takes the index's last batches brings nothing back. */
+  appendDeletions(deletions: readonly Deletion[]): Promise<Entry> {
+    const bytes = encodeDeletions(deletions);
+    const checksums = new Uint32Array(piecesOf(bytes.length));
+    crc32cPieces(bytes, PIECE_BYTES, checksums);
+    return this.#appendSmall(RECORD_KIND_DELETIONS, { stripe: 0, index: 0 }, bytes, checksums);
+  }
+
+  #appendSmall(kind: RecordKind, id: BlockId, bytes: Uint8Array, checksums: Uint32Array): Promise<Entry> {
     return new Promise((resolve, reject) => {
-      this.#queue.push({ id, bytes, checksums, recordBytes: recordBytes(bytes.length, "small"), resolve, reject });
+      this.#queue.push({ kind, id, bytes, checksums, recordBytes: recordBytes(bytes.length, "small"), resolve, reject });
       this.#flushing ??= this.#flushSmall().finally(() => (this.#flushing = null));
     });
   }
@@ -126,8 +150,12 @@ export class SegmentWriter {
       const { segment, offset } = await this.#place("large", total);
       const entry: Entry = { segment: segment.number, offset, length: bytes.length, sequence: ++this.#sequence, checksums };
       const header = page.subarray(0, recordHeaderBytes(bytes.length, "large"));
-      encodeRecordHeader(header, { ...id, ...entry }, { salt: this.#context.salt, segment: segment.number, offset });
-      segment.writing++;
+      encodeRecordHeader(
+        header,
+        { kind: RECORD_KIND_BLOCK, ...id, ...entry },
+        { salt: this.#context.salt, segment: segment.number, offset },
+      );
+      segment.beginWrite();
       try {
         await this.#writeAligned(segment, header, bytes, page.subarray(ALIGNMENT_BYTES), offset);
       } catch (error) {
@@ -136,7 +164,7 @@ export class SegmentWriter {
         await files.use(segment.name, "buffered", (file) => file.punch(offset, total)).catch(() => undefined);
         throw error;
       } finally {
-        segment.writing--;
+        segment.endWrite();
         if (segment.sealed && segment.writing === 0) await this.#cut(segment);
       }
       this.#context.onWritten(segment);
@@ -194,10 +222,10 @@ export class SegmentWriter {
       ({ segment, offset: start } = await this.#place("small", total));
       segment.unindexed.delete(start);
       const { entries, buffers } = this.#encodeSmall(segment, start, stores);
-      segment.writing++;
+      segment.beginWrite();
       await this.#context.files
         .use(segment.name, "buffered", (file) => file.write(buffers, start))
-        .finally(() => segment!.writing--);
+        .finally(() => segment!.endWrite());
       this.#context.onWritten(segment);
       stores.forEach((store, at) => store.resolve(entries[at]));
     } catch (error) {
@@ -216,12 +244,12 @@ export class SegmentWriter {
     let offset = start;
     let used = 0;
     let pieceStart = 0;
-    for (const { id, bytes, checksums, recordBytes: total } of stores) {
+    for (const { kind, id, bytes, checksums, recordBytes: total } of stores) {
       const entry: Entry = { segment: segment.number, offset, length: bytes.length, sequence: ++this.#sequence, checksums };
       const headerBytes = recordHeaderBytes(bytes.length, "small");
       encodeRecordHeader(
         slab.subarray(used, used + headerBytes),
-        { ...id, ...entry },
+        { kind, ...id, ...entry },
         { salt: this.#context.salt, segment: segment.number, offset },
       );
       used += headerBytes;
@@ -259,8 +287,10 @@ export class SegmentWriter {
   async #makeRoom(kind: SegmentKind, bytes: number): Promise<{ segment: Segment; offset: number }> {
     for (;;) {
       const segment = kind === "large" ? this.#large : this.#small;
-      if (segment === null) await this.#create(kind, bytes);
-      else if (segment.frontier + bytes <= segment.allocated) return { segment, offset: segment.reserve(bytes) };
+      if (segment === null) {
+        await this.#finishLast(kind);
+        await this.#create(kind, bytes);
+      } else if (segment.frontier + bytes <= segment.allocated) return { segment, offset: segment.reserve(bytes) };
       else if (segment.frontier + bytes <= segment.limit) await this.#grow(segment, segment.frontier + bytes - segment.allocated);
       else {
         if (kind === "large") this.#large = null;
@@ -268,6 +298,15 @@ export class SegmentWriter {
         await this.#seal(segment);
       }
     }
+  }
+
+  /** A segment begins only when the one before is durable: so only the last one of each kind can hold torn records. */
+  async #finishLast(kind: SegmentKind): Promise<void> {
+    const last = this.#sealed[kind];
+    if (last === null) return;
+    await last.idle();
+    await this.#context.syncSegment(last);
+    if (this.#sealed[kind] === last) this.#sealed[kind] = null;
   }
 
   async #create(kind: SegmentKind, bytes: number): Promise<Segment> {
@@ -338,6 +377,7 @@ export class SegmentWriter {
 
   async #seal(segment: Segment): Promise<void> {
     segment.sealed = true;
+    this.#sealed[segment.kind] = segment;
     if (segment.writing === 0) await this.#cut(segment);
   }
 

@@ -21,8 +21,8 @@ export class Segment {
   limit: number;
   /** Takes no more records. */
   sealed = false;
-  /** Writes that run. */
-  writing = 0;
+  #writing = 0;
+  #waiting: (() => void)[] = [];
   records = 0;
   blockBytes = 0;
   indexedRecords = 0;
@@ -35,6 +35,23 @@ export class Segment {
     this.name = segmentName(number, kind);
     this.alignment = alignmentOf(kind);
     this.limit = limit;
+  }
+
+  get writing(): number {
+    return this.#writing;
+  }
+
+  beginWrite(): void {
+    this.#writing++;
+  }
+
+  endWrite(): void {
+    if (--this.#writing === 0) for (const resolve of this.#waiting.splice(0)) resolve();
+  }
+
+  /** Resolves when no write runs. */
+  idle(): Promise<void> {
+    return this.#writing === 0 ? Promise.resolve() : new Promise((resolve) => this.#waiting.push(resolve));
   }
 
   /** Takes the place of a record. */
