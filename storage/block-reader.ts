@@ -80,6 +80,8 @@ export class BlockReader {
     const from = first * PIECE_BYTES;
     const to = Math.min(roundUp(end, PIECE_BYTES), entry.length);
     const whole = from === offset && to === end;
+    // A read with RWF_NOWAIT that misses starts a readahead into the page cache, which a direct read then does again.
+    if (to - from >= DIRECT_READ_BYTES && segment.kind === "large") return null;
     if (!whole && to - from > this.#nowScratch.length) return null;
     const data = whole ? into : this.#nowScratch.subarray(0, to - from);
     const position = dataOffsetOf(segment, entry) + from;

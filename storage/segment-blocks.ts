@@ -412,7 +412,9 @@ export class SegmentBlocks implements Blocks {
   }
 
   /** Cuts torn ends off, tells the index how far it has come, and finds the segments to go on in. */
-  async #finishRecovery(scanned: readonly Segment[], totalBytes: number): Promise<void> {
+  async #finishRecovery(touched: readonly Segment[], totalBytes: number): Promise<void> {
+    // An empty one may have been removed meanwhile.
+    const scanned = touched.filter(({ number }) => this.#segments.has(number));
     for (const segment of scanned) {
       await this.#files.use(segment.name, "buffered", (file) => file.truncate(segment.frontier));
       segment.allocated = segment.frontier;

@@ -305,7 +305,8 @@ export class SegmentWriter {
     const last = this.#sealed[kind];
     if (last === null) return;
     await last.idle();
-    await this.#context.syncSegment(last);
+    // It may have been emptied and removed.
+    if (this.#context.segments.get(last.number) === last) await this.#context.syncSegment(last);
     if (this.#sealed[kind] === last) this.#sealed[kind] = null;
   }
 

@@ -1,7 +1,6 @@
 // A simulated disk with a block store on it, for the tests of segment*.ts and blocks. Not a test itself.
 import { createDiskIdentity, type DiskIdentity } from "../../storage/disk-identity.ts";
 import type { Damage } from "../../storage/block-errors.ts";
-import type { Directory, DirectoryFile, OpenOptions } from "../../storage/directory.ts";
 import type { RangeOptions, Table, TableBatch } from "../../storage/table.ts";
 import { MemoryTable } from "../../storage/memory-table.ts";
 import { openSegmentBlocks, type SegmentBlocks, type SegmentBlocksOptions } from "../../storage/segment-blocks.ts";
@@ -19,64 +18,22 @@ class LivingTable implements Table {
     this.#table = disk.table;
     this.#life = disk.directory.life;
   }
-  #living(action: string): Promise<void> {
-    return this.#disk.directory.begin(action, "index", this.#life);
+  async #call<T>(action: string, effect: () => Promise<T>): Promise<T> {
+    return await this.#disk.directory.call<Promise<T>>(action, "index", this.#life, effect);
   }
-  async get(keys: readonly Uint8Array[]): Promise<(Uint8Array | null)[]> {
-    await this.#living("get from");
-    return this.#table.get(keys);
+  get(keys: readonly Uint8Array[]): Promise<(Uint8Array | null)[]> {
+    return this.#call("get from", () => this.#table.get(keys));
   }
-  async range(options: RangeOptions): Promise<{ key: Uint8Array; value: Uint8Array }[]> {
-    await this.#living("range of");
-    return this.#table.range(options);
+  range(options: RangeOptions): Promise<{ key: Uint8Array; value: Uint8Array }[]> {
+    return this.#call("read a range of", () => this.#table.range(options));
   }
-  async write(batch: TableBatch): Promise<void> {
-    await this.#living("write to");
-    return this.#table.write(batch);
+  write(batch: TableBatch): Promise<void> {
+    return this.#call("write to", () => this.#table.write(batch));
   }
-  async flush(): Promise<void> {
-    await this.#living("flush");
-    return this.#table.flush();
+  flush(): Promise<void> {
+    return this.#call("flush", () => this.#table.flush());
   }
   async close(): Promise<void> {}
-}
-
-/** The directory as one life of the process sees it: a process that died opens and removes nothing any more. */
-class LivingDirectory implements Directory {
-  readonly #disk: SimulatedDirectory;
-  readonly #life: number;
-  constructor(disk: SimulatedDirectory) {
-    this.#disk = disk;
-    this.#life = disk.life;
-  }
-  get path(): string {
-    return this.#disk.path;
-  }
-  #living(name: string): SimulatedDirectory {
-    if (this.#life !== this.#disk.life) throw this.#disk.error("EIO", "use after death", name);
-    return this.#disk;
-  }
-  async open(name: string, options?: OpenOptions): Promise<DirectoryFile> {
-    return this.#living(name).open(name, options);
-  }
-  async list(name: string): Promise<string[]> {
-    return this.#living(name).list(name);
-  }
-  async makeDirectory(name: string): Promise<void> {
-    return this.#living(name).makeDirectory(name);
-  }
-  async rename(from: string, to: string): Promise<void> {
-    return this.#living(from).rename(from, to);
-  }
-  async remove(name: string): Promise<void> {
-    return this.#living(name).remove(name);
-  }
-  async syncNames(name: string): Promise<void> {
-    return this.#living(name).syncNames(name);
-  }
-  async space(): Promise<{ totalBytes: number; freeBytes: number }> {
-    return this.#living("").space();
-  }
 }
 
 export class TestDisk {
@@ -101,7 +58,7 @@ export class TestDisk {
 
   open(options: Partial<SegmentBlocksOptions> = {}): Promise<SegmentBlocks> {
     return openSegmentBlocks({
-      directory: new LivingDirectory(this.directory),
+      directory: this.directory.view(),
       identity: IDENTITY,
       index: {
         open: async () => new LivingTable(this),
