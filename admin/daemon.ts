@@ -13,7 +13,15 @@ import { lockStore } from "./lock.ts";
 import { Mounts } from "./mounts.ts";
 import { reportStatus, reportWhere } from "./reports.ts";
 import { RunningStore } from "./running-store.ts";
-import { checkEmptyForCreation, checkScheme, diskDirectory, newStore, readStore, type StoreDescription, writeStore } from "./store-file.ts";
+import {
+  checkEmptyForCreation,
+  checkScheme,
+  diskDirectory,
+  newStore,
+  readStore,
+  type StoreDescription,
+  writeStore,
+} from "./store-file.ts";
 import { version } from "./version.ts";
 
 export const DEFAULT_SCHEME = "rs:4+2";
@@ -167,13 +175,23 @@ async function createStore(options: StartOptions): Promise<StoreDescription> {
 /** Refuses options that contradict the store that is there. */
 function checkSame(store: StoreDescription, options: StartOptions): void {
   if (options.scheme && options.scheme !== store.scheme) {
-    throw new AdminError("refused", `the store ${options.data} has scheme ${store.scheme}, not ${options.scheme}; leave --scheme out, or name another --data`);
+    throw new AdminError(
+      "refused",
+      `the store ${options.data} has scheme ${store.scheme}, not ${options.scheme}; leave --scheme out, or name another --data`,
+    );
   }
   const disks = store.disks.filter((disk) => disk.state !== "removed");
   if (options.disks && options.disks !== disks.length) {
-    throw new AdminError("refused", `the store ${options.data} has ${disks.length} disks, not ${options.disks}; leave --disks out, and use \`cairn disk add\` or \`cairn disk remove\``);
+    throw new AdminError(
+      "refused",
+      `the store ${options.data} has ${disks.length} disks, not ${options.disks}; leave --disks out, and use \`cairn disk add\` or \`cairn disk remove\``,
+    );
   }
   const paths = new Set(disks.map((disk) => diskDirectory(options.data, disk)));
   const unknown = options.diskPaths?.find((directory) => !paths.has(directory));
-  if (unknown) throw new AdminError("refused", `${unknown} is not a disk of the store ${options.data}; use \`cairn disk add ${unknown}\` while it runs`);
+  if (unknown)
+    throw new AdminError(
+      "refused",
+      `${unknown} is not a disk of the store ${options.data}; use \`cairn disk add ${unknown}\` while it runs`,
+    );
 }

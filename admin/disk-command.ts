@@ -58,6 +58,7 @@ function replaceCommand(): Command {
     .action(async (disk: string, directory: string | undefined, options: CommonOptions) => {
       const body = { kind: "replace-disk", disk, path: directory ? path.resolve(directory) : null };
       const report = await showTask(followTask(options.data, "POST", "/v1/tasks", body), options.json ?? false);
+      if (!options.json) for (const line of report.findings) process.stdout.write(`${line}\n`);
       if (!options.json) process.stdout.write(`${report.title}: done, ${report.counts.rebuilt ?? 0} blocks rebuilt\n`);
     });
 }

@@ -85,8 +85,10 @@ export class DiskTasks {
       state: "active",
     };
     await createDisk(directory, description.uuid, disk.id);
+    const opened = await openLocalDisk(data, description, disk, trace);
+    if (!opened.blocks) throw new AdminError("refused", `the new disk in ${directory} cannot be used: ${opened.reason}`);
     await this.#write([...description.disks, disk]);
-    await blocks.add(await openLocalDisk(data, description, disk, trace));
+    await blocks.add(opened);
     return disk;
   }
 
@@ -104,10 +106,16 @@ export class DiskTasks {
   #find(name: string): StoreDisk {
     const { description, data } = this.#store;
     const disks = description.disks.filter((disk) => disk.state !== "removed");
-    const named = disks.filter((disk) => String(disk.id) === name || disk.path === name || diskDirectory(data, disk) === path.resolve(name));
+    const named = disks.filter(
+      (disk) => String(disk.id) === name || disk.path === name || diskDirectory(data, disk) === path.resolve(name),
+    );
     // After a replacement in place the old disk and the new one have one directory; the new one is meant.
     const disk = named.at(-1);
-    if (!disk) throw new AdminError("refused", `${name} is not a disk of this store (disks: ${disks.map(({ id, path: where }) => `${id} ${where}`).join(", ")})`);
+    if (!disk)
+      throw new AdminError(
+        "refused",
+        `${name} is not a disk of this store (disks: ${disks.map(({ id, path: where }) => `${id} ${where}`).join(", ")})`,
+      );
     return disk;
   }
 
@@ -116,12 +124,16 @@ export class DiskTasks {
   }
 
   async #beginRemoval(disk: StoreDisk): Promise<TaskDescription> {
-    if (disk.state === "replaced") throw new AdminError("refused", `disk ${disk.id} is being replaced; \`cairn disk replace ${disk.id}\` shows how far it is`);
+    if (disk.state === "replaced")
+      throw new AdminError("refused", `disk ${disk.id} is being replaced; \`cairn disk replace ${disk.id}\` shows how far it is`);
     const { description, blocks } = this.#store;
     const needed = parseScheme(description.scheme).totalBlocks;
     const remaining = blocks.disks().filter(({ id, state }) => id !== disk.id && state === "active").length;
     if (remaining < needed) {
-      throw new AdminError("refused", `disk ${disk.id} cannot be removed: ${description.scheme} needs ${needed} disks and ${remaining} working ones would be left; add one first with \`cairn disk add DIR\``);
+      throw new AdminError(
+        "refused",
+        `disk ${disk.id} cannot be removed: ${description.scheme} needs ${needed} disks and ${remaining} working ones would be left; add one first with \`cairn disk add DIR\``,
+      );
     }
     await this.#setState(disk, "draining");
     if (!this.#isFailed(disk)) blocks.setState(disk.id as DiskId, "draining");
@@ -135,9 +147,16 @@ export class DiskTasks {
       title: `remove disk ${disk.id} (${disk.path})`,
       unit: "blocks",
       run: async (progress) => {
-        const last = await this.#walk(evacuate(this.#repairer, this.#directory, disk.id as DiskId), await this.#blocksOn(disk), "moved", progress);
+        const last = await this.#walk(
+          evacuate(this.#repairer, this.#directory, disk.id as DiskId),
+          await this.#blocksOn(disk),
+          "moved",
+          progress,
+        );
         if (last && last.failedStripes + last.unplacedBlocks > 0) {
-          throw new Error(`${last.failedStripes} stripes could not be moved and ${last.unplacedBlocks} blocks found no other disk; free space or add a disk, then give the same command again`);
+          throw new Error(
+            `${last.failedStripes} stripes could not be moved and ${last.unplacedBlocks} blocks found no other disk; free space or add a disk, then give the same command again`,
+          );
         }
         await this.#forget(disk);
       },
@@ -151,8 +170,12 @@ export class DiskTasks {
     const target = directory ?? old;
     if (target === old) {
       if (!this.#isFailed(disk)) {
-        throw new AdminError("refused", `disk ${disk.id} (${old}) works; to move it name a new directory: \`cairn disk replace ${disk.id} DIR\``);
+        throw new AdminError(
+          "refused",
+          `disk ${disk.id} (${old}) works; to move it name a new directory: \`cairn disk replace ${disk.id} DIR\``,
+        );
       }
+      await blocks.release(disk.id as DiskId);
       await clearDisk(target);
     }
     await this.#newDisk(target);
@@ -181,9 +204,18 @@ export class DiskTasks {
     for (const disk of this.#store.description.disks.filter(({ state }) => state === "replaced")) {
       const left = await this.#walk(evacuate(this.#repairer, this.#directory, disk.id as DiskId), 0, "rebuilt", progress);
       const remaining = await this.#blocksOn(disk);
+      const text = `${remaining} stripes still lack the block that disk ${disk.id} had${left?.failed[0] ? `: ${left.failed[0].reason}` : ""}`;
       if (remaining === 0) await this.#forget(disk);
-      else progress.finding(`${remaining} stripes still lack the block that disk ${disk.id} had${left?.failed[0] ? `: ${left.failed[0].reason}` : ": replace the other lost disks too"}`);
+      else if (this.#othersLost(disk)) progress.finding(`${text}; they get it when the other lost disks are replaced too`);
+      else throw new Error(`${text}; free space or add a disk, then give the same command again`);
     }
+  }
+
+  #othersLost(disk: StoreDisk): boolean {
+    const states = new Map(this.#store.description.disks.map(({ id, state }) => [id, state]));
+    return this.#store.blocks
+      .disks()
+      .some(({ id, state }) => id !== disk.id && (state === "failed" || states.get(id) === "replaced"));
   }
 
   async #forget(disk: StoreDisk): Promise<void> {
@@ -193,7 +225,7 @@ export class DiskTasks {
 
   async #blocksOn(disk: StoreDisk): Promise<number> {
     let count = 0;
-    for (let after = 0, full = true; full; ) {
+    for (let after = 0, full = true; full;) {
       const page = await this.#store.namespace.stripes.listByDisk(disk.id as DiskId, after as StripeId, 1024);
       count += page.length;
       full = page.length === 1024;
@@ -202,7 +234,12 @@ export class DiskTasks {
     return count;
   }
 
-  async #walk(walk: AsyncGenerator<WalkProgress>, total: number, counted: string, progress: TaskProgress): Promise<WalkProgress | null> {
+  async #walk(
+    walk: AsyncGenerator<WalkProgress>,
+    total: number,
+    counted: string,
+    progress: TaskProgress,
+  ): Promise<WalkProgress | null> {
     let last: WalkProgress | null = null;
     for await (const step of walk) {
       progress.signal.throwIfAborted();
@@ -235,7 +272,7 @@ export class DiskTasks {
     const total = await countStripes(this.#store);
     let done = 0;
     progress.advance(0, total);
-    for (let after = 0, more = true; more; ) {
+    for (let after = 0, more = true; more;) {
       const stripes = await this.#directory.stripes(after, STRIPES_PER_FETCH);
       for (let start = 0; start < stripes.length; start += STRIPES_AT_ONCE) {
         progress.signal.throwIfAborted();
@@ -254,7 +291,9 @@ export class DiskTasks {
     try {
       if (verifyOnly) {
         const states = await Promise.all(stripe.disks.map((_, index) => this.#repairer.inspect(stripe, index, true)));
-        const bad = states.flatMap((state, index) => (state === "good" || state === "leaving" ? [] : [`block ${index} on disk ${stripe.disks[index]} is ${state}`]));
+        const bad = states.flatMap((state, index) =>
+          state === "good" || state === "leaving" ? [] : [`block ${index} on disk ${stripe.disks[index]} is ${state}`],
+        );
         if (bad.length === 0) return;
         progress.count("damaged");
         progress.count("unrepaired");
@@ -265,7 +304,9 @@ export class DiskTasks {
       if (mended.length + unplaced.length > 0) progress.count("damaged");
       if (unplaced.length > 0) {
         progress.count("unrepaired");
-        progress.finding(`stripe ${stripe.id}: no disk could take ${unplaced.length === 1 ? "block" : "blocks"} ${unplaced.join(", ")}`);
+        progress.finding(
+          `stripe ${stripe.id}: no disk could take ${unplaced.length === 1 ? "block" : "blocks"} ${unplaced.join(", ")}`,
+        );
       } else if (mended.length > 0) progress.count("repaired");
     } catch (error) {
       progress.count("damaged");
@@ -289,5 +330,6 @@ function stripeDirectoryOf({ namespace }: RunningStore): StripeDirectory {
 
 /** Empties the directory of a disk of ours that is lost, so that a new one can be made in it. Touches nothing else. */
 async function clearDisk(directory: string): Promise<void> {
-  for (const name of [DISK_IDENTITY_FILE, "segments", "index"]) await fs.rm(path.join(directory, name), { recursive: true, force: true });
+  for (const name of [DISK_IDENTITY_FILE, "segments", "index"])
+    await fs.rm(path.join(directory, name), { recursive: true, force: true });
 }

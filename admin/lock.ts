@@ -11,7 +11,10 @@ export async function lockStore(data: string): Promise<() => Promise<void>> {
   const result = files.lock(descriptor);
   if (result < 0) {
     await files.close(descriptor);
-    throw new AdminError("refused", `the store ${data} is served by another daemon already; see \`cairn status --data ${data}\`, or stop it with \`cairn down --data ${data}\``);
+    throw new AdminError(
+      "refused",
+      `the store ${data} is served by another daemon already; see \`cairn status --data ${data}\`, or stop it with \`cairn down --data ${data}\``,
+    );
   }
   return async () => {
     await files.close(descriptor);

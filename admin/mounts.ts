@@ -66,7 +66,11 @@ export class Mounts {
   async remove(directory: string): Promise<MountReport> {
     const real = await fs.realpath(path.dirname(directory)).then((parent) => path.join(parent, path.basename(directory)), () => directory); // prettier-ignore
     const served = this.#served.get(real) ?? this.#served.get(directory);
-    if (!served) throw new AdminError("refused", `${directory} is not a mount of this store (mounts: ${[...this.#served.keys()].join(", ") || "none"})`);
+    if (!served)
+      throw new AdminError(
+        "refused",
+        `${directory} is not a mount of this store (mounts: ${[...this.#served.keys()].join(", ") || "none"})`,
+      );
     const report = this.#report(served);
     await served.mounted.unmount();
     return report;

@@ -34,7 +34,7 @@ export function reportDisks(store: RunningStore): DiskReport[] {
 async function eachStripeOn(store: RunningStore, disks: readonly DiskId[], visit: (stripe: Stripe) => void): Promise<void> {
   const seen = new Set<number>();
   for (const disk of [...disks, NO_DISK]) {
-    for (let after: StripeId | 0 = 0, full = true; full; ) {
+    for (let after: StripeId | 0 = 0, full = true; full;) {
       const page = await store.namespace.stripes.listByDisk(disk, after, PAGE);
       for (const stripe of page) {
         if (!seen.has(stripe.id)) visit(stripe);
@@ -60,13 +60,24 @@ async function countDegraded(store: RunningStore): Promise<{ degraded: number; u
   return counts;
 }
 
-export async function reportStatus(store: RunningStore, startedAt: Date, mounts: MountReport[], tasks: TaskReport[]): Promise<StatusReport> {
+export async function reportStatus(
+  store: RunningStore,
+  startedAt: Date,
+  mounts: MountReport[],
+  tasks: TaskReport[],
+): Promise<StatusReport> {
   const { description, data } = store;
   const disks = reportDisks(store);
   const { degraded, unreadable } = await countDegraded(store);
   const lost = disks.filter((disk) => disk.state === "failed" || disk.state === "replaced");
-  const problems = lost.map((disk) => `disk ${disk.id} (${disk.path}) is ${disk.state}${disk.reason ? `: ${disk.reason}` : ""}; \`cairn disk replace ${disk.id}\` rebuilds it`);
-  if (degraded > 0) problems.push(`${degraded} stripes have less redundancy than ${description.scheme} says; \`cairn scrub\` or \`cairn disk replace\` restores it`);
+  const problems = lost.map(
+    (disk) =>
+      `disk ${disk.id} (${disk.path}) is ${disk.state}${disk.reason ? `: ${disk.reason}` : ""}; \`cairn disk replace ${disk.id}\` rebuilds it`,
+  );
+  if (degraded > 0)
+    problems.push(
+      `${degraded} stripes have less redundancy than ${description.scheme} says; \`cairn scrub\` or \`cairn disk replace\` restores it`,
+    );
   if (unreadable > 0) problems.push(`${unreadable} stripes cannot be read: more blocks are lost than the scheme survives`);
   return {
     store: { data, uuid: description.uuid, format: STORE_FORMAT, scheme: description.scheme, createdAt: description.createdAt },
@@ -84,7 +95,7 @@ export async function reportStatus(store: RunningStore, startedAt: Date, mounts:
 
 export async function countStripes(store: RunningStore): Promise<number> {
   let count = 0;
-  for (let after: StripeId | 0 = 0, full = true; full; ) {
+  for (let after: StripeId | 0 = 0, full = true; full;) {
     const page = await store.namespace.stripes.list(after, PAGE);
     count += page.length;
     full = page.length === PAGE;
@@ -114,7 +125,7 @@ export async function reportWhere(store: RunningStore, inode: number): Promise<W
     // Another session's look makes the mount write back what it holds of the file, so that all of it has a place.
     const { attributes } = await session.call("acquire", { inode: id, mode: "shared" });
     const extents: ExtentReport[] = [];
-    for (let from = 0; from < attributes.size && extents.length < EXTENTS_MAX; ) {
+    for (let from = 0; from < attributes.size && extents.length < EXTENTS_MAX;) {
       const page = await session.call("extents", { inode: id, from, to: attributes.size, limit: PAGE });
       const stripes = new Map(page.stripes.map((stripe) => [stripe.id, stripe]));
       for (const extent of page.extents) {

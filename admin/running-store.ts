@@ -39,7 +39,14 @@ export class RunningStore {
   #stopTicks = false;
   #ticking: Promise<void>;
 
-  private constructor(parts: { data: string; trace: (text: string) => void; blocks: LocalBlocks; stripes: StripeStore; namespace: Namespace; description: StoreDescription }) {
+  private constructor(parts: {
+    data: string;
+    trace: (text: string) => void;
+    blocks: LocalBlocks;
+    stripes: StripeStore;
+    namespace: Namespace;
+    description: StoreDescription;
+  }) {
     this.data = parts.data;
     this.trace = parts.trace;
     this.blocks = parts.blocks;
@@ -52,7 +59,9 @@ export class RunningStore {
   /** Opens everything that store.json names. A disk that cannot be opened is failed and the store goes on without it. */
   static async open(data: string, description: StoreDescription, trace: (text: string) => void): Promise<RunningStore> {
     const blocks = new LocalBlocks({
-      disks: await Promise.all(description.disks.filter((disk) => disk.state !== "removed").map((disk) => openLocalDisk(data, description, disk, trace))),
+      disks: await Promise.all(
+        description.disks.filter((disk) => disk.state !== "removed").map((disk) => openLocalDisk(data, description, disk, trace)),
+      ),
       onDiskFailed: (status) => trace(`disk ${status.id} (${status.path}) failed: ${status.reason ?? "unknown reason"}`),
     });
     await blocks.start();
@@ -79,20 +88,33 @@ export class RunningStore {
 
   async #tick(): Promise<void> {
     while (!this.#stopTicks) {
-      const more = await this.namespace.tick().catch((error: unknown) => this.trace(`namespace: tick: ${(error as Error).message}`));
+      const more = await this.namespace
+        .tick()
+        .catch((error: unknown) => this.trace(`namespace: tick: ${(error as Error).message}`));
       await new Promise((resolve) => setTimeout(resolve, more ? 0 : TICK_MS));
     }
   }
 }
 
 /** A disk for the block client: opened, or failed with the reason. */
-export async function openLocalDisk(data: string, store: StoreDescription, disk: StoreDisk, trace: (text: string) => void): Promise<LocalDisk> {
+export async function openLocalDisk(
+  data: string,
+  store: StoreDescription,
+  disk: StoreDisk,
+  trace: (text: string) => void,
+): Promise<LocalDisk> {
   const directory = diskDirectory(data, disk);
   const id = disk.id as DiskId;
   try {
     if (disk.state === "replaced") throw new Error("it is being replaced");
     const { dev } = await fs.stat(directory);
-    return { id, path: directory, blocks: await openDisk(directory, store.uuid, disk.id, trace), state: disk.state === "draining" ? "draining" : "active", medium: String(dev) };
+    return {
+      id,
+      path: directory,
+      blocks: await openDisk(directory, store.uuid, disk.id, trace),
+      state: disk.state === "draining" ? "draining" : "active",
+      medium: String(dev),
+    };
   } catch (error) {
     const reason = (error as Error).message;
     trace(`disk ${disk.id} (${directory}) cannot be used: ${reason}`);
@@ -100,7 +122,12 @@ export async function openLocalDisk(data: string, store: StoreDescription, disk:
   }
 }
 
-async function openStoreNamespace(data: string, blocks: LocalBlocks, stripes: StripeStore, trace: (text: string) => void): Promise<Namespace> {
+async function openStoreNamespace(
+  data: string,
+  blocks: LocalBlocks,
+  stripes: StripeStore,
+  trace: (text: string) => void,
+): Promise<Namespace> {
   const folder = path.join(data, "namespace");
   let log: LocalLog | null = null;
   let table: RocksTable | null = null;
@@ -128,11 +155,16 @@ async function openStoreNamespace(data: string, blocks: LocalBlocks, stripes: St
 }
 
 /** Deletes blocks of the stripes first .. first+count-1 that no commit ever named, from every disk that is there. */
-async function removeUncommitted(blocks: LocalBlocks, first: StripeId, count: number, except: ReadonlySet<StripeId>): Promise<void> {
+async function removeUncommitted(
+  blocks: LocalBlocks,
+  first: StripeId,
+  count: number,
+  except: ReadonlySet<StripeId>,
+): Promise<void> {
   for (const disk of blocks.disks()) {
     if (disk.state === "failed") continue;
     let after = { stripe: first - 1, index: 2 ** 31 };
-    for (let more = true; more; ) {
+    for (let more = true; more;) {
       const found = (await blocks.list(disk.id, after, LIST_MAX)).filter((block) => block.stripe < first + count);
       const orphans = found.filter((block) => !except.has(block.stripe as StripeId));
       if (orphans.length > 0) await blocks.delete(disk.id, orphans);

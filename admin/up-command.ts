@@ -12,8 +12,6 @@ import { formatBytes } from "./format.ts";
 import { parseCount } from "./rate.ts";
 import type { StatusReport } from "./api.ts";
 
-
-
 /** Replaying the longest log that is kept takes well under a minute; a first start a second. */
 const DETACH_TIMEOUT_MS = 120_000;
 /** The parent of a detached daemon hands it the pipe on which it says how its start went, under this number. */

@@ -52,6 +52,19 @@ export class LocalBlocks implements BlockClient {
     await holder?.disk.blocks?.close().catch(() => {});
   }
 
+  /** Closes the store of a failed disk, so that its directory may be used for another; it stays listed as failed. */
+  async release(id: DiskId): Promise<void> {
+    const holder = this.#require(id);
+    if (holder.status.state !== "failed")
+      throw new DiskError(
+        "EINVAL",
+        `release disk ${id} (${holder.status.path}): it is ${holder.status.state}; only a failed disk is let go of`,
+      );
+    const { blocks } = holder.disk;
+    holder.disk.blocks = null;
+    await blocks?.close().catch(() => {});
+  }
+
   /** Declares a disk draining, active again, or failed. A failed one stays so: Error EINVAL. */
   setState(id: DiskId, state: DiskState, reason?: string): void {
     const holder = this.#require(id);
