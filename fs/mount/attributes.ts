@@ -2,14 +2,14 @@
 
 import { FsError } from "../errno.ts";
 import { timeStamp } from "../clock.ts";
-import { FILE_MAX_BYTES } from "../types.ts";
+import { FILE_MAX_BYTES, S_ISGID, S_ISUID } from "../types.ts";
 import type { Attributes, InodeId } from "../types.ts";
 import type { AttributeChange } from "../messages.ts";
 import { acquire, call, flushFile, inTurn } from "./core.ts";
 import type { Core } from "./core.ts";
 import type { FileState } from "./file-state.ts";
 import { shownAttributes } from "./file-state.ts";
-import type { AttributesReply, Result, SetAttributesFields } from "./handlers.ts";
+import type { AttributesReply, Caller, Result, SetAttributesFields } from "./handlers.ts";
 import { ACCESS_TIME_AGE_MAX_MS, ACCESS_TIMES_BATCH_MAX } from "./limits.ts";
 import { HOLE, Piece } from "./pieces.ts";
 
@@ -64,6 +64,12 @@ async function changeAttributes(
   const { attributes } = await call(core, "setAttributes", { inode, change });
   core.changes++;
   return core.inodes.learned(attributes);
+}
+
+/** What an unprivileged program's change of a file's data does to its set-id bits, where the kernel leaves it to the filesystem. */
+export async function dropSetId(core: Core, caller: Caller, file: FileState): Promise<void> {
+  if (caller.uid === 0 || (file.attributes.mode & (S_ISUID | S_ISGID)) === 0) return;
+  await changeAttributes(core, file.inode, file, { clearSetId: true });
 }
 
 /** Cuts or extends the file and makes the other changes with it. Runs in the file's turn. */

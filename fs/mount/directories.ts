@@ -28,10 +28,11 @@ export async function readDirectory(
   sink: DirectorySink,
 ): Promise<void> {
   const handle = core.handles.directory(number);
-  if (offset < 1 && !sink({ name: "." as ByteString, inode: handle.inode, type: S_IFDIR, cookie: 1, entry: null })) return;
+  if (offset < 1 && !sink({ name: "." as ByteString, inode: handle.inode, type: typeOf(S_IFDIR), cookie: 1, entry: null }))
+    return;
   if (
     offset < FIRST_COOKIE &&
-    !sink({ name: ".." as ByteString, inode: await parentOf(core, handle.inode), type: S_IFDIR, cookie: 2, entry: null })
+    !sink({ name: ".." as ByteString, inode: await parentOf(core, handle.inode), type: typeOf(S_IFDIR), cookie: 2, entry: null })
   )
     return;
   let after = Math.max(0, offset - FIRST_COOKIE);
@@ -75,6 +76,11 @@ async function fetchPage(core: Core, handle: DirectoryHandle, after: number): Pr
   handle.generation = generation;
 }
 
+/** readdir(3)'s d_type of a mode. */
+function typeOf(mode: number): number {
+  return (mode & S_IFMT) >>> 12;
+}
+
 function firstAfter(page: readonly DirectoryEntry[], after: number): number {
   let low = 0;
   let high = page.length;
@@ -89,12 +95,12 @@ function firstAfter(page: readonly DirectoryEntry[], after: number): number {
 function give(core: Core, item: DirectoryEntry, plus: boolean, current: boolean, sink: DirectorySink): boolean {
   const cookie = item.cookie + FIRST_COOKIE;
   const { name, inode, type, attributes } = item;
-  if (!plus || attributes === undefined) return sink({ name, inode, type: type & S_IFMT, cookie, entry: null });
+  if (!plus || attributes === undefined) return sink({ name, inode, type: typeOf(type), cookie, entry: null });
   const timeoutMs = current ? LEASED_TIMEOUT_MS : 0;
   const file = core.inodes.file(inode);
   const shown = file === undefined ? attributes : current ? core.inodes.learned(attributes) : attributes;
   const entry: Entry = { attributes: shown, entryTimeoutMs: timeoutMs, attributeTimeoutMs: timeoutMs };
-  if (!sink({ name, inode, type: type & S_IFMT, cookie, entry })) return false;
+  if (!sink({ name, inode, type: typeOf(type), cookie, entry })) return false;
   core.inodes.reference(attributes);
   if (current) core.inodes.granted(inode, "shared");
   return true;

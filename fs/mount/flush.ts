@@ -360,6 +360,8 @@ function gather(batch: readonly FlushUnit[]): { commits: FileCommit[]; versions:
       inode: file.inode,
       extents: extentsOf(list),
       sizeAtLeast: Math.max(...list.map((part) => part.size)),
+      // Without times of its own the data was written before a program set them: they stay.
+      change: {},
     };
     if (file.timesDirty) {
       commit.change = {

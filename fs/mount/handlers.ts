@@ -67,6 +67,7 @@ export interface SetAttributesFields {
 export interface DirectoryItem {
   name: ByteString;
   inode: InodeId;
+  /** readdir(3)'s d_type: the mode's type bits shifted right by 12. */
   type: number;
   /** The offset that continues after this item. */
   cookie: number;

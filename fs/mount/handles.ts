@@ -12,6 +12,8 @@ export interface FileHandle {
   /** End of the last read, and how long the run of adjacent reads is. */
   readEnd: number;
   readRun: number;
+  /** Owners of byte-range locks that were taken through this open file. A process's own go when it closes a descriptor; what is left at the last close are locks of the open file (F_OFD_SETLK). */
+  lockOwners: Set<string> | null;
 }
 
 export interface DirectoryHandle {

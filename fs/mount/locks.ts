@@ -59,3 +59,23 @@ export function releaseFlock(core: Core, inode: InodeId, owner: string | null): 
   if (owner === null || !core.flockOwners.delete(owner)) return undefined;
   return call(core, "releaseLocks", { inode, kind: "flock", owner }).then(() => {});
 }
+
+/** Remembers through which open file an owner takes byte-range locks. */
+export function noteLockOwner(core: Core, inode: InodeId, handle: number, owner: string, lock: FileLock): void {
+  const opened = core.handles.fileOrNull(handle);
+  if (lock.type === "unlock" || opened === null || opened.file.inode !== inode) return;
+  opened.lockOwners ??= new Set();
+  opened.lockOwners.add(owner);
+}
+
+/** The last close of an open file gives back the byte-range locks that belong to it: the kernel sends no unlock for them. */
+export function releaseDescriptionLocks(core: Core, handle: number): Promise<void> | undefined {
+  const opened = core.handles.fileOrNull(handle);
+  if (opened === null || opened.lockOwners === null || opened.lockOwners.size === 0) return undefined;
+  const { inode } = opened.file;
+  const released = [...opened.lockOwners].map((owner) => {
+    core.lockOwners.get(inode)?.delete(owner);
+    return call(core, "releaseLocks", { inode, kind: "posix", owner });
+  });
+  return Promise.all(released).then(() => {});
+}

@@ -11,7 +11,7 @@ import { S_IFDIR, S_IFLNK, S_IFMT } from "../types.ts";
 import type { ByteString, InodeId } from "../types.ts";
 import type { Session, SessionEvents } from "../messages.ts";
 import type { Stripes } from "../../replication/block-client.ts";
-import { getAttributes, noteRead, sendAccessTimes, setAttributes } from "./attributes.ts";
+import { dropSetId, getAttributes, noteRead, sendAccessTimes, setAttributes } from "./attributes.ts";
 import { BufferPool } from "./buffers.ts";
 import type { AllocateBuffer } from "./buffers.ts";
 import { recall } from "./coherence.ts";
@@ -25,7 +25,7 @@ import type {
 import { Handles } from "./handles.ts";
 import { Inodes } from "./inodes.ts";
 import { DIRTY_AGE_MAX_MS, TICK_MS, WRITE_BUFFERS_MAX } from "./limits.ts";
-import { releaseFlock, setLock, testLock } from "./locks.ts";
+import { noteLockOwner, releaseDescriptionLocks, releaseFlock, setLock, testLock } from "./locks.ts";
 import { create, link, lookup, make, makeUnnamed, rename, unlink } from "./names.ts";
 import { closeHandle, flushHandle, openInode } from "./open.ts";
 import { ReadAhead } from "./read-ahead.ts";
@@ -38,6 +38,7 @@ import type { Schemes } from "./write-buffer.ts";
 import { syncFile, writeFile } from "./write.ts";
 
 const STATFS_BLOCK_BYTES = 4096;
+const O_NOATIME = 0o1000000;
 const XATTR_CREATE = 1;
 const XATTR_REPLACE = 2;
 const PATH_MAX_BYTES = 4096;
@@ -193,7 +194,7 @@ export class Mount implements Handlers {
     _flags: number,
   ): Result<number | ReadReply> {
     const opened = this.#core.handles.file(handle);
-    noteRead(this.#core, opened.file);
+    if ((opened.flags & O_NOATIME) === 0) noteRead(this.#core, opened.file);
     return readFile(this.#core, opened, offset, length, into);
   }
 
@@ -216,8 +217,10 @@ export class Mount implements Handlers {
   }
 
   release(_caller: Caller, inode: InodeId, handle: number, flockOwner: string | null): Result<void> {
+    const locksGone = releaseDescriptionLocks(this.#core, handle);
     closeHandle(this.#core, handle);
-    return releaseFlock(this.#core, inode, flockOwner);
+    const flockGone = releaseFlock(this.#core, inode, flockOwner);
+    return locksGone === undefined ? flockGone : locksGone.then(() => flockGone);
   }
 
   fsync(_caller: Caller, _inode: InodeId, handle: number, _dataOnly: boolean): Result<void> {
@@ -283,8 +286,10 @@ export class Mount implements Handlers {
     return value;
   }
 
-  async listxattr(_caller: Caller, inode: InodeId): Promise<readonly ByteString[]> {
-    return (await call(this.#core, "listXattrs", { inode })).names;
+  async listxattr(caller: Caller, inode: InodeId): Promise<readonly ByteString[]> {
+    const { names } = await call(this.#core, "listXattrs", { inode });
+    // xattr(7): only a privileged process sees them. The kernel leaves this to the filesystem.
+    return caller.uid === 0 ? names : names.filter((name) => !name.startsWith("trusted."));
   }
 
   async removexattr(_caller: Caller, inode: InodeId, name: ByteString): Promise<void> {
@@ -299,25 +304,28 @@ export class Mount implements Handlers {
   setlk(
     caller: Caller,
     inode: InodeId,
-    _handle: number,
+    handle: number,
     owner: string,
     lock: FileLock,
     flock: boolean,
     wait: boolean,
   ): Result<void> {
+    if (!flock) noteLockOwner(this.#core, inode, handle, owner, lock);
     return setLock(this.#core, caller, inode, owner, lock, flock, wait);
   }
 
-  fallocate(_caller: Caller, _inode: InodeId, handle: number, offset: number, length: number, mode: number): Result<void> {
-    return reshape(this.#core, this.#core.handles.file(handle).file, offset, length, mode);
+  async fallocate(caller: Caller, _inode: InodeId, handle: number, offset: number, length: number, mode: number): Promise<void> {
+    const { file } = this.#core.handles.file(handle);
+    await dropSetId(this.#core, caller, file);
+    await reshape(this.#core, file, offset, length, mode);
   }
 
   lseek(_caller: Caller, _inode: InodeId, handle: number, offset: number, whence: number): Result<number> {
     return seek(this.#core, this.#core.handles.file(handle), offset, whence);
   }
 
-  copyFileRange(
-    _caller: Caller,
+  async copyFileRange(
+    caller: Caller,
     _inode: InodeId,
     handle: number,
     offset: number,
@@ -326,10 +334,12 @@ export class Mount implements Handlers {
     toOffset: number,
     length: number,
     _flags: number,
-  ): Result<number> {
+  ): Promise<number> {
     // prettier-ignore
     const { handles } = this.#core;
-    return copyRange(this.#core, handles.file(handle).file, offset, handles.file(toHandle).file, toOffset, length);
+    const [from, to] = [handles.file(handle).file, handles.file(toHandle).file];
+    await dropSetId(this.#core, caller, to);
+    return copyRange(this.#core, from, offset, to, toOffset, length);
   }
 
   async syncfs(_caller: Caller, _inode: InodeId): Promise<void> {

@@ -46,7 +46,7 @@ function addHandle(core: Core, file: FileState, flags: number): Opened {
   const writable = (flags & O_ACCMODE) !== 0;
   file.handles++;
   if (writable) file.writers++;
-  const handle = core.handles.addFile({ file, flags, writable, readEnd: 0, readRun: 0 });
+  const handle = core.handles.addFile({ file, flags, writable, readEnd: 0, readRun: 0, lockOwners: null });
   // The page cache is always right: a recall empties it before the lease goes (coherence.ts).
   return { handle, keepCache: true, directIo: (flags & O_DIRECT) !== 0 };
 }
@@ -64,7 +64,8 @@ export function closeHandle(core: Core, number: number): FileState {
 
 /** close(2) of one descriptor. Waits for nothing; says what went wrong so far. */
 export function flushHandle(core: Core, number: number, lockOwner: string): Result<void> {
-  const { file } = core.handles.file(number);
+  const { file, lockOwners } = core.handles.file(number);
+  lockOwners?.delete(lockOwner);
   const owners = core.lockOwners.get(file.inode);
   if (owners !== undefined && owners.delete(lockOwner)) {
     if (owners.size === 0) core.lockOwners.delete(file.inode);

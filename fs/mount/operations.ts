@@ -416,7 +416,7 @@ export const operations: readonly Operation[] = [
     call: (r, connection) => callReaddir(r, connection, true) }),
   row<void>({ code: 45, name: "RENAME2", bodyBytes: 18, call: (r, connection) => callRename(r, connection, 16, r.u32(2)) }),
   row<number>({ code: 46, name: "LSEEK", bodyBytes: 24, encode: encodeOffset,
-    call: (r, { handlers }) => handlers.lseek(r, r.node, r.u64(0), r.u64(2), r.u32(4)) }),
+    call: (r, { handlers }) => handlers.lseek(r, r.node, r.u64(0), r.s64(2), r.u32(4)) }),
   row<number>({ code: 47, name: "COPY_FILE_RANGE", bodyBytes: 56, call: callCopy, encode: encodeSize }),
   row<void>({ code: 48, name: "SETUPMAPPING", bodyBytes: 0, call: refuse("ENOSYS") }),
   row<void>({ code: 49, name: "REMOVEMAPPING", bodyBytes: 0, call: refuse("ENOSYS") }),

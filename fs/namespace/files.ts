@@ -159,8 +159,11 @@ function commitFile(tx: Transaction, file: FileCommit, added: Set<StripeId>, ser
   for (const extent of file.extents) checkExtent(tx, extent, added, services);
   for (const extent of file.extents) replaceExtent(tx, inode, extent);
   inode.size = Math.max(inode.size, file.sizeAtLeast ?? 0);
-  if (file.change !== undefined) applyChange(tx, inode, file.change);
-  else if (file.extents.length > 0) touchModified(tx, inode);
+  if (file.change !== undefined) {
+    // Data written earlier, or an access time: ctime is as the mount says, else as it was.
+    const ctime = { seconds: inode.ctimeSeconds, nanoseconds: inode.ctimeNanoseconds };
+    applyChange(tx, inode, { ctime, ...file.change });
+  } else if (file.extents.length > 0) touchModified(tx, inode);
   tx.grant(inode.inode, SHARED);
   return inode;
 }

@@ -17,6 +17,7 @@ const INODE_XATTRS_MAX_BYTES = 1024 * 1024;
 
 export function getXattr(tx: Transaction, { inode, name }: Request<"getXattr">): Reply<"getXattr"> {
   const found = tx.inode(inode);
+  checkName(name);
   tx.grant(inode, SHARED);
   tx.reads(inode);
   if ((found.flags & HAS_XATTRS) === 0) return { value: null };
@@ -50,7 +51,17 @@ export function setXattr(tx: Transaction, request: Request<"setXattr">, services
   return { attributes: changed.attributes() };
 }
 
+const NAMESPACES = ["user.", "trusted.", "security."];
+
+function checkName(name: ByteString): void {
+  if (name === ACCESS_ACL || name === DEFAULT_ACL) return;
+  const prefix = NAMESPACES.find((known) => name.startsWith(known));
+  if (prefix === undefined) throw new FsError("EOPNOTSUPP", `attribute ${name}: names begin with ${NAMESPACES.join(", ")}`);
+  if (name === prefix) throw new FsError("EINVAL", `attribute ${name}: nothing follows the prefix`);
+}
+
 function checkXattr(inode: Inode, name: ByteString, value: Uint8Array): void {
+  checkName(name);
   if (name.length === 0 || name.length > XATTR_NAME_MAX_BYTES) {
     throw new FsError("ERANGE", `an attribute name of ${name.length} bytes; 1 to ${XATTR_NAME_MAX_BYTES} are allowed`);
   }
@@ -104,6 +115,7 @@ function drop(tx: Transaction, inode: Inode, name: ByteString): void {
 
 export function removeXattr(tx: Transaction, { inode, name }: Request<"removeXattr">): Reply<"removeXattr"> {
   const found = tx.inode(inode);
+  checkName(name);
   if ((found.flags & HAS_XATTRS) === 0 || !tx.xattrs(inode).has(name)) throw new FsError("ENODATA");
   tx.changes(inode);
   const changed = tx.edit(inode);

@@ -2,6 +2,7 @@
 // process: a synchronous call on one's own mount would wait forever.
 import { spawn, spawnSync } from "node:child_process";
 import type { ChildProcess } from "node:child_process";
+import { existsSync } from "node:fs";
 import { chmod, mkdir, mkdtemp, readFile, rm } from "node:fs/promises";
 import os from "node:os";
 import path from "node:path";
@@ -68,6 +69,12 @@ class Daemon {
   }
 }
 
+function daemonParameters(data: string, directory: string): string[] {
+  const command = path.join(packageRoot(), "dist/admin/cairn.js");
+  if (existsSync(command)) return [command, "up", "--data", data, "--mount", directory];
+  return [path.join(packageRoot(), "dist/test/fs/serve-mount.js"), data, directory];
+}
+
 /** Mounts a new store with six disks. Call `stop` in any case. */
 export async function mountStore(): Promise<MountedStore> {
   const base = await mkdtemp(path.join(os.tmpdir(), "cairn-real-"));
@@ -75,7 +82,7 @@ export async function mountStore(): Promise<MountedStore> {
   await mkdir(directory);
   await mkdir(outside);
   await chmod(base, 0o755);
-  const daemon = new Daemon([path.join(packageRoot(), "dist/admin/cairn.js"), "up", "--data", data, "--mount", directory]);
+  const daemon = new Daemon(daemonParameters(data, directory));
   const remove = async (): Promise<string | null> => {
     const problem = await daemon.stop();
     if (await isMounted(directory)) spawnSync("umount", ["-l", directory]);
