@@ -324,7 +324,7 @@ export class Server implements Namespace {
     let held = false;
     try {
       for (let attempt = 0; attempt < ATTEMPTS_MAX; attempt++) {
-        if (this.#mustWait()) await this.#room();
+        while (this.#mustWait()) await this.#room();
         if (attempt === ATTEMPTS_BEFORE_HOLD) {
           this.state.hold(1);
           held = true;
