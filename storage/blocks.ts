@@ -36,7 +36,7 @@ export interface Blocks {
   retrieve(id: BlockId, offset: number, into: Uint8Array): Promise<void>;
   /** As retrieve, but only if it can be done without waiting (index entry cached, bytes in the page cache): true and filled, or false. Throws as retrieve does. */
   retrieveNow(id: BlockId, offset: number, into: Uint8Array): boolean;
-  /** Forgets the blocks and returns their space. Unknown ids are fine. */
+  /** Forgets the blocks and returns their space. Unknown ids are fine. A delete that a crash took before its sync() may be done in part (the block is there, missing or damaged): delete again. */
   delete(ids: readonly BlockId[]): Promise<void>;
   /** Blocks in order of (stripe, index) after `after`, at most `limit`. */
   list(after: BlockId | null, limit: number): Promise<BlockInfo[]>;

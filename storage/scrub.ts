@@ -1,19 +1,13 @@
 // Walks all blocks of a disk slowly and checks each one, past the page cache. Resumable: a walk that ended at a block
 // goes on behind it. Knows nothing of repair; the caller is told what is damaged.
 import { textOf } from "./block-errors.ts";
+import type { Clock } from "./clock.ts";
 import type { BlockId, BlockInfo, Blocks } from "./blocks.ts";
-
-export interface ScrubClock {
-  /** Milliseconds; never goes back. */
-  now(): number;
-  /** Resolves after so many milliseconds, or at once when the signal is aborted. */
-  sleep(ms: number, signal?: AbortSignal): Promise<void>;
-}
 
 export interface ScrubOptions {
   /** Bytes of blocks read per second, on average. Infinity: as fast as the disk gives them. */
   rateBytesPerSecond: number;
-  clock: ScrubClock;
+  clock: Clock;
   /** Told of each block that is not good: damaged, or unreadable (then with the error). Awaited, so repair can hold the walk back. */
   onDamage(block: BlockInfo, state: "damaged" | "unreadable", error?: unknown): void | Promise<void>;
   /** Ends the walk after the block at hand. */
@@ -39,7 +33,7 @@ export async function* scrubDisk(blocks: Pick<Blocks, "list" | "verify">, option
   const { rateBytesPerSecond, clock, onDamage, signal } = options;
   const progress = { blocks: 0, bytes: 0, damaged: 0 };
   let after = options.from ?? null;
-  let due = clock.now();
+  let due = clock.nowMs();
   for (;;) {
     const found = await blocks.list(after, LIST_BLOCKS);
     for (const block of found) {
@@ -55,13 +49,27 @@ export async function* scrubDisk(blocks: Pick<Blocks, "list" | "verify">, option
       after = { stripe: block.stripe, index: block.index };
       progress.blocks++;
       progress.bytes += block.bytes;
-      due = Math.max(due, clock.now() - BURST_MS) + (block.bytes / rateBytesPerSecond) * 1000;
-      const wait = due - clock.now();
-      if (wait > 0) await clock.sleep(wait, signal);
+      due = Math.max(due, clock.nowMs() - BURST_MS) + (block.bytes / rateBytesPerSecond) * 1000;
+      const wait = due - clock.nowMs();
+      if (wait > 0) await pause(clock, wait, signal);
     }
     if (found.length === 0) return;
     yield { at: after!, ...progress };
   }
+}
+
+/** Ends early when the signal is aborted. */
+function pause(clock: Clock, waitMs: number, signal: AbortSignal | undefined): Promise<void> {
+  return new Promise((resolve) => {
+    const end = (): void => {
+      cancel();
+      signal?.removeEventListener("abort", end);
+      resolve();
+    };
+    const cancel = clock.after(waitMs, end);
+    signal?.addEventListener("abort", end);
+    if (signal?.aborted) end();
+  });
 }
 
 interface ScrubState {

@@ -2,9 +2,10 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 import type { BlockId, BlockInfo } from "../../storage/blocks.ts";
+import type { Clock } from "../../storage/clock.ts";
 import { META_KEY, blockKey, segmentKey } from "../../storage/block-index-format.ts";
 import { randomBelow, seededRandom } from "../../storage/seeded-random.ts";
-import { scrubDisk, type ScrubClock } from "../../storage/scrub.ts";
+import { scrubDisk } from "../../storage/scrub.ts";
 import type { SegmentBlocks } from "../../storage/segment-blocks.ts";
 import { bytesOf, TestDisk } from "./segment-disk.ts";
 
@@ -173,7 +174,14 @@ test("scrub walks every block at its rate, reports the damaged ones, stops when 
   const bad = [infos[2], infos[9]];
   for (const { file, offset } of bad) disk.directory.flip(file, offset, 0);
   let time = 0;
-  const clock: ScrubClock = { now: () => time, sleep: async (ms) => void (time += ms) };
+  const clock: Clock = {
+    nowMs: () => time,
+    after(delayMs, action) {
+      time += delayMs;
+      queueMicrotask(action);
+      return () => undefined;
+    },
+  };
   const stop = new AbortController();
   const damaged: number[] = [];
   const onDamage = ({ stripe }: BlockInfo): void => {
