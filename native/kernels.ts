@@ -11,7 +11,7 @@ export type Variant = (typeof VARIANTS)[number];
  * One variant of the kernels. Buffers of GF(2^8) are bytes; buffers of GF(2^16) are little-endian 16-bit words and have
  * even lengths; either may start anywhere. All buffers of a call are of one length. A target that overlaps another
  * buffer is refused (multiplyInto alone may work in place: the very same range), as is everything else that is wrong,
- * with a RangeError or TypeError naming the operation and before anything is written.
+ * with a RangeError or TypeError naming the operation and before anything is written. A job has at most 1024 buffers.
  */
 export interface Kernels {
   readonly variant: Variant;
@@ -45,15 +45,15 @@ interface Addon {
     variant: number,
     bits: FieldBits,
     coefficients: Uint16Array,
-    sources: readonly Uint8Array[],
-    targets: readonly Uint8Array[],
+    sourceCount: number,
+    ...sourcesAndTargets: Uint8Array[]
   ): void;
   encodeAsync(
     variant: number,
     bits: FieldBits,
     coefficients: Uint16Array,
-    sources: readonly Uint8Array[],
-    targets: readonly Uint8Array[],
+    sourceCount: number,
+    ...sourcesAndTargets: Uint8Array[]
   ): Promise<void>;
   multiply(
     variant: number,
@@ -84,12 +84,13 @@ function nativeKernels(addon: Addon, variant: Variant, number: number): Kernels 
       addon.multiply(number, bits, target, source, coefficient, true);
     },
     encode(bits, coefficients, sources, targets) {
-      addon.encode(number, bits, coefficients, sources, targets);
+      addon.encode(number, bits, coefficients, sources.length, ...sources, ...targets);
     },
     async encodeAsync(bits, coefficients, sources, targets) {
       const sourceBytes = sources.length === 0 ? 0 : sources.length * sources[0].length;
-      if (sourceBytes >= ASYNC_FROM_SOURCE_BYTES) return addon.encodeAsync(number, bits, coefficients, sources, targets);
-      addon.encode(number, bits, coefficients, sources, targets);
+      if (sourceBytes >= ASYNC_FROM_SOURCE_BYTES)
+        return addon.encodeAsync(number, bits, coefficients, sources.length, ...sources, ...targets);
+      addon.encode(number, bits, coefficients, sources.length, ...sources, ...targets);
     },
     crc32c(bytes, seed = 0) {
       return addon.crc32c(number, bytes, seed);

@@ -37,18 +37,13 @@ bool checkCoefficient(napi_env env, const char* operation, int bits, double valu
   return refuse(env, "%s: coefficient %g is not an element of GF(2^%d); it must be 0..%d", operation, value, bits, (1 << bits) - 1);
 }
 
-/** Appends the buffers of the array; all must have `length` bytes, which the first one sets where it is SIZE_MAX. */
+/** Appends the buffers; all must have `length` bytes, which the first one sets where it is SIZE_MAX. */
 template <typename Pointer>
-bool readBuffers(napi_env env, const char* name, napi_value array, std::vector<Pointer>* buffers, size_t* length) {
-  uint32_t count = 0;
-  if (napi_get_array_length(env, array, &count) != napi_ok) return refuseType(env, "encode: %s is not an array", name);
-  buffers->reserve(count);
-  for (uint32_t index = 0; index < count; index++) {
-    napi_value element;
+bool readBuffers(napi_env env, const char* name, const napi_value* values, size_t count, std::vector<Pointer>* buffers, size_t* length) {
+  for (size_t index = 0; index < count; index++) {
     uint8_t* bytes = nullptr;
     size_t bytesLength = 0;
-    napi_get_element(env, array, index, &element);
-    if (!readBytes(env, "encode", name, element, &bytes, &bytesLength)) return false;
+    if (!readBytes(env, "encode", name, values[index], &bytes, &bytesLength)) return false;
     if (*length == SIZE_MAX) *length = bytesLength;
     if (bytesLength != *length) {
       return refuse(env, "encode: a buffer has %zu bytes, another %zu; they must be of one length", bytesLength, *length);
@@ -136,11 +131,17 @@ bool cairn::readBytes(napi_env env, const char* operation, const char* name, nap
   return true;
 }
 
-bool cairn::readEncodeJob(napi_env env, const napi_value* parameters, OwnedJob* owned) {
+bool cairn::readEncodeJob(napi_env env, const napi_value* parameters, size_t count, OwnedJob* owned) {
   size_t length = SIZE_MAX;
+  uint32_t sourceCount = 0;
   if (!readVariant(env, parameters[0], &owned->variant) || !readBits(env, "encode", parameters[1], &owned->job.bits)) return false;
-  if (!readBuffers(env, "a source", parameters[3], &owned->sources, &length)) return false;
-  if (!readBuffers(env, "a target", parameters[4], &owned->targets, &length)) return false;
+  napi_get_value_uint32(env, parameters[3], &sourceCount);
+  size_t buffers = count < encodeParameters ? 0 : count - encodeParameters;
+  if (buffers > jobBuffersMax) return refuse(env, "encode: %zu buffers in one job; it must be at most %zu", buffers, jobBuffersMax);
+  if (sourceCount > buffers) return refuse(env, "encode: %u sources, but only %zu buffers", sourceCount, buffers);
+  const napi_value* sources = parameters + encodeParameters;
+  if (!readBuffers(env, "a source", sources, sourceCount, &owned->sources, &length)) return false;
+  if (!readBuffers(env, "a target", sources + sourceCount, buffers - sourceCount, &owned->targets, &length)) return false;
   if (length == SIZE_MAX) length = 0;
   if (!readCoefficients(env, parameters[2], owned) || !checkLength(env, "encode", owned->job.bits, length)) return false;
   if (!checkOverlaps(env, *owned, length)) return false;

@@ -17,6 +17,13 @@ struct OwnedJob {
   std::vector<uint8_t*> targets;
   FieldJob job{};
 
+  /** Ready to be read again; keeps the memory of its lists. */
+  void clear() {
+    coefficients.clear();
+    sources.clear();
+    targets.clear();
+  }
+
   void run() const { variant->run(job); }
 };
 
@@ -28,8 +35,12 @@ bool refuseType(napi_env env, const char* format, ...) __attribute__((format(pri
 bool readVariant(napi_env env, napi_value value, const KernelVariant** variant);
 bool readBytes(napi_env env, const char* operation, const char* name, napi_value value, uint8_t** bytes, size_t* length);
 
-/** encode(variant, bits, coefficients: Uint16Array, sources: Uint8Array[], targets: Uint8Array[]) */
-bool readEncodeJob(napi_env env, const napi_value* parameters, OwnedJob* job);
+/** Buffers of a job: an argument each, as reading an argument costs a third of reading an array's element. */
+constexpr size_t jobBuffersMax = 1024;
+constexpr size_t encodeParameters = 4;
+
+/** encode(variant, bits, coefficients: Uint16Array, sourceCount, ...sources: Uint8Array[], ...targets: Uint8Array[]) */
+bool readEncodeJob(napi_env env, const napi_value* parameters, size_t count, OwnedJob* job);
 
 /** multiply(variant, bits, target, source, coefficient, accumulate): a job of one row and one column. */
 bool readMultiplyJob(napi_env env, const napi_value* parameters, OwnedJob* job);

@@ -33,16 +33,35 @@ napi_value variantNames(napi_env env, napi_callback_info) {
   return result;
 }
 
+/** The parameters of a job, whose number is not fixed; 8 KiB, on the stack. */
+struct EncodeCall {
+  size_t count = encodeParameters + jobBuffersMax;
+  napi_value parameters[encodeParameters + jobBuffersMax];
+  EncodeCall(napi_env env, napi_callback_info info) {
+    napi_value undefined;
+    napi_get_undefined(env, &undefined);
+    for (size_t index = 0; index < encodeParameters; index++) parameters[index] = undefined;
+    size_t room = count;
+    // count becomes the number given, which may be more than there is room for, and readEncodeJob refuses that.
+    // Node-API fills up missing ones with undefined, all of them: so the room is asked for in two steps.
+    napi_get_cb_info(env, info, &count, nullptr, nullptr, nullptr);
+    size_t wanted = count < room ? count : room;
+    napi_get_cb_info(env, info, &wanted, parameters, nullptr, nullptr);
+  }
+};
+
 napi_value encode(napi_env env, napi_callback_info info) {
-  Call call(env, info);
-  OwnedJob job;
-  if (readEncodeJob(env, call.parameters, &job)) job.run();
+  EncodeCall call(env, info);
+  thread_local OwnedJob job;  // its lists are allocated once
+  job.clear();
+  if (readEncodeJob(env, call.parameters, call.count, &job)) job.run();
   return nullptr;
 }
 
 napi_value multiply(napi_env env, napi_callback_info info) {
   Call call(env, info);
-  OwnedJob job;
+  thread_local OwnedJob job;
+  job.clear();
   if (readMultiplyJob(env, call.parameters, &job)) job.run();
   return nullptr;
 }
@@ -73,28 +92,18 @@ void complete(napi_env env, napi_status status, void* data) {
   delete work;
 }
 
-void appendAll(napi_env env, napi_value list, uint32_t* length, napi_value from) {
-  uint32_t count = 0;
-  napi_get_array_length(env, from, &count);
-  for (uint32_t index = 0; index < count; index++) {
-    napi_value element;
-    napi_get_element(env, from, index, &element);
-    napi_set_element(env, list, (*length)++, element);
-  }
-}
-
 napi_value encodeAsync(napi_env env, napi_callback_info info) {
-  Call call(env, info);
+  EncodeCall call(env, info);
   Work* work = new Work;
-  if (!readEncodeJob(env, call.parameters, &work->job)) {
+  if (!readEncodeJob(env, call.parameters, call.count, &work->job)) {
     delete work;
     return nullptr;
   }
   napi_value buffers, name, promise;
-  uint32_t length = 0;
   napi_create_array(env, &buffers);
-  appendAll(env, buffers, &length, call.parameters[3]);
-  appendAll(env, buffers, &length, call.parameters[4]);
+  for (size_t index = encodeParameters; index < call.count; index++) {
+    napi_set_element(env, buffers, static_cast<uint32_t>(index - encodeParameters), call.parameters[index]);
+  }
   napi_create_reference(env, buffers, 1, &work->buffers);
   napi_create_promise(env, &work->deferred, &promise);
   napi_create_string_utf8(env, "cairn-encode", NAPI_AUTO_LENGTH, &name);
