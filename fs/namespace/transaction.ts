@@ -94,21 +94,21 @@ export class Transaction {
     this.call = call;
     this.now = now;
     this.blocked = null;
-    this.misses = [];
-    this.#grants.length = 0;
-    this.#afterwards.length = 0;
+    if (this.misses.length > 0) this.misses = [];
+    if (this.#grants.length > 0) this.#grants.length = 0;
+    if (this.#afterwards.length > 0) this.#afterwards.length = 0;
     this.#dirty = false;
     if (this.#inodes.size > 0) this.#inodes.clear();
-    this.#deletedInodes.length = 0;
-    this.#newDirectories.length = 0;
-    this.#names.length = 0;
+    if (this.#deletedInodes.length > 0) this.#deletedInodes.length = 0;
+    if (this.#newDirectories.length > 0) this.#newDirectories.length = 0;
+    if (this.#names.length > 0) this.#names.length = 0;
     if (this.#windows.size > 0) this.#windows.clear();
     if (this.#stripes.size > 0) this.#stripes.clear();
     if (this.#stripesBefore.size > 0) this.#stripesBefore.clear();
-    this.#deletedStripes.length = 0;
+    if (this.#deletedStripes.length > 0) this.#deletedStripes.length = 0;
     if (this.#xattrs.size > 0) this.#xattrs.clear();
-    this.#xattrEdits.length = 0;
-    this.#raw.length = 0;
+    if (this.#xattrEdits.length > 0) this.#xattrEdits.length = 0;
+    if (this.#raw.length > 0) this.#raw.length = 0;
   }
 
   // Reading.
