@@ -11,7 +11,7 @@ const WAL_POINT_IN_TIME = 2;
 const OPEN_FILES_MAX = 256;
 /** Keys read by one call: bounds what one hop brings into memory. */
 const KEYS_PER_READ = 1024;
-/** Entries fetched by one hop of a long range. 64 to 1024 measured alike; 8 (the package's default) is 3 times slower. */
+/** Entries fetched by one hop of a long range. 64 to 1024 measured alike (20,000 entries in 80 ms); 8, the package's default, takes 145 ms. */
 const ENTRIES_PER_READ = 256;
 
 export interface RocksTableOptions {
