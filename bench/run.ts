@@ -12,10 +12,16 @@ interface Bench {
 
 /** One row for each benchmark, loaded when it is asked for. */
 const BENCHES: Record<string, { about: string; load: () => Promise<Bench> }> = {
+  workload: {
+    about: "the filesystem workload on a local directory, on a mount and in memory (the default)",
+    load: () => import("./workload.ts"),
+  },
   coding: { about: "field kernels, Reed-Solomon and CRC32C, beside memcpy and ISA-L", load: () => import("./coding.ts") },
 };
 
-const [name, ...parameters] = process.argv.slice(2);
+const words = process.argv.slice(2);
+const [name, ...parameters] =
+  words.length === 0 || (words[0].startsWith("-") && words[0] !== "--help") ? ["workload", ...words] : words;
 const bench = name !== undefined && Object.hasOwn(BENCHES, name) ? BENCHES[name] : undefined;
 if (bench) {
   const { run } = await bench.load();
@@ -23,5 +29,5 @@ if (bench) {
 } else {
   const rows = Object.entries(BENCHES).map(([known, { about }]) => `  ${known.padEnd(12)} ${about}\n`);
   process.stderr.write(`usage: npm run bench -- NAME [--json]\n${rows.join("")}`);
-  process.exitCode = name === undefined ? 0 : 1;
+  process.exitCode = name === "--help" ? 0 : 2;
 }

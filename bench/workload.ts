@@ -9,6 +9,7 @@ import path from "node:path";
 import { fileURLToPath } from "node:url";
 import { Command, Option } from "commander";
 import { formatTable } from "../admin/format.ts";
+import type { BenchOptions } from "./run.ts";
 
 const SECTIONS = ["seq_write,seq_read,rand_io", "small_files", "readdir", "tar", "meta", "fsync_create"] as const;
 /** What the in-memory filesystem is the ceiling for; it has no disk, so data and fsync figures say nothing there. */
@@ -128,7 +129,7 @@ interface Options {
   targets: string;
   scheme: string;
   pin?: string;
-  json?: boolean;
+  json: boolean;
 }
 
 async function compare(options: Options): Promise<void> {
@@ -164,7 +165,7 @@ async function compare(options: Options): Promise<void> {
 }
 
 /** The bench's command, for bench/run.ts. */
-export async function run(words: readonly string[]): Promise<void> {
+export async function run({ json, parameters }: BenchOptions): Promise<void> {
   const command = new Command("workload")
     .description("the filesystem workload on ext4, on a mount and in memory, side by side")
     .option("--dir <dir>", "where to work: a directory on the disk that is compared with", os.tmpdir())
@@ -172,7 +173,6 @@ export async function run(words: readonly string[]): Promise<void> {
     .option("--targets <names>", "comma-separated: local, cairn, memory", "local,cairn,memory")
     .option("--scheme <scheme>", "scheme of the mount", "rs:4+2")
     .addOption(new Option("--pin <cpus>", "keep program and daemon on these processors (taskset -c)"))
-    .option("--json", "print JSON")
-    .action(compare);
-  await command.parseAsync([...words], { from: "user" });
+    .action((options: Options) => compare({ ...options, json }));
+  await command.parseAsync(parameters, { from: "user" });
 }
