@@ -58,3 +58,4 @@ extern const CommandTable attributeCommands;
 extern const CommandTable dataCommands;
 extern const CommandTable lockCommands;
 extern const CommandTable processCommands;
+extern const CommandTable exerciseCommands;
