@@ -125,6 +125,21 @@ function crcSubject(pool: Uint8Array, chosen: Kernels, blockBytes: number, poolB
   };
 }
 
+/** The checksums of all 4 KiB pieces of a block in one call, as the block store makes them, against ISA-L on 4 KiB. */
+function crcPiecesSubject(pool: Uint8Array, chosen: Kernels): Subject {
+  const [pieceBytes, pieces] = [4 * 1024, 8];
+  const block = pool.subarray(0, pieceBytes * pieces);
+  const into = new Uint32Array(pieces);
+  return {
+    operation: "crc32cPieces",
+    isalCase: { operation: "crc", k: 1, m: 0, blockBytes: pieceBytes, poolBytes: 0 },
+    bytesPerCall: block.length,
+    sets: 1,
+    target: 1,
+    call: () => chosen.crc32cPieces(block, pieceBytes, into),
+  };
+}
+
 /** Uint8Array.set; there is nothing of ISA-L's to compare with. */
 function memcpyRow(pool: Uint8Array, blockBytes: number, poolBytes: number): Row {
   const sets = cut(pool, 2, blockBytes, poolBytes);
@@ -183,6 +198,7 @@ export async function run(options: BenchOptions): Promise<void> {
     ...CODES.flatMap(([k, m]) =>
       shapes.flatMap(([block, poolBytes]) => reedSolomonSubjects(pool, chosen, k, m, block, poolBytes)),
     ),
+    crcPiecesSubject(pool, chosen),
     ...[[4 * 1024, 0] as const, ...shapes].map(([block, poolBytes]) => crcSubject(pool, chosen, block, poolBytes)),
   ];
   const rows: Row[] = [];
