@@ -218,7 +218,6 @@ export class Server implements Namespace {
   readonly #sessions = new Map<SessionId, ServerSession>();
   readonly #tx: Transaction;
   readonly #writer = new EntryWriter();
-  #failed: Error | null = null;
   #closed = false;
 
   constructor(options: NamespaceOptions, limits: NamespaceLimits, overlay: Overlay) {
@@ -268,7 +267,7 @@ export class Server implements Namespace {
     }
     const changes = tx.encode(this.#writer, kind);
     const entry = this.#writer.finish();
-    const index = this.log.append(entry);
+    const index = this.#append(entry);
     const { overlay } = this;
     for (const { prefix, rest, start, end } of changes)
       overlay.set(prefix, rest, start < 0 ? null : { bytes: entry, start, end });
@@ -290,23 +289,26 @@ export class Server implements Namespace {
   }
 
   #attempt<T>(kind: EntryKind, session: ServerSession | null, call: object | null, run: (tx: Transaction) => T): T {
-    if (this.#failed !== null) throw new FsError("EIO", this.#failed.message, { cause: this.#failed });
     if (session !== null && session.ended) throw ended();
     this.#begin(session, call);
     const reply = run(this.#tx);
-    try {
-      this.#finish(kind);
-    } catch (error) {
-      throw this.#fail(error);
-    }
+    this.#finish(kind);
     return reply;
   }
 
-  /** The log did not take an entry: memory and log may differ, so nothing more is done. */
-  #fail(error: unknown): FsError {
-    this.#failed ??= error instanceof Error ? error : new Error(String(error));
-    this.trace(`namespace: stopped: ${this.#failed.message}`);
-    return new FsError("EIO", `the namespace has stopped: ${this.#failed.message}`, { cause: this.#failed });
+  /** Where the log takes no entry, nothing has changed: the call is refused, and the next one may find the log able again (a disk that was full). */
+  #append(entry: Uint8Array): LogIndex {
+    try {
+      return this.log.append(entry);
+    } catch (error) {
+      throw this.#refusal("append to the log", error);
+    }
+  }
+
+  #refusal(action: string, error: unknown): FsError {
+    const { code, message } = error as { code?: string; message?: string };
+    this.trace(`namespace: ${action} failed: ${message ?? String(error)}`);
+    return new FsError(code === "ENOSPC" ? "ENOSPC" : "EIO", `${action}: ${message ?? String(error)}`, { cause: error });
   }
 
   #mustWait(): boolean {
@@ -314,8 +316,12 @@ export class Server implements Namespace {
   }
 
   async #room(): Promise<void> {
-    if (this.overlay.full) await this.overlay.apply();
-    if (this.log.pendingBytes > this.limits.logPendingBytes) await this.log.drained();
+    try {
+      if (this.overlay.full) await this.overlay.apply();
+      if (this.log.pendingBytes > this.limits.logPendingBytes) await this.log.drained();
+    } catch (error) {
+      throw this.#refusal("write what waits", error);
+    }
   }
 
   async #transactSlowly<T>(kind: EntryKind, session: ServerSession | null, run: (tx: Transaction) => T): Promise<T> {
@@ -537,7 +543,7 @@ export class Server implements Namespace {
     try {
       await this.log.sync(this.overlay.index);
     } catch (error) {
-      throw this.#fail(error);
+      throw this.#refusal("sync the log", error);
     }
   }
 
@@ -565,7 +571,6 @@ export class Server implements Namespace {
     if (this.#closed) return;
     this.#closed = true;
     for (const session of [...this.#sessions.values()]) this.#end(session, null);
-    if (this.#failed !== null) return;
     await this.ticks.stop();
     await this.overlay.apply();
     await this.overlay.apply();
