@@ -16,6 +16,10 @@ const BENCHES: Record<string, { about: string; load: () => Promise<Bench> }> = {
     about: "the filesystem workload on a local directory, on a mount and in memory (the default)",
     load: () => import("./workload.ts"),
   },
+  archival: {
+    about: "archiving with RapidRAID against classical encoding, on a modelled network; writes an SVG plot",
+    load: () => import("./archival.ts"),
+  },
   coding: { about: "field kernels, Reed-Solomon and CRC32C, beside memcpy and ISA-L", load: () => import("./coding.ts") },
 };
 
