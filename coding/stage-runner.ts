@@ -27,7 +27,7 @@ export interface StageEnvironment<P extends Piece> {
 interface Wait {
   since: number;
   limitMs: number;
-  stalled: () => CodingError;
+  stalled: () => string;
   reject: (error: CodingError) => void;
 }
 
@@ -66,7 +66,7 @@ export class StageRunner<P extends Piece> {
       await this.#runPieces();
       for (const input of this.#inputs.values()) input.close();
     } catch (error) {
-      const failure = isNamedHop(error) ? error : this.#programmingError(error);
+      const failure = isNamedHop(error) ? error : hopFailed(placeOf(this.#linked.stage), error);
       this.#failure ??= failure;
       for (const input of this.#inputs.values()) input.cancel(failure);
       for (const output of this.#outputs.values()) output.fail(failure);
@@ -97,10 +97,6 @@ export class StageRunner<P extends Piece> {
       this.#sendOutputs(length);
       this.#reuseRegisters();
     }
-  }
-
-  #programmingError(cause: unknown): CodingError {
-    return new CodingError("HOP_FAILED", `${placeOf(this.#linked.stage)}: ${(cause as Error)?.message ?? cause}`, { cause });
   }
 
   async #awaitRoom(): Promise<void> {
@@ -142,10 +138,10 @@ export class StageRunner<P extends Piece> {
     start: number,
     length: number,
   ): Promise<void> {
-    const reading = this.#own(number, `reading ${length} bytes at ${offset + start} of block ${JSON.stringify(block)}`);
+    const reading = this.#own(number, () => `reading ${length} bytes at ${offset + start} of block ${JSON.stringify(block)}`);
     const piece = await this.#guard(this.#environment.blocks.read(block, offset + start, length), reading);
     if (piece.length !== length) {
-      throw reading.failed(new Error(`${piece.length} bytes were read; the program needs ${length}`));
+      throw hopFailed(reading.failed(), `${piece.length} bytes were read; the program needs ${length}`);
     }
     this.#fill(to, piece);
   }
@@ -156,7 +152,7 @@ export class StageRunner<P extends Piece> {
     const wait = this.#predecessorWait(number, stream);
     const piece = await this.#guard(input.receive(), wait);
     if (piece.length !== length)
-      throw wait.failed(new Error(`a piece of ${piece.length} bytes came; the program needs ${length}`));
+      throw hopFailed(wait.failed(), `a piece of ${piece.length} bytes came; the program needs ${length}`);
     this.#fill(to, piece);
   }
 
@@ -165,7 +161,7 @@ export class StageRunner<P extends Piece> {
     { block, offset, from }: { block: string; offset: number; from: number },
     start: number,
   ): Promise<void> {
-    const writing = this.#own(number, `writing at ${offset + start} of block ${JSON.stringify(block)}`);
+    const writing = this.#own(number, () => `writing at ${offset + start} of block ${JSON.stringify(block)}`);
     const writer = await this.#guard(this.#environment.writer(block), writing);
     await this.#guard(writer.write(offset + start, this.#held(from)), writing);
   }
@@ -220,48 +216,37 @@ export class StageRunner<P extends Piece> {
 
   // Waiting.
 
-  #own(number: number, action: string): Waiting {
-    const place = placeOf(this.#linked.stage, number);
+  // The texts are made only when something has gone wrong: a stage waits several times for each piece.
+
+  #own(number: number, action: () => string): Waiting {
+    const { stallMs } = this.#environment;
+    const what = () => `${placeOf(this.#linked.stage, number)}: ${action()}`;
     return {
-      limitMs: this.#environment.stallMs,
-      stalled: () => new CodingError("HOP_STALLED", `${place}: ${action} took longer than ${this.#environment.stallMs} ms`),
-      failed: (cause) => new CodingError("HOP_FAILED", `${place}: ${action}: ${(cause as Error)?.message ?? cause}`, { cause }),
+      limitMs: stallMs,
+      stalled: () => `${what()} took longer than ${stallMs} ms`,
+      failed: what,
     };
   }
 
   #predecessorWait(number: number, stream: ProgramStream): Waiting {
-    const { stallMs } = this.#environment;
     const { depth, stage } = this.#linked;
-    const limitMs = stallMs * (1 + depth / this.#all.levels);
-    const hop = placeOf(this.#all.stages[stream.from].stage);
+    const limitMs = this.#environment.stallMs * (1 + depth / this.#all.levels);
+    const hop = () => placeOf(this.#all.stages[stream.from].stage);
     return {
       limitMs,
-      stalled: () =>
-        new CodingError("HOP_STALLED", `${hop}: it sent nothing to ${placeOf(stage, number)} for ${Math.round(limitMs)} ms`),
-      failed: (cause) =>
-        new CodingError(
-          "HOP_FAILED",
-          `${hop}: its stream to ${placeOf(stage, number)} failed: ${(cause as Error)?.message ?? cause}`,
-          { cause },
-        ),
+      stalled: () => `${hop()}: it sent nothing to ${placeOf(stage, number)} for ${Math.round(limitMs)} ms`,
+      failed: () => `${hop()}: its stream to ${placeOf(stage, number)} failed`,
     };
   }
 
   #successorWait(index: number): Waiting {
-    const { stallMs } = this.#environment;
     const { height, stage } = this.#linked;
-    const limitMs = stallMs * (2 + height / this.#all.levels);
-    const hop = placeOf(this.#all.stages[this.#all.streams[index].to].stage);
+    const limitMs = this.#environment.stallMs * (2 + height / this.#all.levels);
+    const hop = () => placeOf(this.#all.stages[this.#all.streams[index].to].stage);
     return {
       limitMs,
-      stalled: () =>
-        new CodingError("HOP_STALLED", `${hop}: it took nothing from ${placeOf(stage)} for ${Math.round(limitMs)} ms`),
-      failed: (cause) =>
-        new CodingError(
-          "HOP_FAILED",
-          `${hop}: the stream to it from ${placeOf(stage)} failed: ${(cause as Error)?.message ?? cause}`,
-          { cause },
-        ),
+      stalled: () => `${hop()}: it took nothing from ${placeOf(stage)} for ${Math.round(limitMs)} ms`,
+      failed: () => `${hop()}: the stream to it from ${placeOf(stage)} failed`,
     };
   }
 
@@ -282,7 +267,7 @@ export class StageRunner<P extends Piece> {
         (error: unknown) => {
           this.#wait = null;
           // What another hop says of itself goes on unchanged; what a store or a transport says gets the hop's name.
-          reject(isNamedHop(error) ? error : waiting.failed(error));
+          reject(isNamedHop(error) ? error : hopFailed(waiting.failed(), error));
         },
       );
     });
@@ -292,16 +277,21 @@ export class StageRunner<P extends Piece> {
     this.#cancelTimer = this.#environment.clock.after(afterMs, () => {
       const wait = this.#wait;
       const left = wait ? wait.since + wait.limitMs - this.#environment.clock.now() : this.#environment.stallMs;
-      if (wait && left <= 0) this.abort(wait.stalled());
+      if (wait && left <= 0) this.abort(new CodingError("HOP_STALLED", wait.stalled()));
       else this.#watch(Math.max(left, 1));
     });
   }
 }
 
+/** A wait's deadline, and what to say where it passes or the wait fails. */
 interface Waiting {
   limitMs: number;
-  stalled: () => CodingError;
-  failed: (cause: unknown) => CodingError;
+  stalled: () => string;
+  failed: () => string;
+}
+
+function hopFailed(place: string, cause: unknown): CodingError {
+  return new CodingError("HOP_FAILED", `${place}: ${(cause as Error)?.message ?? cause}`, { cause });
 }
 
 /** Whether an error already says where something went wrong; transports too name the node in such errors. */
