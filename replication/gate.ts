@@ -21,23 +21,35 @@ export class Gate {
     return this.#inside;
   }
 
-  /** Runs the action once there is room. Error GateFull where the line is full. */
-  async run<T>(action: () => Promise<T>): Promise<T> {
-    if (this.#inside < this.#insideMax) this.#inside++;
-    else await this.#wait();
-    try {
-      return await action();
-    } finally {
-      const next = this.#waiting.shift();
-      if (next === undefined) this.#inside--;
-      else next();
-    }
+  /** Takes a place inside, if there is one at once. Whoever is inside leaves, always. */
+  tryEnter(): boolean {
+    if (this.#inside >= this.#insideMax) return false;
+    this.#inside++;
+    return true;
   }
 
-  #wait(): Promise<void> {
+  /** Takes a place inside, waiting in line. Error GateFull where the line is full. */
+  async enter(): Promise<void> {
+    if (this.tryEnter()) return;
     if (this.#waiting.length >= this.#waitingMax) {
       throw new GateFull(`${this.#name}: ${this.#waiting.length} requests wait already, at most ${this.#waitingMax} may`);
     }
-    return new Promise((resolve) => this.#waiting.push(resolve));
+    await new Promise<void>((resolve) => this.#waiting.push(resolve));
+  }
+
+  leave(): void {
+    const next = this.#waiting.shift();
+    if (next === undefined) this.#inside--;
+    else next();
+  }
+
+  /** Runs the action inside. */
+  async run<T>(action: () => Promise<T>): Promise<T> {
+    await this.enter();
+    try {
+      return await action();
+    } finally {
+      this.leave();
+    }
   }
 }

@@ -14,11 +14,15 @@ export interface LocalBlocksOptions {
 
 /** How often every disk is looked at, so that one that was removed is noticed without traffic. */
 const EXAMINE_EVERY_MS = 2000;
+/** Age of the space in disks(); states in it are always those of this moment. Every block that is read asks. */
+const STATUS_AGE_MAX_MS = 50;
 
 export class LocalBlocks implements BlockClient {
   readonly #clock: Clock;
   readonly #onDiskFailed: (status: DiskStatus) => void;
   readonly #holders = new Map<DiskId, DiskHolder>();
+  #statuses: DiskStatus[] = [];
+  #statusesAtMs = -Infinity;
   #cancelExamine: (() => void) | null = null;
   #closed = false;
 
@@ -31,6 +35,7 @@ export class LocalBlocks implements BlockClient {
   /** Learns how much space there is, and begins to look after the disks. Call it before the first write. */
   async start(): Promise<void> {
     await Promise.all([...this.#holders.values()].map((holder) => holder.refreshSpace()));
+    this.#lookAgain();
     this.#examineLater();
   }
 
@@ -42,12 +47,14 @@ export class LocalBlocks implements BlockClient {
         `add disk ${disk.id} (${disk.path}): there is a disk of this number; a new disk needs a new one`,
       );
     await this.#hold(disk).refreshSpace();
+    this.#lookAgain();
   }
 
   /** Forgets the disk and closes its store. Its blocks must be elsewhere by now. */
   async remove(id: DiskId): Promise<void> {
     const holder = this.#holders.get(id);
     this.#holders.delete(id);
+    this.#lookAgain();
     holder?.stop();
     await holder?.disk.blocks?.close().catch(() => {});
   }
@@ -79,17 +86,12 @@ export class LocalBlocks implements BlockClient {
   }
 
   disks(): readonly DiskStatus[] {
-    const shares = this.#mediumShares();
-    return [...this.#holders.values()].map((holder) => {
-      const { space } = holder;
-      const share = shares.get(holder.disk.medium ?? "") ?? 1;
-      holder.status.space = {
-        ...space,
-        totalBytes: Math.floor(space.totalBytes / share),
-        freeBytes: Math.floor(space.freeBytes / share),
-      };
-      return holder.status;
-    });
+    const nowMs = this.#clock.nowMs();
+    if (nowMs - this.#statusesAtMs >= STATUS_AGE_MAX_MS) {
+      this.#statuses = this.#look();
+      this.#statusesAtMs = nowMs;
+    }
+    return this.#statuses;
   }
 
   store(disk: DiskId, id: BlockId, bytes: Uint8Array): Promise<void> {
@@ -142,8 +144,13 @@ export class LocalBlocks implements BlockClient {
   }
 
   #hold(disk: LocalDisk): DiskHolder {
-    const holder = new DiskHolder(disk, this.#clock, this.#onDiskFailed);
+    const onFailed = (status: DiskStatus): void => {
+      this.#lookAgain();
+      this.#onDiskFailed(status);
+    };
+    const holder = new DiskHolder(disk, this.#clock, onFailed);
     this.#holders.set(disk.id, holder);
+    this.#lookAgain();
     return holder;
   }
 
@@ -156,6 +163,25 @@ export class LocalBlocks implements BlockClient {
         if (!this.#closed) this.#examineLater();
       });
     });
+  }
+
+  #look(): DiskStatus[] {
+    const shares = this.#mediumShares();
+    return [...this.#holders.values()].map((holder) => {
+      const { space } = holder;
+      const share = shares.get(holder.disk.medium ?? "") ?? 1;
+      holder.status.space = {
+        ...space,
+        totalBytes: Math.floor(space.totalBytes / share),
+        freeBytes: Math.floor(space.freeBytes / share),
+      };
+      return holder.status;
+    });
+  }
+
+  /** For after anything that changes what disks() says of space. */
+  #lookAgain(): void {
+    this.#statusesAtMs = -Infinity;
   }
 
   /** How many working disks share each medium. */

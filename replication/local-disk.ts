@@ -48,7 +48,11 @@ export class DiskError extends Error {
   }
 }
 
+type CodedError = Error & { code?: string };
+type RequestKind = "read" | "write";
+
 interface Request {
+  action: string;
   startedMs: number;
   reject: (error: Error) => void;
 }
@@ -95,28 +99,12 @@ export class DiskHolder {
     }
   }
 
-  async write<T>(action: string, work: (blocks: Blocks) => Promise<T>): Promise<T> {
-    try {
-      return await this.#request(action, work);
-    } catch (error) {
-      const { code } = error as { code?: string };
-      if (!["ENOSPC", "EEXIST", "EBUSY", "EINVAL"].includes(code ?? "")) {
-        this.status.writeErrors++;
-        this.fail(`${action}: ${(error as Error).message}`);
-      }
-      throw error;
-    }
+  write<T>(action: string, work: (blocks: Blocks) => Promise<T>): Promise<T> {
+    return this.#request("write", action, work);
   }
 
-  async read<T>(action: string, work: (blocks: Blocks) => Promise<T>): Promise<T> {
-    try {
-      const result = await this.#request(action, work);
-      this.#readErrorsInRow = 0;
-      return result;
-    } catch (error) {
-      if ((error as { code?: string }).code !== "EBUSY") await this.#countReadError(error as Error & { code?: string });
-      throw error;
-    }
+  read<T>(action: string, work: (blocks: Blocks) => Promise<T>): Promise<T> {
+    return this.#request("read", action, work);
   }
 
   /** Looks whether the disk is still there, and fails it where it is not. */
@@ -131,8 +119,10 @@ export class DiskHolder {
     this.status.reason = reason;
     this.status.slow = false;
     const error = this.#refusal();
-    for (const { reject } of this.#requests) reject(error);
-    this.#requests.clear();
+    for (const request of [...this.#requests]) {
+      this.#end(request);
+      request.reject(error);
+    }
     this.#cancelWatch?.();
     this.#cancelWatch = null;
     this.#onFailed(this.status);
@@ -143,7 +133,14 @@ export class DiskHolder {
     this.#cancelWatch = null;
   }
 
-  async #countReadError(error: Error & { code?: string }): Promise<void> {
+  #writeFailed(action: string, error: CodedError): void {
+    if (["ENOSPC", "EEXIST", "EBUSY", "EINVAL"].includes(error.code ?? "")) return;
+    this.status.writeErrors++;
+    this.fail(`${action}: ${error.message}`);
+  }
+
+  async #readFailed(error: CodedError): Promise<void> {
+    if (error.code === "EBUSY") return;
     this.status.readErrors++;
     if (error.code !== "ENOENT" && error.code !== "EBADMSG" && ++this.#readErrorsInRow >= READ_ERRORS_IN_ROW_MAX) {
       this.fail(`${this.#readErrorsInRow} reads in a row failed, the last one: ${error.message}`);
@@ -156,36 +153,50 @@ export class DiskHolder {
     return new DiskError("EIO", `disk ${id} (${path}) has failed${reason === undefined ? "" : `: ${reason}`}`);
   }
 
-  #request<T>(action: string, work: (blocks: Blocks) => Promise<T>): Promise<T> {
-    return this.#gate.run(() => {
-      const { blocks } = this.disk;
-      if (this.status.state === "failed" || blocks === null) throw this.#refusal();
-      return this.#watched(action, () => work(blocks));
-    });
+  /** One promise where there is room: this is under every block that is read. */
+  #request<T>(kind: RequestKind, action: string, work: (blocks: Blocks) => Promise<T>): Promise<T> {
+    if (this.#gate.tryEnter()) return this.#perform(kind, action, work);
+    return this.#gate.enter().then(() => this.#perform(kind, action, work));
   }
 
-  #watched<T>(action: string, work: () => Promise<T>): Promise<T> {
+  #perform<T>(kind: RequestKind, action: string, work: (blocks: Blocks) => Promise<T>): Promise<T> {
+    const { blocks } = this.disk;
+    if (this.status.state === "failed" || blocks === null) {
+      this.#gate.leave();
+      return Promise.reject(this.#refusal());
+    }
     return new Promise<T>((resolve, reject) => {
-      const request: Request = { startedMs: this.#clock.nowMs(), reject };
+      const request: Request = { action, startedMs: this.#clock.nowMs(), reject };
       this.#requests.add(request);
-      this.#cancelWatch ??= this.#clock.after(SLOW_MS, () => this.#watch(action));
-      const ended = (): void => {
-        this.#requests.delete(request);
-      };
-      work().then(
-        (value) => (ended(), resolve(value)),
-        (error) => (ended(), reject(error)),
+      this.#cancelWatch ??= this.#clock.after(SLOW_MS, () => this.#watch());
+      work(blocks).then(
+        (value) => {
+          this.#end(request);
+          if (kind === "read") this.#readErrorsInRow = 0;
+          resolve(value);
+        },
+        async (error: CodedError) => {
+          this.#end(request);
+          if (kind === "read") await this.#readFailed(error);
+          else this.#writeFailed(action, error);
+          reject(error);
+        },
       );
     });
   }
 
+  /** Once for each request: when it is done, or when its disk fails. */
+  #end(request: Request): void {
+    if (this.#requests.delete(request)) this.#gate.leave();
+  }
+
   /** One timer for all requests: the oldest one tells whether the disk answers. */
-  #watch(action: string): void {
+  #watch(): void {
     this.#cancelWatch = null;
     const [oldest] = this.#requests;
     const waitedMs = oldest === undefined ? 0 : this.#clock.nowMs() - oldest.startedMs;
     this.status.slow = waitedMs >= SLOW_MS;
-    if (waitedMs >= ANSWER_MAX_MS) this.fail(`${action} got no answer for ${Math.round(waitedMs / 1000)} s`);
-    else if (this.#requests.size > 0) this.#cancelWatch = this.#clock.after(SLOW_MS, () => this.#watch(action));
+    if (waitedMs >= ANSWER_MAX_MS) this.fail(`${oldest.action} got no answer for ${Math.round(waitedMs / 1000)} s`);
+    else if (this.#requests.size > 0) this.#cancelWatch = this.#clock.after(SLOW_MS, () => this.#watch());
   }
 }

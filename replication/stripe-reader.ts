@@ -49,7 +49,8 @@ export class StripeReader {
     const unusable = new Map<number, Error>();
     for (const avoidSlow of [true, false]) {
       const sources: Sources = { stripe, code, unusable, avoidSlow, avoided: false };
-      await Promise.all(segments.map((segment) => this.#readDirectly(sources, segment)));
+      if (segments.length === 1) await this.#readDirectly(sources, segments[0]);
+      else await Promise.all(segments.map((segment) => this.#readDirectly(sources, segment)));
       const bad = segments.filter(({ error }) => error !== null);
       if (bad.length === 0) return;
       const decoded = await this.#gate.run(() => this.#decode(sources, segments, bad));
