@@ -14,7 +14,6 @@ const BODY_MAX_BYTES = 64 * 1024;
 export interface Control {
   status(): Promise<StatusReport>;
   where(inode: number): Promise<WhereReport>;
-  mount(path: string): Promise<MountReport>;
   unmount(path: string): Promise<MountReport>;
   addDisk(path: string): Promise<DiskReport>;
   startTask(request: TaskRequest): Promise<AsyncIterable<TaskReport>>;
@@ -81,8 +80,6 @@ async function route(control: Control, request: http.IncomingMessage, response: 
       return send(response, 200, await control.status());
     case "GET /v1/where":
       return send(response, 200, await control.where(numberOf(url.searchParams.get("inode"), "inode")));
-    case "POST /v1/mounts":
-      return send(response, 200, await control.mount((await readBody(request, pathBody)).path));
     case "DELETE /v1/mounts":
       return send(response, 200, await control.unmount(url.searchParams.get("path") ?? ""));
     case "POST /v1/disks":

@@ -17,6 +17,8 @@ export interface DiskReport {
 export interface MountReport {
   path: string;
   session: number;
+  /** The process that serves it: the daemon's own, or another. */
+  pid: number;
   requests: number;
 }
 

@@ -1,4 +1,5 @@
-// DATA/daemon.json: where the running daemon of a store answers. Absent when none runs; a leftover of a killed
+// DATA/daemon.json: where the running daemon of a store answers: `socket` the control API, `sessions` mounts of other
+// processes. Absent when none runs; a leftover of a killed
 // daemon is recognised by its process being gone.
 
 import { createHash } from "node:crypto";
@@ -7,15 +8,21 @@ import os from "node:os";
 import path from "node:path";
 import { z } from "zod";
 
-const daemonSchema = z.object({ pid: z.int().positive(), socket: z.string().min(1), version: z.string(), startedAt: z.string() });
+const daemonSchema = z.object({
+  pid: z.int().positive(),
+  socket: z.string().min(1),
+  sessions: z.string().min(1),
+  version: z.string(),
+  startedAt: z.string(),
+});
 export type DaemonDescription = z.infer<typeof daemonSchema>;
 
 /** sockaddr_un.sun_path holds 108 bytes with its final NUL (unix(7)). */
 const SOCKET_PATH_MAX_BYTES = 107;
 
-/** DATA/control.sock, or where that is too long for a socket address a name in the temporary directory. */
-export function socketPath(data: string): string {
-  const direct = path.resolve(data, "control.sock");
+/** DATA/NAME, or where that is too long for a socket address a name in the temporary directory. */
+export function socketPath(data: string, name: "control.sock" | "session.sock"): string {
+  const direct = path.resolve(data, name);
   if (Buffer.byteLength(direct) <= SOCKET_PATH_MAX_BYTES) return direct;
   return path.join(os.tmpdir(), `cairn-${createHash("sha256").update(direct).digest("hex").slice(0, 16)}.sock`);
 }

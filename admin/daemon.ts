@@ -13,6 +13,7 @@ import { lockStore } from "./lock.ts";
 import { Mounts } from "./mounts.ts";
 import { reportStatus, reportWhere } from "./reports.ts";
 import { RunningStore } from "./running-store.ts";
+import { listenForSessions, type SessionListener } from "./session-listener.ts";
 import {
   checkEmptyForCreation,
   checkScheme,
@@ -49,6 +50,7 @@ export class Daemon implements Control {
   readonly #startedAt = new Date();
   readonly #unlock: () => Promise<void>;
   #api: ApiServer | null = null;
+  #listener: SessionListener | null = null;
   #ending: Promise<void> | null = null;
   #resolveStopped!: () => void;
   #rejectStopped!: (error: unknown) => void;
@@ -68,9 +70,11 @@ export class Daemon implements Control {
   async begin(mount: string): Promise<void> {
     const { data, trace } = this.#store;
     await this.#mounts.add(mount);
-    const socket = socketPath(data);
+    const socket = socketPath(data, "control.sock");
+    const sessions = socketPath(data, "session.sock");
+    this.#listener = await listenForSessions(this.#store, sessions);
     this.#api = await serveApi(this, socket, trace);
-    await writeDaemon(data, { pid: process.pid, socket, version, startedAt: this.#startedAt.toISOString() });
+    await writeDaemon(data, { pid: process.pid, socket, sessions, version, startedAt: this.#startedAt.toISOString() });
     this.#tasks.resume();
   }
 
@@ -83,23 +87,25 @@ export class Daemon implements Control {
     const { data } = this.#store;
     await this.#tasks.stop();
     await this.#mounts.removeAll();
+    await this.#listener?.close();
     await this.#store.close();
     await this.#api?.close();
     await removeDaemon(data);
-    await fs.rm(socketPath(data), { force: true });
+    for (const name of ["control.sock", "session.sock"] as const) await fs.rm(socketPath(data, name), { force: true });
     await this.#unlock();
   }
 
   status(): Promise<StatusReport> {
-    return reportStatus(this.#store, this.#startedAt, this.#mounts.list(), this.#tasks.list());
+    return reportStatus(
+      this.#store,
+      this.#startedAt,
+      [...this.#mounts.list(), ...(this.#listener?.list() ?? [])],
+      this.#tasks.list(),
+    );
   }
 
   where(inode: number): Promise<WhereReport> {
     return reportWhere(this.#store, inode);
-  }
-
-  mount(directory: string): Promise<MountReport> {
-    return this.#mounts.add(directory);
   }
 
   unmount(directory: string): Promise<MountReport> {

@@ -3,12 +3,12 @@
 import fs from "node:fs/promises";
 import path from "node:path";
 import { mountFilesystem, type Mounted } from "../fs/mount/channel.ts";
-import { Mount } from "../fs/mount/mount.ts";
-import { cleanStaleMount } from "../fs/mount/mountpoint.ts";
+import type { Mount } from "../fs/mount/mount.ts";
 import { allocateAligned } from "../native/files.ts";
 import type { MountReport } from "./api.ts";
 import { AdminError } from "./errors.ts";
-import { type RunningStore, smallScheme } from "./running-store.ts";
+import { prepareMountpoint } from "./mountpoint.ts";
+import type { RunningStore } from "./running-store.ts";
 
 interface Served {
   path: string;
@@ -31,15 +31,9 @@ export class Mounts {
 
   /** Mounts the store there. The directory is made if only it is missing. */
   async add(directory: string): Promise<MountReport> {
-    const { description, namespace, stripes, trace } = this.#store;
+    const { embedded, trace } = this.#store;
     const made = await prepareMountpoint(directory);
-    const mount = await Mount.open({
-      openSession: (events) => namespace.openSession(events),
-      stripes,
-      schemes: { full: description.scheme, small: smallScheme(description.scheme) },
-      allocate: allocateAligned,
-      trace,
-    });
+    const mount = await embedded.openMount({ allocate: allocateAligned });
     try {
       const options = { source: `cairn:${this.#store.data}`, allowOther: this.#allowOther ? undefined : false };
       const mounted = await mountFilesystem({
@@ -56,7 +50,7 @@ export class Mounts {
       void this.#watch(served);
       return this.#report(served);
     } catch (error) {
-      await mount.destroy();
+      await embedded.closeMount(mount);
       if (made) await fs.rmdir(directory).catch(() => {});
       throw new AdminError("refused", (error as Error).message, { cause: error });
     }
@@ -86,7 +80,7 @@ export class Mounts {
 
   #report({ path: where, mount, mounted }: Served): MountReport {
     const requests = Object.values(mounted.statistics().requests).reduce((sum, { count }) => sum + count, 0);
-    return { path: where, session: mount.session.id, requests };
+    return { path: where, session: mount.session.id, pid: process.pid, requests };
   }
 
   async #watch(served: Served): Promise<void> {
@@ -97,18 +91,5 @@ export class Mounts {
     }
     this.#served.delete(served.path);
     if (this.#served.size === 0) this.#lastGone();
-  }
-}
-
-/** True where the directory was made here. */
-async function prepareMountpoint(directory: string): Promise<boolean> {
-  await cleanStaleMount(directory);
-  try {
-    await fs.mkdir(directory);
-    return true;
-  } catch (error) {
-    const { code, message } = error as NodeJS.ErrnoException;
-    if (code === "EEXIST") return false;
-    throw new AdminError("refused", `cannot make the mountpoint ${directory}: ${message}`, { cause: error });
   }
 }

@@ -1,67 +1,72 @@
-// A store as it runs in this process: disks, stripes, log, table, namespace, and the ticks that move them.
+// A store as it runs in this process: disks, stripes, log, table and the embedded store over them.
 
 import fs from "node:fs/promises";
 import path from "node:path";
 import { parseScheme } from "../coding/scheme.ts";
-import { systemClock } from "../fs/clock.ts";
-import { openNamespace } from "../fs/namespace/namespace.ts";
+import { EmbeddedStore } from "../fs/embedded.ts";
 import type { Namespace } from "../fs/namespace/namespace.ts";
-import type { StripeId } from "../fs/types.ts";
 import { LocalBlocks } from "../replication/local-blocks.ts";
 import type { LocalDisk } from "../replication/local-disk.ts";
 import type { DiskId } from "../replication/stripe.ts";
 import { StripeStore } from "../replication/stripes.ts";
 import { LocalLog } from "../storage/local-log.ts";
+import type { Log } from "../storage/log.ts";
 import { RealDirectory } from "../storage/real-directory.ts";
 import { RocksTable } from "../storage/rocks-table.ts";
+import type { Table } from "../storage/table.ts";
 import { openDisk } from "./disks.ts";
 import { AdminError } from "./errors.ts";
 import { diskDirectory, type StoreDescription, type StoreDisk } from "./store-file.ts";
 
-/** Background work of the namespace is asked for this often; it goes on at once while there is more. */
-const TICK_MS = 50;
-/** Ids in one LIST while blocks that were never committed are looked for. */
-const LIST_MAX = 4096;
+/** Full stripes have the store's scheme; small ones copies that survive as many losses: copies:m+1 for rs:k+m. */
+export function schemesOf(scheme: string): { full: string; small: string } {
+  return { full: scheme, small: `copies:${parseScheme(scheme).guaranteedLosses + 1}` };
+}
 
-/** copies:m+1 survives what rs:k+m survives. */
-export function smallScheme(scheme: string): string {
-  const code = parseScheme(scheme);
-  return `copies:${code.guaranteedLosses + 1}`;
+interface Parts {
+  data: string;
+  trace: (text: string) => void;
+  blocks: LocalBlocks;
+  stripes: StripeStore;
+  log: Log;
+  table: Table;
+  embedded: EmbeddedStore;
 }
 
 export class RunningStore {
-  readonly data: string;
-  readonly trace: (text: string) => void;
-  readonly blocks: LocalBlocks;
-  readonly stripes: StripeStore;
-  readonly namespace: Namespace;
+  /** As store.json has it. */
   description: StoreDescription;
-  #stopTicks = false;
-  #ticking: Promise<void>;
+  readonly #parts: Parts;
 
-  private constructor(parts: {
-    data: string;
-    trace: (text: string) => void;
-    blocks: LocalBlocks;
-    stripes: StripeStore;
-    namespace: Namespace;
-    description: StoreDescription;
-  }) {
-    this.data = parts.data;
-    this.trace = parts.trace;
-    this.blocks = parts.blocks;
-    this.stripes = parts.stripes;
-    this.namespace = parts.namespace;
-    this.description = parts.description;
-    this.#ticking = this.#tick();
+  private constructor(parts: Parts, description: StoreDescription) {
+    this.#parts = parts;
+    this.description = description;
+  }
+
+  get data(): string {
+    return this.#parts.data;
+  }
+  get trace(): (text: string) => void {
+    return this.#parts.trace;
+  }
+  get blocks(): LocalBlocks {
+    return this.#parts.blocks;
+  }
+  get stripes(): StripeStore {
+    return this.#parts.stripes;
+  }
+  get namespace(): Namespace {
+    return this.#parts.embedded.namespace;
+  }
+  get embedded(): EmbeddedStore {
+    return this.#parts.embedded;
   }
 
   /** Opens everything that store.json names. A disk that cannot be opened is failed and the store goes on without it. */
   static async open(data: string, description: StoreDescription, trace: (text: string) => void): Promise<RunningStore> {
+    const used = description.disks.filter((disk) => disk.state !== "removed");
     const blocks = new LocalBlocks({
-      disks: await Promise.all(
-        description.disks.filter((disk) => disk.state !== "removed").map((disk) => openLocalDisk(data, description, disk, trace)),
-      ),
+      disks: await Promise.all(used.map((disk) => openLocalDisk(data, description, disk, trace))),
       onDiskFailed: (status) => trace(`disk ${status.id} (${status.path}) failed: ${status.reason ?? "unknown reason"}`),
     });
     await blocks.start();
@@ -71,28 +76,42 @@ export class RunningStore {
       onDamage: (damage) => trace(`damage: ${JSON.stringify(damage)}`),
     });
     try {
-      const namespace = await openStoreNamespace(data, blocks, stripes, trace);
-      return new RunningStore({ data, trace, blocks, stripes, namespace, description });
+      return new RunningStore(await openParts({ data, trace, blocks, stripes }, description), description);
     } catch (error) {
       await blocks.close().catch(() => {});
       throw error;
     }
   }
 
+  /** Writes everything back and closes it. Mounts with a kernel behind them must be gone by then. */
   async close(): Promise<void> {
-    this.#stopTicks = true;
-    await this.#ticking;
-    await this.namespace.close();
-    await this.blocks.close();
+    const { embedded, table, log, blocks } = this.#parts;
+    await embedded.close();
+    await table.close();
+    await log.close();
+    await blocks.close();
   }
+}
 
-  async #tick(): Promise<void> {
-    while (!this.#stopTicks) {
-      const more = await this.namespace
-        .tick()
-        .catch((error: unknown) => this.trace(`namespace: tick: ${(error as Error).message}`));
-      await new Promise((resolve) => setTimeout(resolve, more ? 0 : TICK_MS));
-    }
+async function openParts(
+  parts: Pick<Parts, "data" | "trace" | "blocks" | "stripes">,
+  { scheme }: StoreDescription,
+): Promise<Parts> {
+  const { data, trace, blocks, stripes } = parts;
+  const folder = path.join(data, "namespace");
+  let log: Log | null = null;
+  let table: Table | null = null;
+  try {
+    await fs.mkdir(folder, { recursive: true });
+    log = await LocalLog.open(new RealDirectory(path.join(folder, "log")));
+    table = await RocksTable.open(path.join(folder, "table"));
+    const root = { mode: 0o755, uid: process.getuid!(), gid: process.getgid!() };
+    const embedded = await EmbeddedStore.open({ table, log, stripes, blocks, schemes: schemesOf(scheme), trace, root });
+    return { ...parts, log, table, embedded };
+  } catch (error) {
+    await table?.close().catch(() => {});
+    await log?.close().catch(() => {});
+    throw new AdminError("refused", `cannot open the namespace in ${folder}: ${(error as Error).message}`, { cause: error });
   }
 }
 
@@ -108,68 +127,11 @@ export async function openLocalDisk(
   try {
     if (disk.state === "replaced") throw new Error("it is being replaced");
     const { dev } = await fs.stat(directory);
-    return {
-      id,
-      path: directory,
-      blocks: await openDisk(directory, store.uuid, disk.id, trace),
-      state: disk.state === "draining" ? "draining" : "active",
-      medium: String(dev),
-    };
+    const blocks = await openDisk(directory, store.uuid, disk.id, trace);
+    return { id, path: directory, blocks, state: disk.state === "draining" ? "draining" : "active", medium: String(dev) };
   } catch (error) {
     const reason = (error as Error).message;
     trace(`disk ${disk.id} (${directory}) cannot be used: ${reason}`);
     return { id, path: directory, blocks: null, state: "failed", reason };
-  }
-}
-
-async function openStoreNamespace(
-  data: string,
-  blocks: LocalBlocks,
-  stripes: StripeStore,
-  trace: (text: string) => void,
-): Promise<Namespace> {
-  const folder = path.join(data, "namespace");
-  let log: LocalLog | null = null;
-  let table: RocksTable | null = null;
-  try {
-    await fs.mkdir(folder, { recursive: true });
-    log = await LocalLog.open(new RealDirectory(path.join(folder, "log")));
-    table = await RocksTable.open(path.join(folder, "table"));
-    return await openNamespace({
-      table,
-      log,
-      clock: systemClock(),
-      trace,
-      root: { mode: 0o755, uid: process.getuid!(), gid: process.getgid!() },
-      stripes: {
-        remove: (dead) => stripes.remove(dead),
-        removeUncommitted: (first, count, except) => removeUncommitted(blocks, first, count, except),
-        space: () => stripes.space(),
-      },
-    });
-  } catch (error) {
-    await log?.close().catch(() => {});
-    await table?.close().catch(() => {});
-    throw new AdminError("refused", `cannot open the namespace in ${folder}: ${(error as Error).message}`, { cause: error });
-  }
-}
-
-/** Deletes blocks of the stripes first .. first+count-1 that no commit ever named, from every disk that is there. */
-async function removeUncommitted(
-  blocks: LocalBlocks,
-  first: StripeId,
-  count: number,
-  except: ReadonlySet<StripeId>,
-): Promise<void> {
-  for (const disk of blocks.disks()) {
-    if (disk.state === "failed") continue;
-    let after = { stripe: first - 1, index: 2 ** 31 };
-    for (let more = true; more;) {
-      const found = (await blocks.list(disk.id, after, LIST_MAX)).filter((block) => block.stripe < first + count);
-      const orphans = found.filter((block) => !except.has(block.stripe as StripeId));
-      if (orphans.length > 0) await blocks.delete(disk.id, orphans);
-      more = found.length === LIST_MAX;
-      if (more) after = { stripe: found[LIST_MAX - 1].stripe, index: found[LIST_MAX - 1].index };
-    }
   }
 }

@@ -1,21 +1,16 @@
 // `cairn up`: create the store where there is none, mount it, serve until told to stop.
 
-import { spawn } from "node:child_process";
 import fs from "node:fs";
 import path from "node:path";
-import { fileURLToPath } from "node:url";
 import { type Command, Option } from "commander";
 import { print, storeCommand } from "./command.ts";
 import { type Daemon, DEFAULT_DISKS, DEFAULT_SCHEME, startDaemon, type StartOptions } from "./daemon.ts";
 import { AdminError } from "./errors.ts";
+import { announceFailure, announceReady, isDetached, startDetached } from "./detach.ts";
 import { formatBytes } from "./format.ts";
+import { stopOnSignals, traceToStandardError } from "./serve.ts";
 import { parseCount } from "./rate.ts";
 import type { StatusReport } from "./api.ts";
-
-/** Replaying the longest log that is kept takes well under a minute; a first start a second. */
-const DETACH_TIMEOUT_MS = 120_000;
-/** The parent of a detached daemon hands it the pipe on which it says how its start went, under this number. */
-const READY_DESCRIPTOR = 3;
 
 interface UpOptions {
   data: string;
@@ -28,7 +23,10 @@ interface UpOptions {
   allowOther: boolean;
 }
 
-type Ready = { status: StatusReport; created: boolean } | { error: { code: AdminError["code"]; message: string } };
+interface Ready {
+  status: StatusReport;
+  created: boolean;
+}
 
 function startOptions(options: UpOptions): StartOptions {
   if (options.disk && options.disks)
@@ -49,7 +47,7 @@ function short(directory: string): string {
   return relative && !relative.startsWith("..") ? relative : directory;
 }
 
-function readyText({ status, created }: { status: StatusReport; created: boolean }, detached: boolean): string {
+function readyText({ status, created }: Ready, detached: boolean): string {
   const mount = short(status.mounts[0].path);
   const data = short(status.store.data);
   const dataOption = data === "cairn-data" ? "" : ` --data ${data}`;
@@ -70,98 +68,37 @@ function readyText({ status, created }: { status: StatusReport; created: boolean
   ].join("\n");
 }
 
-/** Runs until a signal, `cairn down`, or the last mount being taken away from outside; resolves when all is flushed and closed. */
-async function serve(daemon: Daemon): Promise<void> {
-  let asked = 0;
-  const onSignal = (signal: NodeJS.Signals): void => {
-    asked++;
-    if (asked === 1) {
-      process.stderr.write(`cairn: ${signal}: flushing and unmounting (again to give up waiting)\n`);
-      daemon.stop();
-    } else {
-      process.stderr.write("cairn: stopped without waiting; what was not yet flushed is lost\n");
-      process.exit(130);
-    }
-  };
-  process.on("SIGINT", onSignal);
-  process.on("SIGTERM", onSignal);
-  process.on("SIGHUP", () => daemon.stop());
-  await daemon.stopped;
-}
-
 async function runForeground(options: UpOptions): Promise<void> {
-  const ready = (value: Ready): void => {
-    if (process.env.CAIRN_DETACHED) fs.writeSync(READY_DESCRIPTOR, `${JSON.stringify(value)}\n`);
-  };
   let daemon: Daemon;
-  let created: boolean;
   try {
-    ({ daemon, created } = await startDaemon(startOptions(options), (text) =>
-      process.stderr.write(`${new Date().toISOString()} ${text}\n`),
-    ));
-    const status = await daemon.status();
-    ready({ status, created });
-    if (process.env.CAIRN_DETACHED) fs.closeSync(READY_DESCRIPTOR);
-    else print(options, { created, status }, () => readyText({ status, created }, false));
+    const started = await startDaemon(startOptions(options), traceToStandardError);
+    daemon = started.daemon;
+    const ready: Ready = { status: await daemon.status(), created: started.created };
+    announceReady(ready);
+    if (!isDetached()) print(options, ready, () => readyText(ready, false));
   } catch (error) {
-    const code = error instanceof AdminError ? error.code : "internal";
-    ready({ error: { code, message: (error as Error).message } });
+    announceFailure(error);
     throw error;
   }
-  await serve(daemon);
-  if (!process.env.CAIRN_DETACHED && !options.json) process.stdout.write("stopped\n");
+  stopOnSignals(() => daemon.stop());
+  await daemon.stopped;
+  if (!isDetached() && !options.json) process.stdout.write("stopped\n");
 }
 
 /** Starts the same command in a process of its own and waits until it serves. */
 async function runDetached(options: UpOptions): Promise<void> {
-  const checked = startOptions(options);
-  const program = fileURLToPath(new URL("../../cairn.cjs", import.meta.url));
-  const words = ["up", "--data", checked.data, "--mount", checked.mount];
-  if (checked.disks) words.push("--disks", String(checked.disks));
-  for (const directory of checked.diskPaths ?? []) words.push("--disk", directory);
-  if (checked.scheme) words.push("--scheme", checked.scheme);
-  if (!checked.allowOther) words.push("--no-allow-other");
-  const tracing = path.join(path.dirname(checked.data), `.${path.basename(checked.data)}.trace`);
-  const traceFile = fs.existsSync(checked.data) ? path.join(checked.data, "trace") : tracing;
-  fs.mkdirSync(path.dirname(traceFile), { recursive: true });
-  const output = fs.openSync(traceFile, "a", 0o600);
-  const child = spawn(process.execPath, ["--enable-source-maps", program, ...words], {
-    detached: true,
-    stdio: ["ignore", output, output, "pipe"],
-    env: { ...process.env, CAIRN_DETACHED: "1" },
-  });
-  fs.closeSync(output);
-  const answer = await waitReady(child, traceFile);
-  child.unref();
-  if (traceFile === tracing && fs.existsSync(checked.data)) fs.renameSync(tracing, path.join(checked.data, "trace"));
-  if ("error" in answer) throw new AdminError(answer.error.code, answer.error.message);
-  print(options, answer, () => readyText(answer, true));
-}
-
-function waitReady(child: ReturnType<typeof spawn>, traceFile: string): Promise<Ready> {
-  return new Promise((resolve, reject) => {
-    let text = "";
-    const pipe = child.stdio[READY_DESCRIPTOR] as import("node:stream").Readable;
-    const timer = setTimeout(() => {
-      child.kill("SIGTERM");
-      reject(new AdminError("refused", `the daemon does not serve after ${DETACH_TIMEOUT_MS / 1000} s; see ${traceFile}`));
-    }, DETACH_TIMEOUT_MS);
-    const settle = (action: () => void): void => {
-      clearTimeout(timer);
-      action();
-    };
-    pipe.setEncoding("utf8");
-    pipe.on("data", (chunk: string) => {
-      text += chunk;
-      if (text.endsWith("\n")) settle(() => resolve(JSON.parse(text) as Ready));
-    });
-    child.on("error", (error) => settle(() => reject(error)));
-    child.on("exit", (code, signal) =>
-      settle(() =>
-        reject(new AdminError("refused", `the daemon ended at its start (${signal ?? `exit code ${code}`}); see ${traceFile}`)),
-      ),
-    );
-  });
+  const { data, mount, disks, diskPaths, scheme, allowOther } = startOptions(options);
+  const words = ["up", "--data", data, "--mount", mount];
+  if (disks) words.push("--disks", String(disks));
+  for (const directory of diskPaths ?? []) words.push("--disk", directory);
+  if (scheme) words.push("--scheme", scheme);
+  if (!allowOther) words.push("--no-allow-other");
+  // A data directory that does not exist yet must stay empty until the store is made in it.
+  const final = path.join(data, "trace");
+  const first = fs.existsSync(data) ? final : path.join(path.dirname(data), `.${path.basename(data)}.trace`);
+  const ready = await startDetached<Ready>(words, first);
+  if (first !== final) fs.renameSync(first, final);
+  print(options, ready, () => readyText(ready, true));
 }
 
 export function upCommand(): Command {

@@ -59,8 +59,8 @@ message ReleaseLocksRequest { uint64 inode = 1; string kind = 2; string owner = 
 message AcquireRequest { uint64 inode = 1; string mode = 2; }
 message ForgetRequest { repeated uint64 inodes = 1; }
 
-message Hello { uint32 version = 1; optional uint64 session = 2; string name = 3; }
-message Welcome { uint64 session = 1; uint32 timeLimitMs = 2; }
+message Hello { uint32 version = 1; string mountpoint = 2; uint32 pid = 3; }
+message Welcome { uint64 session = 1; uint32 timeLimitMs = 2; string scheme = 3; }
 message Recall { uint64 inode = 1; string mode = 2; repeated bytes names = 3; bool allNames = 4; }
 `;
 

@@ -86,7 +86,17 @@ export interface Operations {
   setAttributes: [{ inode: InodeId; change: AttributeChange }, { attributes: Attributes }];
   /** mkdir, mknod, symlink and create in one: `mode` has type and permission bits; umask is applied here, or the parent's default ACL instead. With `exclusive` false an existing regular file is returned as it is (`created` false). Grants `exclusive` on a created file. EEXIST, ENOENT (parent gone), EMLINK, ENOSPC, EDQUOT. */
   make: [
-    { parent: InodeId; name: ByteString; mode: number; umask: number; uid: number; gid: number; device?: number; target?: ByteString; exclusive: boolean },
+    {
+      parent: InodeId;
+      name: ByteString;
+      mode: number;
+      umask: number;
+      uid: number;
+      gid: number;
+      device?: number;
+      target?: ByteString;
+      exclusive: boolean;
+    },
     { attributes: Attributes; created: boolean; parent: Attributes },
   ];
   /** A regular file without a name (O_TMPFILE); `link` gives it one. */
@@ -104,7 +114,10 @@ export interface Operations {
   list: [{ inode: InodeId; after: number; limit: number; attributes: boolean }, { entries: DirectoryEntry[] }];
   getXattr: [{ inode: InodeId; name: ByteString }, { value: Uint8Array | null }];
   /** `create`: EEXIST if there; `replace`: ENODATA if not. Setting system.posix_acl_access also sets the mode's permission bits; `clearSetGroupId`: setgid goes. */
-  setXattr: [{ inode: InodeId; name: ByteString; value: Uint8Array; create: boolean; replace: boolean; clearSetGroupId: boolean }, { attributes: Attributes }];
+  setXattr: [
+    { inode: InodeId; name: ByteString; value: Uint8Array; create: boolean; replace: boolean; clearSetGroupId: boolean },
+    { attributes: Attributes },
+  ];
   listXattrs: [{ inode: InodeId }, { names: ByteString[] }];
   removeXattr: [{ inode: InodeId; name: ByteString }, { attributes: Attributes }];
   /** Extents that touch [from, to), in order, at most `limit`, with the records of their stripes; `end`: all of them up to this offset are in the reply. */
@@ -114,9 +127,21 @@ export interface Operations {
   /** Makes stored stripes part of files, all files in one transaction. The blocks must be durable before. A file whose inode is gone is left out: `gone` names it, `attributes` has those of the others in order, which are committed still. Inline extents have up to 64 KiB, a commit up to 16384 files and 65536 extents; stripes are ones that this session has reserved (a stripe of an earlier commit may be named by extents, and given again). EINVAL otherwise. Data extents make the file at least as long. Without `change`, mtime and ctime become now. */
   commit: [{ files: FileCommit[]; stripes: Stripe[] }, { attributes: Attributes[]; gone: InodeId[] }];
   /** fallocate(2)'s other modes; `allocate` reserves without changing bytes. keepSize as there. collapse and insert need multiples of 4096. */
-  reshape: [{ inode: InodeId; kind: "allocate" | "punch" | "zero" | "collapse" | "insert"; offset: number; length: number; keepSize: boolean }, { attributes: Attributes }];
+  reshape: [
+    {
+      inode: InodeId;
+      kind: "allocate" | "punch" | "zero" | "collapse" | "insert";
+      offset: number;
+      length: number;
+      keepSize: boolean;
+    },
+    { attributes: Attributes },
+  ];
   /** Makes the target range share the source's stripes. Both offsets and the length in bytes, any alignment; the ranges do not overlap if the inodes are equal. Returns the number of bytes shared: up to the source's end, and at most 1 GiB at a time. */
-  share: [{ from: InodeId; fromOffset: number; to: InodeId; toOffset: number; length: number }, { copied: number; attributes: Attributes }];
+  share: [
+    { from: InodeId; fromOffset: number; to: InodeId; toOffset: number; length: number },
+    { copied: number; attributes: Attributes },
+  ];
   /** Everything that this session was told is done is durable when the reply comes. */
   sync: [Record<string, never>, Record<string, never>];
   statistics: [Record<string, never>, Statistics];

@@ -34,8 +34,9 @@ function refusal(error: unknown): FsError {
 
 export interface RemoteSessionOptions {
   stream: Duplex;
-  /** Shown in the daemon's status: the mountpoint. */
-  name: string;
+  /** Shown in the daemon's status. */
+  mountpoint: string;
+  pid: number;
   clock: Clock;
   events: SessionEvents;
 }
@@ -43,18 +44,21 @@ export interface RemoteSessionOptions {
 export class RemoteSession implements Session {
   readonly id: SessionId;
   readonly blocks: BlockClient;
+  /** Scheme of new full stripes. */
+  readonly scheme: string;
   readonly #connection: Connection;
   readonly #cancelPings: () => void;
 
-  private constructor(id: SessionId, blocks: BlockClient, connection: Connection, cancelPings: () => void) {
+  private constructor(id: SessionId, scheme: string, blocks: BlockClient, connection: Connection, cancelPings: () => void) {
     this.id = id;
+    this.scheme = scheme;
     this.blocks = blocks;
     this.#connection = connection;
     this.#cancelPings = cancelPings;
   }
 
   /** Says hello and learns the disks. Rejects with FsError where the daemon refuses or does not answer. */
-  static async open({ stream, name, clock, events }: RemoteSessionOptions): Promise<RemoteSession> {
+  static async open({ stream, mountpoint, pid, clock, events }: RemoteSessionOptions): Promise<RemoteSession> {
     let cancelPings = (): void => {};
     let over = false;
     const connection = new Connection({
@@ -68,9 +72,12 @@ export class RemoteSession implements Session {
       },
     });
     try {
-      const hello = encodeMessage("Hello", { version: SESSION_PROTOCOL_VERSION, name });
+      const hello = encodeMessage("Hello", { version: SESSION_PROTOCOL_VERSION, mountpoint, pid });
       const { body } = await connection.request("hello", { body: hello }, { deadlineMs: DEADLINE_MS });
-      const { session, timeLimitMs } = decodeMessage<{ session: SessionId; timeLimitMs: number }>("Welcome", body);
+      const { session, timeLimitMs, scheme } = decodeMessage<{ session: SessionId; timeLimitMs: number; scheme: string }>(
+        "Welcome",
+        body,
+      );
       const ping = (): void => {
         if (over) return;
         connection
@@ -80,7 +87,7 @@ export class RemoteSession implements Session {
       };
       ping();
       const blocks = await RemoteBlocks.open(connection, () => clock.now());
-      return new RemoteSession(session, blocks, connection, () => cancelPings());
+      return new RemoteSession(session, scheme, blocks, connection, () => cancelPings());
     } catch (error) {
       connection.close();
       throw refusal(error);

@@ -1,8 +1,8 @@
 // Serves one mount of another process: its session with the namespace, and the blocks, over one connection.
 //
-// The session ends with the connection, or when nothing was heard for its time limit: a stopped process then finds
-// every later request refused with ESTALE, so it cannot overwrite what others did meanwhile. Blocks that it stores
-// are harmless: only a commit makes them part of a file.
+// The session ends with the connection, or when nothing was heard for its time limit (the namespace watches that): a
+// stopped process then finds every later request refused, so it cannot overwrite what others did meanwhile. Blocks
+// that it stores are harmless: only a commit makes them part of a file.
 
 import type { Duplex } from "node:stream";
 import type { BlockClient } from "../replication/block-client.ts";
@@ -18,63 +18,62 @@ import type { ByteString, InodeId } from "./types.ts";
 /** Goes up when the messages change in a way that an older side cannot speak. */
 export const SESSION_PROTOCOL_VERSION = 1;
 
+/** A session whose life the namespace watches. */
+export interface HeardSession extends Session {
+  /** Something was heard of the mount. Every call says so by itself. */
+  heard(): void;
+}
+
 export interface SessionServerOptions {
   stream: Duplex;
-  /** Opens a session with the namespace. */
-  openSession: (events: SessionEvents, name: string) => Session | Promise<Session>;
+  /** Opens a session with the namespace that expires when nothing is heard of it for timeLimitMs. */
+  openSession: (events: SessionEvents, mountpoint: string, pid: number) => Promise<HeardSession>;
+  /** Scheme of new full stripes. */
+  scheme: string;
   blocks: BlockClient;
   clock: Clock;
-  /** A mount that is not heard of for this long is given up. */
+  /** The session's time limit. */
   timeLimitMs: number;
   trace: (text: string) => void;
+  /** Called for each request. */
+  heard?: () => void;
   /** Called once, when the session is over. */
   closed?: () => void;
 }
 
 interface Hello {
   version: number;
-  name: string;
+  mountpoint: string;
+  pid: number;
 }
 
 class SessionServer {
   readonly #options: SessionServerOptions;
   readonly #connection: Connection;
-  #session: Session | null = null;
-  #heardAt: number;
-  #cancelWatch: () => void = () => {};
+  #session: HeardSession | null = null;
   #over = false;
 
   constructor(options: SessionServerOptions) {
     this.#options = options;
-    this.#heardAt = options.clock.now();
+    const { stream, clock, timeLimitMs } = options;
     this.#connection = new Connection({
-      stream: options.stream,
+      stream,
       handle: (name, message) => this.#handle(name, message),
-      setTimer: (action, delayMs) => options.clock.after(delayMs, action),
+      setTimer: (action, delayMs) => clock.after(delayMs, action),
       closed: (reason) => void this.#end(reason.message),
     });
-    this.#watch();
+    clock.after(timeLimitMs, () => {
+      if (!this.#session) this.#connection.close();
+    });
   }
 
   close(): void {
     this.#connection.close();
   }
 
-  /** Looks again when the time limit could pass at the earliest. */
-  #watch(): void {
-    const { clock, timeLimitMs } = this.#options;
-    const remaining = this.#heardAt + timeLimitMs - clock.now();
-    if (remaining > 0) this.#cancelWatch = clock.after(remaining, () => this.#watch());
-    else {
-      void this.#end(`nothing heard for ${timeLimitMs} ms`);
-      this.#connection.close();
-    }
-  }
-
   async #end(reason: string): Promise<void> {
     if (this.#over) return;
     this.#over = true;
-    this.#cancelWatch();
     if (this.#session) {
       this.#options.trace(`session ${this.#session.id}: over: ${reason}`);
       await this.#session
@@ -86,7 +85,8 @@ class SessionServer {
 
   async #handle(name: string, message: Message): Promise<Message> {
     if (this.#over) throw new FsError("ESTALE", "this session is over");
-    this.#heardAt = this.#options.clock.now();
+    this.#session?.heard();
+    this.#options.heard?.();
     if (name === "hello") return this.#hello(decodeMessage<Hello>("Hello", message.body));
     if (name === "ping") return { body: encodeMessage("Empty", {}) };
     if (!this.#session) throw new FsError("EINVAL", `${name} was asked before hello`);
@@ -96,7 +96,7 @@ class SessionServer {
     return { body: encodeReply(name, reply) };
   }
 
-  async #hello({ version, name }: Hello): Promise<Message> {
+  async #hello({ version, mountpoint, pid }: Hello): Promise<Message> {
     if (version !== SESSION_PROTOCOL_VERSION)
       throw new FsError(
         "EINVAL",
@@ -105,9 +105,16 @@ class SessionServer {
     if (this.#session) throw new FsError("EINVAL", "hello was said already");
     this.#session = await this.#options.openSession(
       { recall: (inode, mode, names) => this.#recall(inode, mode, names), expired: () => this.#connection.close() },
-      name,
+      mountpoint,
+      pid,
     );
-    return { body: encodeMessage("Welcome", { session: this.#session.id, timeLimitMs: this.#options.timeLimitMs }) };
+    return {
+      body: encodeMessage("Welcome", {
+        session: this.#session.id,
+        timeLimitMs: this.#options.timeLimitMs,
+        scheme: this.#options.scheme,
+      }),
+    };
   }
 
   /** Resolves when the mount has done it, or when its session is over and there is nothing left to give back. */

@@ -1,0 +1,100 @@
+// A mount in a process of its own: connects to a store's daemon, mounts, serves until it is unmounted or told to stop.
+
+import net from "node:net";
+import path from "node:path";
+import { systemClock } from "../fs/clock.ts";
+import type { SessionEvents } from "../fs/messages.ts";
+import { mountFilesystem, type Mounted } from "../fs/mount/channel.ts";
+import { Mount } from "../fs/mount/mount.ts";
+import { RemoteSession } from "../fs/remote-session.ts";
+import { allocateAligned, raiseOpenFiles } from "../native/files.ts";
+import { StripeStore } from "../replication/stripes.ts";
+import { readDaemon } from "./daemon-file.ts";
+import { AdminError } from "./errors.ts";
+import { prepareMountpoint } from "./mountpoint.ts";
+import { schemesOf } from "./running-store.ts";
+
+const CONNECT_TIMEOUT_MS = 10_000;
+
+export interface MountProcessOptions {
+  /** Absolute paths. */
+  data: string;
+  directory: string;
+  allowOther: boolean;
+}
+
+/** Connects and mounts. Resolves when the mount serves; `closed` of the result resolves when it has ended and everything is written back. */
+export async function startMountProcess(options: MountProcessOptions, trace: (text: string) => void): Promise<Mounted> {
+  raiseOpenFiles();
+  const daemon = await readDaemon(options.data);
+  if (!daemon) {
+    throw new AdminError(
+      "unavailable",
+      `no daemon serves the store ${options.data}; start one with \`cairn up --data ${options.data}\``,
+    );
+  }
+  const { session, deliverTo } = await openSession(daemon.sessions, options.directory);
+  try {
+    await prepareMountpoint(options.directory);
+    const mount = await Mount.open({
+      openSession: (events) => {
+        deliverTo(events);
+        return session;
+      },
+      stripes: new StripeStore({
+        client: session.blocks,
+        scheme: session.scheme,
+        onDamage: (damage) => trace(`damage: ${JSON.stringify(damage)}`),
+      }),
+      schemes: schemesOf(session.scheme),
+      allocate: allocateAligned,
+      trace,
+    });
+    return await mountFilesystem({
+      mountpoint: options.directory,
+      handlers: (caches) => {
+        mount.attach(caches);
+        return mount;
+      },
+      options: { source: `cairn:${options.data}`, allowOther: options.allowOther ? undefined : false },
+      trace,
+    });
+  } catch (error) {
+    await session.close();
+    throw new AdminError("refused", (error as Error).message, { cause: error });
+  }
+}
+
+/** The session is there before the mount whose events it delivers; until then it holds nothing that could be recalled. */
+async function openSession(
+  socket: string,
+  directory: string,
+): Promise<{ session: RemoteSession; deliverTo: (events: SessionEvents) => void }> {
+  let receiver: SessionEvents | null = null;
+  const events: SessionEvents = {
+    recall: (inode, mode, names) => receiver?.recall(inode, mode, names) ?? Promise.resolve(),
+    expired: () => receiver?.expired(),
+  };
+  const stream = net.connect(socket);
+  try {
+    await new Promise<void>((resolve, reject) => {
+      stream.setTimeout(CONNECT_TIMEOUT_MS, () => reject(new Error(`no answer within ${CONNECT_TIMEOUT_MS / 1000} s`)));
+      stream.once("connect", resolve);
+      stream.once("error", reject);
+    });
+    stream.setTimeout(0);
+    const session = await RemoteSession.open({
+      stream,
+      mountpoint: path.resolve(directory),
+      pid: process.pid,
+      clock: systemClock(),
+      events,
+    });
+    return { session, deliverTo: (target) => (receiver = target) };
+  } catch (error) {
+    stream.destroy();
+    throw new AdminError("unavailable", `cannot open a session with the daemon at ${socket}: ${(error as Error).message}`, {
+      cause: error,
+    });
+  }
+}
