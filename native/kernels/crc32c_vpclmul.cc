@@ -18,6 +18,9 @@ using namespace cairn;
 /** Below this the folding's beginning and end cost more than they save (measured: bench coding). */
 constexpr size_t foldFromBytes = 512;
 
+/** From here on it pays to begin at a cache line. */
+constexpr size_t alignFromBytes = 4096;
+
 /** Powers that carry a 128-bit lane over `Bits` bits, for its first (higher powers) and second 64 bits; +-32 as the operand is 64 and the power 32 bits wide, and one position for the reflection. */
 template <uint64_t Bits>
 inline __m128i powers() {
@@ -40,6 +43,12 @@ inline __m512i load(const uint8_t* from) { return _mm512_loadu_si512(from); }
 
 uint32_t cairn::crc32cVpclmul(uint32_t seed, const uint8_t* bytes, size_t length) {
   if (length < foldFromBytes) return crc32cSse42(seed, bytes, length);
+  size_t head = -reinterpret_cast<uintptr_t>(bytes) % 64;
+  if (head > 0 && length >= alignFromBytes) {
+    seed = crc32cSse42(seed, bytes, head);
+    bytes += head;
+    length -= head;
+  }
   const __m512i by256 = _mm512_broadcast_i32x4(powers<2048>());
   const __m512i by64 = _mm512_broadcast_i32x4(powers<512>());
   const __m128i by16 = powers<128>();
