@@ -72,7 +72,7 @@ const DEFAULT_LIMITS: NamespaceLimits = {
   maximumRecords: 128 * 1024,
   maximumBytes: 64 * 1024 * 1024,
   logPendingBytes: 32 * 1024 * 1024,
-  applyIntervalMs: 500,
+  applyIntervalMs: 1000,
   trimIntervalMs: 10_000,
   deadStripeGraceMs: 2_000,
   answersPerSession: 256,

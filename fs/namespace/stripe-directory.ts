@@ -1,13 +1,19 @@
 // The namespace as repair, drains and `cairn where` see it: stripes, where their blocks lie, and changing that.
 
 import type { DiskId } from "../../replication/stripe.ts";
-import type { StripeId } from "../types.ts";
-import { after, id8, idFrom, TAG_DISK, TAG_STRIPE } from "./keys.ts";
+import type { InodeId, StripeId } from "../types.ts";
+import type { Extent } from "../messages.ts";
+import { after, id8, idFrom, TAG_DISK, TAG_EXTENT, TAG_STRIPE } from "./keys.ts";
 import type { Server } from "./namespace.ts";
-import { decodeStripe, openValue, type StripeRecord } from "./records.ts";
+import { decodeExtent, decodeStripe, openValue, type StripeRecord } from "./records.ts";
 
 /** Stripes in one step of a walk. */
 const PAGE_RECORDS = 1024;
+
+export interface ExtentPlace {
+  inode: InodeId;
+  offset: number;
+}
 
 export interface StripeDirectory {
   get(id: StripeId): Promise<StripeRecord | null>;
@@ -17,6 +23,11 @@ export interface StripeDirectory {
   listByDisk(disk: DiskId, after: StripeId | 0, limit: number): Promise<StripeRecord[]>;
   /** Says where the stripe's blocks are from now on, if they are still where the caller thought (`expected`) and the stripe is alive; false otherwise. */
   replaceDisks(id: StripeId, expected: readonly DiskId[], disks: readonly DiskId[]): Promise<boolean>;
+  /** A step of a walk over all extents of all files, in order of inode and offset, after the one given: at most `limit` (up to 1024) are looked at; `next` continues, null at the end. For finding what lies in a stripe. Extents cut off by a truncate still under way are among them. */
+  extents(
+    after: ExtentPlace | null,
+    limit: number,
+  ): Promise<{ extents: { inode: InodeId; extent: Extent }[]; next: ExtentPlace | null }>;
   /** Stripes with ids above `after`, among the next `limit` looked at, of whose data less than `share` (0..1) is live; `next` continues, 0 at the end. */
   sparse(after: StripeId | 0, limit: number, share: number): Promise<{ stripes: StripeRecord[]; next: StripeId | 0 }>;
 }
@@ -60,7 +71,23 @@ export function stripeDirectory(server: Server): StripeDirectory {
     return found.slice(0, wanted);
   }
 
+  async function extents(place: ExtentPlace | null, limit: number): ReturnType<StripeDirectory["extents"]> {
+    const from = place === null ? TAG_EXTENT : `${TAG_EXTENT}${id8(place.inode)}${id8(place.offset + 1)}`;
+    const to = after(TAG_EXTENT);
+    const wanted = Math.min(limit, PAGE_RECORDS);
+    return overlay.scan(from, to, wanted, (records, bound) => {
+      const found = records.map(({ key, value }) => {
+        const offset = idFrom(key, 9);
+        return { inode: idFrom(key, 1) as InodeId, extent: decodeExtent(openValue(key, value), offset) };
+      });
+      // The bound is a whole key and a zero byte more: everything up to that key was looked at.
+      const next = bound === to ? null : { inode: idFrom(bound, 1) as InodeId, offset: idFrom(bound, 9) };
+      return { extents: found, next };
+    });
+  }
+
   return {
+    extents,
     get: async (id) => (await get([id]))[0] ?? null,
     list,
     listByDisk: async (disk, afterId, limit) => get(await ids(TAG_DISK + id8(disk).slice(4), afterId, limit)),

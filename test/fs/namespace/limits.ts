@@ -3,6 +3,7 @@ import test from "node:test";
 import type { Stripe } from "../../../replication/stripe.ts";
 import type { DiskId } from "../../../replication/stripe.ts";
 import { openNamespace } from "../../../fs/namespace/namespace.ts";
+import type { ExtentPlace, StripeDirectory } from "../../../fs/namespace/stripe-directory.ts";
 import type { ByteString, InodeId, StripeId } from "../../../fs/types.ts";
 import { makeEntry, name, openStore, problems, quietEvents, type TestStore } from "./memory-log.ts";
 
@@ -243,6 +244,27 @@ test("repair finds stripes by disk and moves them only from where it thought the
     [0, 1],
   );
   assert.deepEqual(await problems(store.namespace), []);
+});
+
+test("a walk over all extents finds each once, those in the table and those not yet", async () => {
+  const store = await openStore();
+  const expected: string[] = [];
+  for (let count = 0; count < 7; count++) {
+    const { inode } = await makeEntry(store.session, store.root, `file-${count}`);
+    const first = await writeStripes(store, inode, 3, MIB);
+    if (count === 3) await store.namespace.apply();
+    for (let index = 0; index < 3; index++) expected.push(`${inode} ${index * MIB} ${first + index}`);
+  }
+  for (const limit of [1, 4, 1000]) {
+    const found: string[] = [];
+    let place: ExtentPlace | null = null;
+    do {
+      const step: Awaited<ReturnType<StripeDirectory["extents"]>> = await store.namespace.stripes.extents(place, limit);
+      for (const { inode, extent } of step.extents) found.push(`${inode} ${extent.offset} ${extent.stripe}`);
+      place = step.next;
+    } while (place !== null);
+    assert.deepEqual(found, expected);
+  }
 });
 
 test("callers wait while too much is not in the table, and memory does not grow", async () => {
