@@ -412,6 +412,16 @@ export const commands: Record<string, Command> = {
     const entry = await state.walker.handlers.link(state.caller, attributes.inode, place.parent, place.name);
     state.walker.refer(entry.attributes);
   },
+  async "link-many"(state, from, directory, count) {
+    for (let i = 0; i < Number(count); i++) {
+      try {
+        await commands.link(state, from, `${directory}/link-${i}`);
+      } catch (error) {
+        if (error instanceof FsError) return [String(i), error.code];
+        throw error;
+      }
+    }
+  },
   async "link-descriptor"(state, name, to) {
     const file = fileOf(state, name);
     if (file.flags & OPEN_FLAGS.EXCL) throw new FsError("ENOENT");

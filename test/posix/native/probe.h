@@ -59,3 +59,4 @@ extern const CommandTable dataCommands;
 extern const CommandTable lockCommands;
 extern const CommandTable processCommands;
 extern const CommandTable exerciseCommands;
+extern const CommandTable exerciseNameCommands;
