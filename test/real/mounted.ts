@@ -2,7 +2,6 @@
 // process: a synchronous call on one's own mount would wait forever.
 import { spawn, spawnSync } from "node:child_process";
 import type { ChildProcess } from "node:child_process";
-import { existsSync } from "node:fs";
 import { chmod, mkdir, mkdtemp, readFile, rm } from "node:fs/promises";
 import os from "node:os";
 import path from "node:path";
@@ -22,6 +21,10 @@ export interface MountedStore {
   readonly data: string;
   /** A directory on an ordinary filesystem, removed with the rest. */
   readonly outside: string;
+  /** Unmounts, ends the daemon in order and starts it again on the same store. */
+  restart(): Promise<void>;
+  /** Ends the daemon at once, as a crash does, and starts it again on the same store. */
+  crash(): Promise<void>;
   /** Unmounts, ends the daemon and removes everything; fails if the daemon did not end in order. */
   stop(): Promise<void>;
 }
@@ -56,6 +59,11 @@ class Daemon {
     }
   }
 
+  async kill(): Promise<void> {
+    this.#child.kill("SIGKILL");
+    await this.#ended;
+  }
+
   /** null where it ended in order, else what went wrong. */
   async stop(): Promise<string | null> {
     this.#child.kill("SIGTERM");
@@ -64,15 +72,13 @@ class Daemon {
     const end = await Promise.race([this.#ended, late]);
     limit.abort();
     if (end === "exit code 0") return null;
-    this.#child.kill("SIGKILL");
+    await this.kill();
     return `the daemon ended with ${end} after SIGTERM:\n${this.#output}`;
   }
 }
 
 function daemonParameters(data: string, directory: string): string[] {
-  const command = path.join(packageRoot(), "dist/admin/cairn.js");
-  if (existsSync(command)) return [command, "up", "--data", data, "--mount", directory];
-  return [path.join(packageRoot(), "dist/test/fs/serve-mount.js"), data, directory];
+  return [path.join(packageRoot(), "dist/admin/cairn.js"), "up", "--data", data, "--mount", directory];
 }
 
 /** Mounts a new store with six disks. Call `stop` in any case. */
@@ -82,7 +88,7 @@ export async function mountStore(): Promise<MountedStore> {
   await mkdir(directory);
   await mkdir(outside);
   await chmod(base, 0o755);
-  const daemon = new Daemon(daemonParameters(data, directory));
+  let daemon = new Daemon(daemonParameters(data, directory));
   const remove = async (): Promise<string | null> => {
     const problem = await daemon.stop();
     if (await isMounted(directory)) spawnSync("umount", ["-l", directory]);
@@ -95,10 +101,24 @@ export async function mountStore(): Promise<MountedStore> {
     await remove();
     throw error;
   }
+  const again = async (): Promise<void> => {
+    daemon = new Daemon(daemonParameters(data, directory));
+    await daemon.mounted(directory);
+  };
   return {
     directory,
     data,
     outside,
+    async restart() {
+      const problem = await daemon.stop();
+      if (problem) throw new Error(problem);
+      await again();
+    },
+    async crash() {
+      await daemon.kill();
+      spawnSync("umount", ["-l", directory]);
+      await again();
+    },
     async stop() {
       const problem = await remove();
       if (problem) throw new Error(problem);
