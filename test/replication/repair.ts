@@ -94,23 +94,29 @@ test("a stripe with nothing wrong is left alone", async () => {
   assert.deepEqual(mending, { stripe, mended: [], unplaced: [], superseded: false });
 });
 
-test("scrub finds and mends every damaged and missing block in its place", async () => {
-  const store = await makeStore(6, 30);
-  const random = seededRandom(9);
-  let hurt = 0;
-  for (const stripe of store.records.stripeById.values()) {
-    const indexes = new Set([randomBelow(random, 6), randomBelow(random, 6)]);
-    for (const index of indexes) {
-      hurt++;
-      if (random() < 0.5) diskOf(store, stripe.disks[index]).damage({ stripe: stripe.id, index });
-      else diskOf(store, stripe.disks[index]).lose({ stripe: stripe.id, index });
+test("scrub finds and mends every damaged and missing block in its place, whatever the scheme", async () => {
+  for (const [scheme, blocks, tolerance] of [
+    ["rs:4+2", 6, 2],
+    ["copies:3", 3, 2],
+    ["rs:2+1", 3, 1],
+  ] as const) {
+    const store = await makeStore(6, 30, scheme);
+    const random = seededRandom(9);
+    let hurt = 0;
+    for (const stripe of store.records.stripeById.values()) {
+      const indexes = new Set(Array.from({ length: tolerance }, () => randomBelow(random, blocks)));
+      for (const index of indexes) {
+        hurt++;
+        if (random() < 0.5) diskOf(store, stripe.disks[index]).damage({ stripe: stripe.id, index });
+        else diskOf(store, stripe.disks[index]).lose({ stripe: stripe.id, index });
+      }
     }
+    const progress = await lastOf(scrub(store.repairer, store.records));
+    assert.equal(progress.stripes, 30);
+    assert.equal(progress.mendedBlocks, hurt);
+    assert.equal(progress.failedStripes, 0);
+    await checkWhole(store);
   }
-  const progress = await lastOf(scrub(store.repairer, store.records));
-  assert.equal(progress.stripes, 30);
-  assert.equal(progress.mendedBlocks, hurt);
-  assert.equal(progress.failedStripes, 0);
-  await checkWhole(store);
 });
 
 test("a stripe beyond repair is reported and does not stop the walk", async () => {
