@@ -19,7 +19,7 @@ using namespace cairn;
 constexpr size_t foldFromBytes = 512;
 
 /** From here on it pays to begin at a cache line. */
-constexpr size_t alignFromBytes = 4096;
+constexpr size_t alignFromBytes = 32 * 1024;
 
 /** Powers that carry a 128-bit lane over `Bits` bits, for its first (higher powers) and second 64 bits; +-32 as the operand is 64 and the power 32 bits wide, and one position for the reflection. */
 template <uint64_t Bits>
@@ -62,11 +62,17 @@ uint32_t cairn::crc32cVpclmul(uint32_t seed, const uint8_t* bytes, size_t length
     state2 = fold(state2, load(bytes + 128), by256);
     state3 = fold(state3, load(bytes + 192), by256);
   }
-  __m512i state = fold(fold(fold(state0, state1, by64), state2, by64), state3, by64);
+  // All at once, each over its own distance: one after the other, they would wait for each other.
+  __m512i state = fold(state0, state3, _mm512_broadcast_i32x4(powers<3 * 512>()));
+  state = fold(state1, state, _mm512_broadcast_i32x4(powers<2 * 512>()));
+  state = fold(state2, state, by64);
   for (; length >= 64; bytes += 64, length -= 64) state = fold(state, load(bytes), by64);
-  __m128i lane = fold(_mm512_extracti32x4_epi32(state, 0), _mm512_extracti32x4_epi32(state, 1), by16);
-  lane = fold(lane, _mm512_extracti32x4_epi32(state, 2), by16);
-  lane = fold(lane, _mm512_extracti32x4_epi32(state, 3), by16);
+  const __m512i lanePowers = _mm512_inserti32x4(
+      _mm512_inserti32x4(_mm512_zextsi128_si512(powers<3 * 128>()), powers<2 * 128>(), 1), by16, 2);  // nothing for the last lane
+  __m512i folded = _mm512_xor_si512(_mm512_clmulepi64_epi128(state, lanePowers, 0x00), _mm512_clmulepi64_epi128(state, lanePowers, 0x11));
+  __m128i lane = _mm_ternarylogic_epi64(_mm512_castsi512_si128(folded), _mm512_extracti32x4_epi32(folded, 1),
+                                        _mm512_extracti32x4_epi32(folded, 2), 0x96);
+  lane = _mm_xor_si128(lane, _mm512_extracti32x4_epi32(state, 3));
   for (; length >= 16; bytes += 16, length -= 16) lane = fold(lane, _mm_loadu_si128(reinterpret_cast<const __m128i*>(bytes)), by16);
   uint64_t crc = _mm_crc32_u64(0, static_cast<uint64_t>(_mm_extract_epi64(lane, 0)));
   crc = _mm_crc32_u64(crc, static_cast<uint64_t>(_mm_extract_epi64(lane, 1)));
