@@ -280,6 +280,23 @@ test("more slow reads than slots are all answered, and meanwhile the rest is ser
     assert.deepEqual(((s) => [s.pending, s.freeSlots])(await daemon.statistics()), [0, 3]);
   }));
 
+test("handlers that never settle cost their slots, not the mount: reads without one time out, the rest goes on", () =>
+  withDaemon({ slots: 2, deadlineMs: 500 }, async (daemon, directory) => {
+    await shell("for i in 1 2 3; do echo text > f$i; mv f$i hangs$i; done", directory);
+    for (let inode = 2; inode < 5; inode++) {
+      await daemon.ask("invalidateEntry", 1, `hangs${inode - 1}`);
+      await daemon.ask("invalidateInode", inode, 0, 0);
+    }
+    const outputs = await shell(
+      "for i in 1 2 3; do cat hangs$i 2>&1 & done; mkdir d; echo new > d/f; wait; stat -c %s d/f",
+      directory,
+    );
+    assert.equal(outputs.match(/timed out/g)?.length, 3, outputs);
+    assert.ok(outputs.endsWith("4\n"), outputs);
+    assert.match(daemon.stderr, /found no free slot for 500 ms/);
+    assert.equal((await daemon.statistics()).freeSlots, 1);
+  }));
+
 test("a read's own buffers are sent as they lie, also more than one system call takes, and released once", () =>
   withDaemon({}, async (daemon, directory) => {
     await shell("head -c 1000000 /dev/urandom > f; sha256sum < f > sum; mv f buffers", directory);
