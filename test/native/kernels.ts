@@ -171,8 +171,24 @@ for (const kernels of native) {
 
   test(`${variant}: checksums of all kinds of lengths and starts are the plain kernels'`, () => {
     const random = randomNumbers(43);
-    const bytes = randomBytes(20_000, 0, random);
-    const lengths = [...Array(700).keys(), 767, 768, 1023, 1024, 1025, 4080, 4096, 4097, 8192, 12_289, 19_900];
+    const bytes = randomBytes(50_000, 0, random);
+    const lengths = [
+      ...Array(700).keys(),
+      767,
+      768,
+      1023,
+      1024,
+      1025,
+      4080,
+      4096,
+      4097,
+      8192,
+      12_289,
+      32_767,
+      32_768,
+      40_001,
+      49_900,
+    ];
     for (const length of lengths) {
       const start = random(90);
       const seed = random(2) ? 0 : random(2 ** 32);
@@ -323,6 +339,20 @@ test("what is wrong with a job is said before a byte is written", async () => {
       );
     await assert.rejects(kernels.encodeAsync(8, one, [a], [c]), /overlaps another buffer/);
     assert.ok(bytes.every((byte) => byte === 9));
+  }
+});
+
+test("a native job of more buffers than a call may have is refused", () => {
+  const one = new Uint8Array(1);
+  const sources = Array.from({ length: 1024 }, () => one);
+  for (const kernels of native) {
+    assert.throws(
+      () => kernels.encode(8, new Uint16Array(1024), sources, [new Uint8Array(1)]),
+      /1025 buffers in one job; it must be at most 1024/,
+    );
+    const target = Uint8Array.of(9);
+    kernels.encode(8, new Uint16Array(1023).fill(1), sources.slice(1), [target]);
+    assert.equal(target[0], 0);
   }
 });
 
