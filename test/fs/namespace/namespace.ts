@@ -1,7 +1,9 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 import { openNamespace } from "../../../fs/namespace/namespace.ts";
-import { makeEntry, name, openStore, problems, quietEvents } from "./memory-log.ts";
+import { MemoryTable } from "../../../storage/memory-table.ts";
+import type { InodeId } from "../../../fs/types.ts";
+import { makeEntry, MemoryLog, name, openStore, problems, quietEvents } from "./memory-log.ts";
 
 test("what was made is there after a restart, from the log alone and from the table", async () => {
   const { namespace, session, root, log, table, clock } = await openStore();
@@ -62,4 +64,37 @@ test("a log whose end is missing is refused, with both numbers", async () => {
     openNamespace({ table, log }),
     new RegExp(`log ends at ${tail - 1} and the table already holds changes up to ${tail}`),
   );
+});
+
+test("a record that was changed and written to the table while it was being read is seen as changed", async () => {
+  const { openNamespace: open } = await import("../../../fs/namespace/namespace.ts");
+  let hold: Promise<void> | null = null;
+  class SlowTable extends MemoryTable {
+    override async get(keys: readonly Uint8Array[]): Promise<(Uint8Array | null)[]> {
+      const values = await super.get(keys);
+      const held = hold;
+      hold = null;
+      await held;
+      return values;
+    }
+  }
+  const table = new SlowTable();
+  const log = new MemoryLog();
+  const first = await open({ table, log });
+  const { inode } = await makeEntry(await first.openSession(quietEvents), 1 as InodeId, "file");
+  await first.close();
+  const namespace = await open({ table, log, limits: { cacheBytes: 1 } });
+  const session = await namespace.openSession(quietEvents);
+  let release = (): void => {};
+  hold = new Promise((resolve) => {
+    release = resolve;
+  });
+  const slow = session.call("getAttributes", { inode });
+  await session.call("setAttributes", { inode, change: { mode: 0o600 } });
+  await namespace.apply();
+  // The cache of one record forgets it.
+  for (let count = 0; count < 4; count++) await makeEntry(session, 1 as InodeId, `other-${count}`);
+  release();
+  assert.equal((await slow).attributes.mode & 0o777, 0o600);
+  assert.equal((await session.call("getAttributes", { inode })).attributes.mode & 0o777, 0o600);
 });
