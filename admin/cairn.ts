@@ -1,6 +1,7 @@
 // The `cairn` program: its subcommands, and what happens to errors.
 
 import { Command, CommanderError } from "commander";
+import { codeCommand } from "./code-command.ts";
 import { diskCommand } from "./disk-command.ts";
 import { downCommand } from "./down-command.ts";
 import { fail } from "./command.ts";
@@ -29,6 +30,7 @@ function program(): Command {
     diskCommand(),
     mountCommand(),
     unmountCommand(),
+    codeCommand(),
   ];
   for (const command of commands) cairn.addCommand(command);
   return cairn;

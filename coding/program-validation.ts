@@ -148,8 +148,11 @@ function checkBlocks(program: Program): Map<string, Map<string, number>> {
   };
   each((stage, { operation, block, offset }, place) => {
     if (operation !== "WRITE") return;
-    const blocks = offsets.get(stage.node) ?? new Map<string, { offset: number; place: string }[]>();
-    offsets.set(stage.node, blocks.set(block, [...(blocks.get(block) ?? []), { offset, place }]));
+    let blocks = offsets.get(stage.node);
+    if (!blocks) offsets.set(stage.node, (blocks = new Map()));
+    const writes = blocks.get(block);
+    if (writes) writes.push({ offset, place });
+    else blocks.set(block, [{ offset, place }]);
   });
   each((stage, { operation, block }, place) => {
     if (operation !== "LOAD" || !offsets.get(stage.node)?.has(block)) return;

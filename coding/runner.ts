@@ -144,8 +144,9 @@ export async function runProgram<P extends Piece>(program: Program, runners: Rea
   const missing = nodes.find((node) => !runners.has(node));
   if (missing !== undefined) throw new CodingError("INVALID_ARGUMENT", `program: no runner for node ${JSON.stringify(missing)}`);
   const run = `run-${++runs}`;
-  const started = nodes.map((node) => (runners.get(node) as NodeRunner<P>).start(linked, run));
+  const started: NodeRun<P>[] = [];
   try {
+    for (const node of nodes) started.push((runners.get(node) as NodeRunner<P>).start(linked, run));
     await Promise.all(started.map(({ done }) => done));
     await allOrFirstFailure(started.map((node) => node.commit()));
   } catch (error) {

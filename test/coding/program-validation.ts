@@ -55,6 +55,17 @@ test("a block may be written in ranges by several stages, if without gap and ove
   assert.throws(() => linkProgram(ranges(1)), /block "out" is not written from offset 0 to 1/);
 });
 
+test("the largest stages are linked in time that grows with their size only", () => {
+  const writes = Array.from({ length: 65_535 }, (_, index): Instruction => ({ ...write, offset: index * 100 }) as Instruction);
+  assert.equal(
+    linkProgram(program([stage("a", [load, ...writes])]))
+      .written.get("n")
+      ?.get("out"),
+    6_553_500,
+  );
+  assert.throws(() => linkProgram(program([stage("a", [load, load, ...writes])])), /number of instructions is 65537/);
+});
+
 /** What one instruction on register 0, which is filled, and register 1, which is not, is refused for. */
 const INSTRUCTIONS: [instruction: unknown, message: RegExp][] = [
   [{ operation: "JUMP" }, /instruction 1: unknown operation "JUMP"/],

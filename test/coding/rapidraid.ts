@@ -133,6 +133,19 @@ test("stored blocks keep their bytes forever", () => {
   assert.equal(createHash("sha256").update(all.join("\n")).digest("hex"), GOLDEN_ALL);
 });
 
+test("blocks stored long ago decode", () => {
+  const stored = GOLDEN_11_5.map((hex) => new Uint8Array(Buffer.from(hex, "hex")));
+  const survivors = [15, 14, 12, 11, 10, 8, 7, 5, 4, 3, 1];
+  const parts = emptyBlocks(11, 8);
+  rapidRaid(11, 5).decode(new Map(survivors.map((block) => [block, stored[block]])), [...parts.keys()], parts);
+  parts.forEach((bytes, part) =>
+    assert.deepEqual(
+      [...bytes],
+      Array.from({ length: 8 }, (_, at) => part * 16 + at * 3 + 1),
+    ),
+  );
+});
+
 test("every part and every block comes back from any survivors that decode", async () => {
   for (const [dataBlocks, parityBlocks] of [
     [4, 2],
