@@ -2,9 +2,9 @@
 // payloads are passed by reference. One write call then takes few buffers.
 import { RECORD_HEADER_BYTES, encodeRecordHeader, recordBytes } from "./log-format.ts";
 
-const CHUNK_BYTES = 256 * 1024;
+const CHUNK_BYTES = 64 * 1024;
 /** Chunks kept for use again: 2 MiB. */
-const CHUNKS_KEPT_MAX = 8;
+const CHUNKS_KEPT_MAX = 32;
 /** From here on copying costs more than another buffer in the write call. */
 const BY_REFERENCE_BYTES = 32 * 1024;
 

@@ -37,11 +37,12 @@ type Node = Inode | "directory";
 /** A change of names, atomic in itself. */
 type NameChange = { parents: string[]; set: Map<string, Node | null> };
 
+const DESCRIPTIONS = new Map([...getSystemErrorMap().values()]);
+
 export class SimulatedError extends Error {
   readonly code: string;
   constructor(code: string, action: string, name: string) {
-    const known = [...getSystemErrorMap().values()].find(([known]) => known === code);
-    super(`${action} ${name}: ${known?.[1] ?? "simulated failure"} (${code})`);
+    super(`${action} ${name}: ${DESCRIPTIONS.get(code) ?? "simulated failure"} (${code})`);
     this.code = code;
   }
 }
