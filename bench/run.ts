@@ -16,6 +16,10 @@ const BENCHES: Record<string, { about: string; load: () => Promise<Bench> }> = {
     about: "the filesystem workload on a local directory, on a mount and in memory (the default)",
     load: () => import("./workload.ts"),
   },
+  real: {
+    about: "50,000 small files and one of 8 GiB: written, read back and compared, beside the local filesystem",
+    load: () => import("./real.ts"),
+  },
   archival: {
     about: "archiving with RapidRAID against classical encoding, on a modelled network; writes an SVG plot",
     load: () => import("./archival.ts"),
