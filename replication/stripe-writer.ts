@@ -146,19 +146,32 @@ export class StripeWriter {
     const lost = new Set(disks.filter((_, position) => results[position].status === "rejected"));
     if (lost.size === 0) return;
     const active = this.#client.disks().filter(({ state }) => state === "active").length;
-    for (const stripe of stripes) {
-      const code = stripeCode(stripe.scheme);
-      const durable = stripe.disks.flatMap((disk, index) => (disk === NO_DISK || lost.has(disk) ? [] : [index]));
-      const needed = Math.min(code.totalBlocks, Math.max(code.dataBlocks, Math.min(active, code.dataBlocks + 1)));
-      if (durable.length >= needed && code.decodable(durable)) continue;
-      const failed = results.find((result) => result.status === "rejected")!;
-      throw new StripeError(
-        "EIO",
-        `sync ${describeStripe(stripe)}: only ${durable.length} blocks are durable, ${needed} are needed (${(failed.reason as Error).message})`,
-        { cause: failed.reason },
-      );
-    }
+    const weak = stripes.filter((stripe) => !isDurable(stripe, lost, active));
+    if (weak.length === 0) return;
+    // A later sync must not call them durable either, whoever asks: they stay until they are, or are removed.
+    this.#unsynced.push(...weak);
+    const { reason } = results.find((result) => result.status === "rejected")!;
+    throw new StripeError(
+      "EIO",
+      `sync ${describeStripe(weak[0])}: too few of its blocks are durable (${(reason as Error).message})`,
+      { cause: reason },
+    );
   }
+
+  /** The stripes are being removed: nobody waits for them any more. */
+  forget(stripes: readonly Stripe[]): void {
+    if (this.#unsynced.length === 0) return;
+    const ids = new Set(stripes.map(({ id }) => id));
+    this.#unsynced = this.#unsynced.filter(({ id }) => !ids.has(id));
+  }
+}
+
+/** Whether what was not lost meets the bar of invariant 1. */
+function isDurable(stripe: Stripe, lost: ReadonlySet<DiskId>, activeDisks: number): boolean {
+  const code = stripeCode(stripe.scheme);
+  const durable = stripe.disks.flatMap((disk, index) => (disk === NO_DISK || lost.has(disk) ? [] : [index]));
+  const needed = Math.min(code.totalBlocks, Math.max(code.dataBlocks, Math.min(activeDisks, code.dataBlocks + 1)));
+  return durable.length >= needed && code.decodable(durable);
 }
 
 /** Computes the others. Null, or what went wrong. */

@@ -51,6 +51,7 @@ export class StripeStore implements Stripes {
   }
 
   remove(stripes: readonly Stripe[]): Promise<void> {
+    this.#writer.forget(stripes);
     return removeBlocks(this.#client, stripes);
   }
 

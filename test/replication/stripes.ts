@@ -155,6 +155,19 @@ test("a sync that fails on one disk is borne, on too many it is EIO", async () =
   }
 });
 
+test("what a failed sync lost is not called durable by the next one, until the stripe is removed", async () => {
+  const cluster = await makeCluster(12, "rs:4+2");
+  const stripe = await cluster.stripes.write(1, "rs:4+2", randomBytes(cluster.random, 10_000));
+  for (const disk of stripe.disks.slice(0, 3)) diskOf(cluster, disk).failSync = true;
+  const together = await Promise.allSettled([cluster.stripes.sync(), cluster.stripes.sync()]);
+  assert.deepEqual(together.map(({ status }) => status), ["rejected", "rejected"]); // prettier-ignore
+  await assert.rejects(cluster.stripes.sync(), { code: "EIO" });
+  const other = await cluster.stripes.write(2, "rs:4+2", randomBytes(cluster.random, 10_000));
+  await cluster.stripes.remove([stripe]);
+  await cluster.stripes.sync();
+  assert.equal((await readAll(cluster, other)).length, 10_000);
+});
+
 test("syncs share the work, and one without writes before it does nothing", async () => {
   const cluster = await makeCluster(6, "rs:4+2");
   await cluster.stripes.sync();
