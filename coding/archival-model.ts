@@ -16,9 +16,6 @@ import { ProcessTransport } from "./transport.ts";
 
 export type ArchivalMethod = "classical" | "pipelined";
 
-/** Who encodes an object classically: a node that holds none of its parts (as the paper counts: k blocks in, m-1 out), or one that holds some and so fetches less. */
-export type ClassicalEncoder = "apart" | "holder";
-
 export interface ArchivalScenario {
   readonly code: RapidRaid;
   readonly method: ArchivalMethod;
@@ -26,6 +23,8 @@ export interface ArchivalScenario {
   readonly placements: readonly (readonly string[])[];
   /** For classical: the node that encodes each object. */
   readonly encoders?: readonly string[];
+  /** For classical: all k parts come over the network, as the paper counts, also those that the encoder holds. */
+  readonly fetchAll?: boolean;
   readonly nodes: ReadonlyMap<string, ModelledNode>;
   readonly blockBytes: number;
   readonly pieceBytes: number;
@@ -63,7 +62,7 @@ export async function modelArchival(scenario: ArchivalScenario): Promise<Archiva
 }
 
 function programOf(scenario: ArchivalScenario, object: number): Program {
-  const { code, blockBytes, pieceBytes, mode } = scenario;
+  const { code, blockBytes, pieceBytes, mode, fetchAll } = scenario;
   const options = { blockBytes, pieceBytes, mode };
   const nodes = scenario.placements[object];
   const { dataBlocks: k, totalBlocks: n } = code;
@@ -71,11 +70,13 @@ function programOf(scenario: ArchivalScenario, object: number): Program {
   if (scenario.method === "pipelined")
     return compileRapidRaidEncode(code, { nodes, parts: names("part", k), blocks: names("block", n) }, options);
   const encoder = (scenario.encoders as readonly string[])[object];
-  // The first replica's parts stay where they are and are the code's data blocks; where the encoder holds a part of the second
-  // replica it reads that one. The encoder keeps one parity block unless it keeps a data block already.
-  const parts = names("part", k);
-  const replicas = parts.map((block, part) => ({ block, node: nodes[n - k + part] === encoder ? encoder : nodes[part] }));
+  // The first replica's parts stay where they are and are the code's data blocks. A part that the encoder holds in one replica
+  // is read there, or, where all is to be fetched, from the other.
+  const parts = names("part", k).map((block, part) => {
+    const holders = [nodes[part], nodes[n - k + part]];
+    const local = holders.indexOf(encoder);
+    return { block, node: local < 0 ? holders[0] : holders[fetchAll ? 1 - local : local] };
+  });
   const parity = names("parity", n - k).map((block, index) => ({ block, node: nodes[k + index] }));
-  if (!nodes.slice(0, n).includes(encoder)) parity[n - k - 1] = { ...parity[n - k - 1], node: encoder };
-  return compileEncodeAtNode(new ReedSolomon(k, n - k), { data: replicas, blocks: parity }, encoder, options);
+  return compileEncodeAtNode(new ReedSolomon(k, n - k), { data: parts, blocks: parity }, encoder, options);
 }

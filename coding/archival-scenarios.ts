@@ -30,6 +30,8 @@ export interface ArchivalCase {
   /** For random placement. */
   readonly seed?: number;
   readonly pieceBytes?: number;
+  /** The classical encoder fetches all k parts, even those that it holds. */
+  readonly fetchAll?: boolean;
 }
 
 export interface ArchivalComparison {
@@ -58,6 +60,7 @@ async function secondsOf(situation: ArchivalCase, method: ArchivalMethod): Promi
     method,
     placements,
     encoders,
+    fetchAll: situation.fetchAll,
     nodes: new Map(names.map((name, node) => [name, nodeOf(node < situation.congestedNodes)])),
     blockBytes: ARCHIVAL_BLOCK_BYTES,
     pieceBytes,
