@@ -95,10 +95,12 @@ async function dropPagesOf(core: Core, file: FileState, gate: Gate): Promise<voi
   for (let round = 0; round < RECALL_ROUNDS_MAX; round++) {
     while (file.reads > 0) await new Promise<void>((resolve) => file.readsDone.push(resolve));
     const answered = gate.answered;
-    const pass = dropPages(core, file.inode);
-    // The kernel locked the pages of a write that waits for the lease which we are giving up: they are dropped once it is answered.
-    if (file.waitingWrites > 0) await Promise.race([pass, gate.pause()]);
-    else await pass;
+    let ended = false;
+    const pass = dropPages(core, file.inode).then(() => (ended = true));
+    // The kernel locked the pages of a write that waits for the lease which we are giving up, and such a write may come
+    // at any moment of the pass: its pages are dropped once it is answered.
+    do await Promise.race([pass, gate.pause()]);
+    while (!ended && file.waitingWrites === 0);
     if (gate.answered === answered && file.reads === 0) return;
   }
   core.trace(`recall of inode ${file.inode}: pages were read again in each of ${RECALL_ROUNDS_MAX} rounds`);

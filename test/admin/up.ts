@@ -34,12 +34,12 @@ test("any two lost disks: reads and writes go on, status says so, replace restor
   withStore("lost", async (store) => {
     await store.start();
     await shell(
-      `head -c 30000000 /dev/urandom > "${store.directory}/a" && cp "${store.directory}/a" "${store.mount}/a" && sync -f "${store.mount}/a"`,
+      `head -c 30000000 /dev/urandom > "${store.directory}/a" && cp "${store.directory}/a" "${store.mount}/a" && sync "${store.mount}/a"`,
     );
     fs.rmSync(path.join(store.data, "disk-2"), { recursive: true });
     fs.rmSync(path.join(store.data, "disk-5"), { recursive: true });
     await shell(`echo 3 > /proc/sys/vm/drop_caches || true; cmp "${store.directory}/a" "${store.mount}/a"`);
-    await shell(`head -c 20000000 "${store.directory}/a" > "${store.mount}/b" && sync -f "${store.mount}/b"`);
+    await shell(`head -c 20000000 "${store.directory}/a" > "${store.mount}/b" && sync "${store.mount}/b"`);
     const degraded = await store.json<StatusReport>("status");
     assert.equal(degraded.health, "degraded");
     assert.deepEqual(degraded.disks.filter((disk) => disk.state === "failed").map((disk) => disk.id), [2, 5]); // prettier-ignore
@@ -59,7 +59,7 @@ test("scrub finds and repairs flipped bytes in segment files", () =>
   withStore("scrub", async (store) => {
     await store.start();
     await shell(
-      `head -c 20000000 /dev/urandom > "${store.directory}/a" && cp "${store.directory}/a" "${store.mount}/a" && sync -f "${store.mount}/a"`,
+      `head -c 20000000 /dev/urandom > "${store.directory}/a" && cp "${store.directory}/a" "${store.mount}/a" && sync "${store.mount}/a"`,
     );
     const where = await store.json<WhereReport>("where", path.join(store.mount, "a"));
     const block = where.extents[0].blocks[1];
@@ -117,7 +117,7 @@ test("disk add and remove: removal drains first", () =>
   withStore("drain", async (store) => {
     await store.start("--disks", "6");
     await shell(
-      `head -c 20000000 /dev/urandom > "${store.directory}/a" && cp "${store.directory}/a" "${store.mount}/a" && sync -f "${store.mount}/a"`,
+      `head -c 20000000 /dev/urandom > "${store.directory}/a" && cp "${store.directory}/a" "${store.mount}/a" && sync "${store.mount}/a"`,
     );
     const refused = await store.cairn("disk", "remove", "3");
     assert.equal(refused.code, 1);

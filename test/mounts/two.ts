@@ -1,0 +1,144 @@
+// Two mounts of one store, one in the daemon and one in a process of its own, always agree.
+
+import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
+import fs from "node:fs";
+import path from "node:path";
+import test, { after, before } from "node:test";
+import type { StatusReport } from "../../admin/api.ts";
+import { makeStore, run, shell, type Store } from "../fixture/store.ts";
+
+let store: Store;
+let one: string;
+let two: string;
+
+before(async () => {
+  store = makeStore("two");
+  await store.start();
+  one = store.mount;
+  two = path.join(store.directory, "two");
+  const ran = await store.cairn("mount", two);
+  assert.equal(ran.code, 0, ran.stderr);
+});
+
+after(() => store.destroy());
+
+const script = async (text: string, timeoutMs = 60_000): Promise<void> => {
+  await shell(text, { env: { A: one, B: two }, timeoutMs });
+};
+
+test("a write is visible to the next read on the other mount, without reopening", () =>
+  script(`
+    echo first > $A/w; exec 3< $B/w; read -r line <&3; test "$line" = first
+    for i in $(seq 50); do echo "line $i" >> $A/w; read -r line <&3; test "$line" = "line $i"; done
+    for i in $(seq 50); do printf '%05d' $i > $A/v; test "$(cat $B/v)" = "$(printf '%05d' $i)"; printf '%05d' $((i+1000)) > $B/v; test "$(cat $A/v)" = "$(printf '%05d' $((i+1000)))"; done`));
+
+test("size and times are visible at once", () =>
+  script(`
+    for i in $(seq 30); do head -c $i /dev/zero > $A/size; test $(stat -c %s $B/size) = $i; truncate -s $((i*1000)) $B/size; test $(stat -c %s $A/size) = $((i*1000)); done
+    touch -d '2001-02-03 04:05:06.123456789' $A/size; test "$(stat -c %y $B/size | cut -c1-29)" = '2001-02-03 04:05:06.123456789'
+    chmod 600 $B/size; test $(stat -c %a $A/size) = 600`));
+
+test("created, removed and renamed names are visible at once, also where the other had cached their absence", () =>
+  script(`
+    mkdir $A/n; for i in $(seq 40); do
+      ! test -e $B/n/f; echo x > $A/n/f; test -e $B/n/f; ls $B/n | grep -qx f
+      mv $B/n/f $B/n/g; ! test -e $A/n/f; test -e $A/n/g; rm $A/n/g; ! test -e $B/n/g; test -z "$(ls $B/n)"; done
+    mkdir $A/n/d; rmdir $B/n/d; mkdir $A/n/d; mv $A/n/d $A/n/e; test -d $B/n/e; ln $B/v $B/n/hard; test $(stat -c %h $A/v) = 2`));
+
+test("O_APPEND from both interleaves whole records", async () => {
+  await script(`
+    append() { for i in $(seq 400); do echo "$2 $i xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx" >> $1/log; done; }
+    : > $A/log; append $A one & append $B two & wait
+    test $(wc -l < $A/log) = 800; test $(grep -cE '^(one|two) [0-9]+ x{47}$' $B/log) = 800`);
+  const lines = (await shell(`cat "${two}/log"`)).trim().split("\n");
+  for (const writer of ["one", "two"]) {
+    const numbers = lines.filter((line) => line.startsWith(writer)).map((line) => Number(line.split(" ")[1]));
+    assert.deepEqual(
+      numbers,
+      [...numbers].sort((left, right) => left - right),
+    );
+  }
+});
+
+test("flock and fcntl locks exclude across mounts", () =>
+  script(`
+    : > $A/lock; flock $A/lock sleep 1 & sleep 0.3; ! flock -n $B/lock true; flock $B/lock true; wait
+    cat > ${"$"}{TMPDIR:-/tmp}/fcntl-$$.py <<'P'
+import fcntl,sys,time
+f=open(sys.argv[1],'r+')
+for i in range(200):
+    fcntl.lockf(f,fcntl.LOCK_EX); f.seek(0); n=int(f.read() or 0); f.seek(0); f.write(str(n+1)); f.truncate(); f.flush(); fcntl.lockf(f,fcntl.LOCK_UN)
+P
+    printf 0 > $A/count; python3 ${"$"}{TMPDIR:-/tmp}/fcntl-$$.py $A/count & python3 ${"$"}{TMPDIR:-/tmp}/fcntl-$$.py $B/count & wait
+    rm ${"$"}{TMPDIR:-/tmp}/fcntl-$$.py; test "$(cat $A/count)" = 400`));
+
+test("readers of a shared mapping see changes of the other mount", async () => {
+  await script(`head -c 8192 /dev/zero > $A/map`);
+  const reader = `
+import mmap,os,sys,time
+f=os.open(sys.argv[1],os.O_RDONLY); m=mmap.mmap(f,8192,mmap.MAP_SHARED,mmap.PROT_READ)
+assert m[5000]==0
+print("mapped",flush=True); sys.stdin.readline()
+sys.exit(0 if m[5000]==65 else 1)`;
+  const child = spawn("python3", ["-c", reader, path.join(one, "map")], { stdio: ["pipe", "pipe", "inherit"] });
+  await new Promise((resolve) => child.stdout.once("data", resolve));
+  await script(`printf A | dd of=$B/map bs=1 seek=5000 conv=notrunc status=none; sync $B/map`);
+  const code = new Promise((resolve) => child.once("exit", resolve));
+  child.stdin.end("go\n");
+  assert.equal(await code, 0);
+});
+
+test("SQLite used by both at once loses no row", async () => {
+  if ((await run("sqlite3", ["--version"])).code !== 0) await shell("apt-get install -y sqlite3");
+  await script(
+    `
+    sqlite3 $A/db 'create table t(who text, n integer);'
+    insert() { for i in $(seq 60); do echo ".timeout 30000
+begin immediate; insert into t values('$2',$i); commit;"; done | sqlite3 $1/db; }
+    insert $A one & insert $B two & wait
+    test "$(sqlite3 $A/db 'select count(*) from t')" = 120; test "$(sqlite3 $B/db 'pragma integrity_check')" = ok`,
+    120_000,
+  );
+});
+
+test("both creating, renaming and unlinking in one directory lose no name and do not deadlock", () =>
+  script(
+    `
+    mkdir $A/busy; work() { for i in $(seq 300); do : > $1/busy/$2.$i; mv $1/busy/$2.$i $1/busy/$2-$i; if ((i % 3)); then rm $1/busy/$2-$i; fi; done; }
+    work $A one & work $B two & for i in $(seq 20); do ls -l $A/busy > /dev/null; ls -l $B/busy > /dev/null; done; wait
+    test $(ls $A/busy | wc -l) = 200; test "$(ls $A/busy)" = "$(ls $B/busy)"`,
+    120_000,
+  ));
+
+test("a stopped mount delays the other at most by its time limit and cannot overwrite anything afterwards", async () => {
+  const third = path.join(store.directory, "third");
+  assert.equal((await store.cairn("mount", third)).code, 0);
+  const { mounts } = await store.json<StatusReport>("status");
+  const { pid } = mounts.find((mount) => mount.path === third)!;
+  await shell(`echo old > ${third}/stopped`);
+  process.kill(pid, "SIGSTOP");
+  const startedAt = Date.now();
+  await script(`echo new > $A/stopped; test "$(cat $A/stopped)" = new`);
+  assert.ok(Date.now() - startedAt < 30_000, "delayed by more than the time limit");
+  process.kill(pid, "SIGCONT");
+  await new Promise((resolve) => setTimeout(resolve, 500));
+  await run("/bin/sh", ["-c", `echo late > ${third}/stopped; sync ${third}/stopped`], { timeoutMs: 20_000 });
+  assert.equal(fs.readFileSync(path.join(one, "stopped"), "utf8"), "new\n");
+  await run("umount", ["-l", third]);
+});
+
+test("killing one mount's process loses only what it had not synced, and frees its locks", async () => {
+  const third = path.join(store.directory, "killed");
+  assert.equal((await store.cairn("mount", third)).code, 0);
+  const { mounts } = await store.json<StatusReport>("status");
+  const { pid } = mounts.find((mount) => mount.path === third)!;
+  const holder = spawn("flock", [path.join(third, "killed-lock"), "sleep", "60"], { stdio: "ignore" });
+  await shell(
+    `head -c 100000 /dev/urandom > ${third}/synced; sync ${third}/synced; sha256sum < ${third}/synced > ${store.directory}/sum; head -c 1000 /dev/zero > ${third}/lost`,
+  );
+  process.kill(pid, "SIGKILL");
+  await script(`sha256sum < $A/synced | cmp - ${store.directory}/sum; timeout 30 flock $A/killed-lock true`);
+  holder.kill();
+  await run("umount", ["-l", third]);
+});
