@@ -1,13 +1,14 @@
 // From one scheme to another as a program at one node: the same data, in k1 blocks before and k2 after, cut into
-// lcm(k1, k2) units, so that every block, old and new, is a whole number of units. All streams are one unit long.
+// lcm(k1, k2) units, so that every block, old and new, is a whole number of units. All streams are one unit long. A conversion
+// to copies:1 is reading: the data, in one block.
 import { CodingError } from "./code.ts";
 import type { Code } from "./code.ts";
 import { blockRows, checkPlaces, fieldBits, programOf, readStage, sumInstructions, writeStage } from "./compile.ts";
 import type { BlockAt, CompileOptions } from "./compile.ts";
 import type { Field, Matrix } from "./field.ts";
 import { element, express, identity, selectRows } from "./matrix.ts";
+import { planRead } from "./plan.ts";
 import type { Instruction, Program, Stage } from "./program.ts";
-import { RapidRaid } from "./rapidraid.ts";
 import { complement } from "./subsets.ts";
 
 export interface ConversionPlaces {
@@ -56,7 +57,7 @@ export function compileConversion(
   checkPlaces(to.scheme, "new blocks", places.to, to.totalBlocks);
   const { oldUnits, newUnits, unitBytes } = unitsOf(from, to, options.blockBytes);
   const present = places.present ?? complement(from.totalBlocks, []);
-  const used = planData(from, present);
+  const used = planRead(from, present);
   const decoding = used && express(blockRows(from).field, selectRows(blockRows(from).matrix, used), identity(from.dataBlocks));
   if (!decoding)
     throw new CodingError("UNDECODABLE", `${from.scheme}: blocks ${present.join(", ") || "(none)"} do not give back the data`);
@@ -70,11 +71,6 @@ export function compileConversion(
   const encode = encodeStage(to, places.to, newUnits, unitBytes, node);
   const stages = [...readers, decode, encode.stage, ...encode.writers];
   return programOf({ ...options, blockBytes: unitBytes }, stages);
-}
-
-function planData(code: Code, present: readonly number[]): number[] | null {
-  const data = Array.from({ length: code.dataBlocks }, (_, index) => index);
-  return code instanceof RapidRaid ? code.planParts(present, data) : code.plan(present, data);
 }
 
 /** Old blocks' units in, the data's units PUSHed to the encoding stage, in whose field they may differ. */

@@ -5,7 +5,9 @@ import { MemoryBlocks } from "../../coding/block-store.ts";
 import type { BlockStore } from "../../coding/block-store.ts";
 import { VirtualClock } from "../../coding/clock.ts";
 import { CodingError } from "../../coding/code.ts";
-import { compileRapidRaidEncode } from "../../coding/compile-encode.ts";
+import type { BlockAt } from "../../coding/compile.ts";
+import { compileConversion } from "../../coding/compile-conversion.ts";
+import { compileEncodeAtNode, compileEncodeChain, compileRapidRaidEncode } from "../../coding/compile-encode.ts";
 import { compileRepairAtNode, compileRepairPipeline } from "../../coding/compile-repair.ts";
 import type { Program, ProgramMode } from "../../coding/program.ts";
 import type { RapidRaid } from "../../coding/rapidraid.ts";
@@ -81,6 +83,42 @@ function faulty(
         };
       },
     };
+  };
+}
+
+/** A program of each compiler, and the blocks that it reads. */
+function compiled(mode: ProgramMode): Record<string, { program: Program; blocks: BlockAt[] }> {
+  const options = { blockBytes: 1024, pieceBytes: 64, mode };
+  const code = parseScheme("rs:4+2");
+  const rapid = parseScheme("rapidraid:4+2") as RapidRaid;
+  const at = (count: number, block: string, first = 0): BlockAt[] =>
+    range(count).map((index) => ({ node: `n${first + index}`, block }));
+  const encode = { data: at(4, "data"), blocks: at(2, "new", 4) };
+  const parts = ["a", "b", "c", "d"];
+  const held = [
+    ...parts.map((block, part) => ({ node: `n${part}`, block })),
+    ...parts.map((block, part) => ({ node: `n${part + 2}`, block })),
+  ];
+  const places = { nodes: range(6).map((node) => `n${node}`), parts, blocks: range(6).map((block) => `new-${block}`) };
+  const survivors = at(6, "old").filter(({ node }) => node !== "n1" && node !== "n2");
+  const lost = [1, 2];
+  const repair = { lost, blocks: range(6).map((block) => ({ node: `n${block}`, block: lost.includes(block) ? "new" : "old" })) };
+  return {
+    "encode at a node": { program: compileEncodeAtNode(code, encode, "encoder", options), blocks: encode.data },
+    "encode along a chain": { program: compileEncodeChain(code, encode, options), blocks: encode.data },
+    "RapidRAID encode": { program: compileRapidRaidEncode(rapid, places, options), blocks: held },
+    "repair at a node": { program: compileRepairAtNode(code, repair, "n1", options), blocks: survivors },
+    "repair pipeline": { program: compileRepairPipeline(code, repair, options), blocks: survivors },
+    conversion: {
+      program: compileConversion(
+        code,
+        parseScheme("rs:2+1"),
+        { from: at(6, "old"), to: at(3, "new"), present: [0, 3, 4, 5] },
+        "converter",
+        options,
+      ),
+      blocks: survivors,
+    },
   };
 }
 
@@ -160,18 +198,34 @@ for (const mode of MODES) {
     }
   });
 
-  test(`every node that fails in between ends a ${mode} repair with a clear error`, async () => {
-    const code = parseScheme("rs:4+2");
-    const places = { blocks: range(6).map((node) => ({ node: `n${node}`, block: node === 2 ? "new" : "old" })), lost: [2] };
-    const options = { blockBytes: 1024, pieceBytes: 64, mode };
-    for (const program of [compileRepairPipeline(code, places, options), compileRepairAtNode(code, places, "n2", options)]) {
+  test(`every node that fails in between ends every compiled program by ${mode} with a clear error, and leaves nothing new`, async () => {
+    for (const [name, { program, blocks }] of Object.entries(compiled(mode))) {
       for (const node of new Set(program.stages.map((stage) => stage.node))) {
-        const nodes = cluster({ store: faulty(node === "n2" ? "write" : "read", 3, broken, node) });
-        range(6).forEach((block) => block !== 2 && nodes.at(`n${block}`).blocks.set("old", randomBytes(1024, block + 1)));
+        const stages = program.stages.filter((stage) => stage.node === node);
+        const kind = (["read", "write"] as const).find((each) =>
+          stages.some(({ instructions }) =>
+            instructions.some((step) => "block" in step && step.operation === (each === "read" ? "LOAD" : "WRITE")),
+          ),
+        );
+        // A node that only computes fails as a whole.
+        const transport: ProcessTransport<Uint8Array> = new ProcessTransport<Uint8Array>((message, deliver) => {
+          if (kind === undefined && message.bytes > 0 && message.to === node) transport.sever(node);
+          deliver();
+        });
+        const nodes = cluster({ transport, store: kind && faulty(kind, 3, broken, node) });
+        blocks.forEach(({ node: holder, block }, seed) => nodes.at(holder).blocks.set(block, randomBytes(1024, seed + 1)));
+        const before = blocks.map(({ node: holder }) => [holder, nodes.at(holder).blocks.size]);
         const error = await failureOf(nodes, program);
-        assert.equal(error.code, "HOP_FAILED");
-        assert.match(error.message, new RegExp(`^stage .* on node "${node}", instruction \\d+ .*input/output error$`));
-        assert.equal(nodes.at("n2").blocks.has("new"), false);
+        assert.equal(error.code, "HOP_FAILED", `${name}, ${node}`);
+        assert.ok(error.message.includes(`node "${node}"`), `${name}, ${node}: ${error.message}`);
+        if (kind) assert.match(error.message, /instruction \d+ .*input\/output error$/);
+        assert.deepEqual(
+          blocks.map(({ node: holder }) => [holder, nodes.at(holder).blocks.size]),
+          before,
+          name,
+        );
+        for (const stage of stages)
+          assert.ok(![...nodes.at(stage.node).blocks.keys()].some((block) => block.startsWith("new")), name);
       }
     }
   });
