@@ -154,3 +154,13 @@ export async function sendAccessTimes(core: Core): Promise<void> {
     if (files.length > 0) await call(core, "commit", { files, stripes: [] });
   }
 }
+
+/** Drops the data of a file that has neither names nor handles. */
+export function abandonFile(core: Core, inode: InodeId): void {
+  const file = core.inodes.file(inode)!;
+  file.timesDirty = false;
+  void dropData(core, file).then(() => {
+    file.timesDirty = false;
+    core.inodes.settleFile(file);
+  });
+}

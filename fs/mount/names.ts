@@ -3,7 +3,7 @@
 import { FsError } from "../errno.ts";
 import { NAME_MAX_BYTES, S_IFREG } from "../types.ts";
 import type { Attributes, ByteString, InodeId } from "../types.ts";
-import { dropData } from "./attributes.ts";
+import { abandonFile } from "./attributes.ts";
 import { call } from "./core.ts";
 import type { Core } from "./core.ts";
 import type { Caller, Entry, NegativeEntry, Opened } from "./handlers.ts";
@@ -161,14 +161,4 @@ function removed(core: Core, attributes: Attributes): void {
   if (file === undefined) return;
   file.attributes.linkCount = attributes.linkCount;
   if (attributes.linkCount === 0 && file.handles === 0) abandonFile(core, attributes.inode);
-}
-
-/** Drops the data of a file that has neither names nor handles. */
-export function abandonFile(core: Core, inode: InodeId): void {
-  const file = core.inodes.file(inode)!;
-  file.timesDirty = false;
-  void dropData(core, file).then(() => {
-    file.timesDirty = false;
-    core.inodes.settleFile(file);
-  });
 }

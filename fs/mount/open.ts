@@ -2,12 +2,11 @@
 
 import { S_ISGID, S_ISUID } from "../types.ts";
 import type { Attributes, InodeId } from "../types.ts";
-import { leasedAttributes, truncate } from "./attributes.ts";
+import { abandonFile, leasedAttributes, truncate } from "./attributes.ts";
 import { call, inTurn, throwKeptError } from "./core.ts";
 import type { Core } from "./core.ts";
 import type { FileState } from "./file-state.ts";
 import type { Opened, Result } from "./handlers.ts";
-import { abandonFile } from "./names.ts";
 import { HOLE, Piece } from "./pieces.ts";
 import { FILE_MAX_BYTES } from "../types.ts";
 import { O_DIRECT, O_TRUNC } from "./write.ts";
