@@ -25,6 +25,7 @@ export interface Control {
 const pathBody = z.strictObject({ path: z.string().startsWith("/") });
 const taskBody = z.discriminatedUnion("kind", [
   z.strictObject({ kind: z.literal("scrub"), verifyOnly: z.boolean(), rateBytesPerSecond: z.number().positive().nullable() }),
+  z.strictObject({ kind: z.literal("fsck"), verify: z.boolean(), repair: z.boolean() }),
   z.strictObject({ kind: z.literal("remove-disk"), disk: z.string().min(1) }),
   z.strictObject({ kind: z.literal("replace-disk"), disk: z.string().min(1), path: z.string().startsWith("/").nullable() }),
 ]);

@@ -24,7 +24,7 @@ export interface MountReport {
 
 export interface TaskReport {
   id: number;
-  kind: "scrub" | "remove-disk" | "replace-disk";
+  kind: "scrub" | "fsck" | "remove-disk" | "replace-disk";
   title: string;
   state: "running" | "done" | "failed" | "cancelled";
   done: number;

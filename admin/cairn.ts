@@ -5,6 +5,7 @@ import { codeCommand } from "./code-command.ts";
 import { diskCommand } from "./disk-command.ts";
 import { downCommand } from "./down-command.ts";
 import { fail } from "./command.ts";
+import { fsckCommand } from "./fsck-command.ts";
 import { mountCommand, unmountCommand } from "./mount-command.ts";
 import { exitCodes } from "./errors.ts";
 import { scrubCommand } from "./scrub-command.ts";
@@ -27,6 +28,7 @@ function program(): Command {
     statusCommand(),
     whereCommand(),
     scrubCommand(),
+    fsckCommand(),
     diskCommand(),
     mountCommand(),
     unmountCommand(),

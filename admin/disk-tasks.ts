@@ -16,6 +16,7 @@ import type { DiskReport, TaskReport } from "./api.ts";
 import type { TaskRequest } from "./api-server.ts";
 import { createDisk } from "./disks.ts";
 import { AdminError } from "./errors.ts";
+import { fsckTask } from "./fsck-task.ts";
 import { countStripes, reportDisks } from "./reports.ts";
 import { openLocalDisk, type RunningStore } from "./running-store.ts";
 import { diskDirectory, type StoreDisk, writeStore } from "./store-file.ts";
@@ -65,6 +66,7 @@ export class DiskTasks {
 
   async start(request: TaskRequest): Promise<AsyncIterable<TaskReport>> {
     if (request.kind === "scrub") return this.#tasks.start(this.#scrub(request.verifyOnly, request.rateBytesPerSecond)).follow();
+    if (request.kind === "fsck") return this.#tasks.start(fsckTask(this.#store, this.#repairer, request)).follow();
     const disk = this.#find(request.disk);
     if (request.kind === "remove-disk") return this.#tasks.start(await this.#beginRemoval(disk)).follow();
     return this.#tasks.start(await this.#beginReplacement(disk, request.path)).follow();

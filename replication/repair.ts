@@ -63,6 +63,22 @@ export class Repairer {
     }
   }
 
+  /** Whether the stripe's blocks are being moved or made anew at this moment. */
+  isBusy(stripe: number): boolean {
+    return this.#busy.has(stripe);
+  }
+
+  /** Runs the action while no repair works on the stripe; false, and nothing is done, where one does already. */
+  async exclusively(stripe: number, action: () => Promise<boolean>): Promise<boolean> {
+    if (this.#busy.has(stripe)) return false;
+    this.#busy.add(stripe);
+    try {
+      return await action();
+    } finally {
+      this.#busy.delete(stripe);
+    }
+  }
+
   /** What is the matter with one block. */
   async inspect(stripe: Stripe, index: number, verify: boolean): Promise<BlockState> {
     const disk = stripe.disks[index];

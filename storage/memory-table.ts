@@ -1,6 +1,6 @@
 // A table in memory for tests and simulations. crash() does what a power cut does to the real one: what is left is a
 // prefix of the batches, at least up to the last flush().
-import type { RangeOptions, Table, TableBatch } from "./table.ts";
+import type { RangeOptions, Table, TableBatch, TableSnapshot } from "./table.ts";
 
 interface Entry {
   name: string;
@@ -39,6 +39,12 @@ export class MemoryTable implements Table {
 
   async flush(): Promise<void> {
     for (const batch of this.#batches.splice(0)) this.#apply(this.#flushed, batch);
+  }
+
+  snapshot(): TableSnapshot {
+    const copy = new MemoryTable();
+    copy.#values = new Map(this.#values);
+    return copy;
   }
 
   async close(): Promise<void> {}

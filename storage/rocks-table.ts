@@ -4,7 +4,7 @@
 // Durability is table.ts's: a prefix of the batches survives a power cut. RocksDB's recovery mode "point in time" stops
 // at the first damaged record of its write-ahead file, which is what makes it a prefix.
 import RocksDB from "rocksdb-native";
-import type { RangeOptions, Table, TableBatch } from "./table.ts";
+import type { RangeOptions, Table, TableBatch, TableSnapshot } from "./table.ts";
 
 const WAL_POINT_IN_TIME = 2;
 /** Table files kept open; RocksDB's default is all of them, which has no bound. */
@@ -70,13 +70,25 @@ export class RocksTable implements Table {
     return values;
   }
 
-  async range({ gte, lt, limit = Infinity, reverse = false }: RangeOptions): Promise<{ key: Uint8Array; value: Uint8Array }[]> {
+  range(options: RangeOptions): Promise<{ key: Uint8Array; value: Uint8Array }[]> {
+    return this.#range(this.#database, options);
+  }
+
+  snapshot(): TableSnapshot {
+    const view = this.#database.snapshot();
+    return { range: (options) => this.#range(view, options), close: () => view.close() };
+  }
+
+  async #range(
+    view: Pick<RocksDB, "iterator">,
+    { gte, lt, limit = Infinity, reverse = false }: RangeOptions,
+  ): Promise<{ key: Uint8Array; value: Uint8Array }[]> {
     if (limit <= 0 || Buffer.compare(gte, lt) >= 0) return [];
     // One more than the limit: the stream then knows that it is at its end without another hop.
     const capacity = Math.min(limit + 1, ENTRIES_PER_READ);
     const entries: { key: Uint8Array; value: Uint8Array }[] = [];
     await new Promise<void>((resolve, reject) => {
-      const stream = this.#database.iterator({ gte, lt, limit, reverse, capacity });
+      const stream = view.iterator({ gte, lt, limit, reverse, capacity });
       stream.on("data", (entry) => entries.push(entry));
       stream.on("end", resolve);
       stream.on("error", (error) => reject(explain(error, "read a range of", this.#path)));

@@ -45,6 +45,8 @@ declare module "rocksdb-native" {
     read(options?: { capacity?: number; autoDestroy?: boolean }): ReadBatch;
     write(options?: { capacity?: number; autoDestroy?: boolean }): WriteBatch;
     iterator(range: RangeBounds): EntryStream;
+    /** The database as it is now; to be closed by itself. */
+    snapshot(): { iterator(range: RangeBounds): EntryStream; close(): Promise<void> };
     flush(): Promise<void>;
     close(options?: { force?: boolean }): Promise<void>;
     getProperty(name: string): Promise<string>;

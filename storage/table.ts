@@ -17,6 +17,12 @@ export interface RangeOptions {
   reverse?: boolean;
 }
 
+/** The table as it was at one moment, whatever is written afterwards. Holds disk space until it is closed. */
+export interface TableSnapshot {
+  range(options: RangeOptions): Promise<{ key: Uint8Array; value: Uint8Array }[]>;
+  close(): Promise<void>;
+}
+
 export interface Table {
   /** Values in the order of the keys, null where a key is missing. One call is one hop: batch them. */
   get(keys: readonly Uint8Array[]): Promise<(Uint8Array | null)[]>;
@@ -26,5 +32,7 @@ export interface Table {
   write(batch: TableBatch): Promise<void>;
   /** All batches whose write() has resolved are durable when this resolves. */
   flush(): Promise<void>;
+  /** Everything whose write() has resolved, and of a write() under way all or nothing. */
+  snapshot(): TableSnapshot;
   close(): Promise<void>;
 }

@@ -115,6 +115,11 @@ export class Identities implements Services {
     return this.#reservationOf(session, stripe) !== undefined;
   }
 
+  isReservedByAny(stripe: StripeId): boolean {
+    for (const session of this.#reserved.keys()) if (this.isReserved(session, stripe)) return true;
+    return false;
+  }
+
   /** A reservation whose last number is used needs no record any more. */
   useReserved(tx: Transaction, session: SessionId, stripes: readonly StripeId[]): void {
     const used = new Map<Reserved, number>();

@@ -11,7 +11,7 @@ import type { Log, LogIndex } from "../../storage/log.ts";
 import type { Table } from "../../storage/table.ts";
 import type { Stripe } from "../../replication/stripe.ts";
 import { acquire, getAttributes, setAttributes } from "./attributes.ts";
-import { checkNamespace, type Problem } from "./check.ts";
+import { checkNamespace, mend, type Mending, type Problem } from "./check.ts";
 import { type Clock, realClock, timeStamp } from "./clock.ts";
 import { type EntryKind, EntryWriter } from "./entry.ts";
 import { commit, extents, PIECE_BYTES, reshape, share } from "./files.ts";
@@ -115,8 +115,10 @@ export interface Namespace {
   /** Writes all changes to the table. */
   apply(): Promise<void>;
   readonly stripes: StripeDirectory;
-  /** Compares everything with everything (check.ts). Nothing may be changed meanwhile. */
+  /** Compares everything with everything (check.ts), as it is at one moment; changes may go on meanwhile. */
   check(): AsyncIterable<Problem>;
+  /** Mends what the check found and called mendable. False where it has become impossible. */
+  mend(mending: Mending): Promise<boolean>;
   status(): NamespaceStatus;
   close(): Promise<void>;
 }
@@ -551,8 +553,17 @@ export class Server implements Namespace {
     return this.overlay.apply();
   }
 
-  check(): AsyncIterable<Problem> {
-    return checkNamespace(this.overlay);
+  async *check(): AsyncGenerator<Problem> {
+    const snapshot = await this.overlay.snapshot();
+    try {
+      yield* checkNamespace(snapshot);
+    } finally {
+      await snapshot.close();
+    }
+  }
+
+  mend(mending: Mending): Promise<boolean> {
+    return this.transact("repair", null, (tx) => mend(tx, mending));
   }
 
   status(): NamespaceStatus {

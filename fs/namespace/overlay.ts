@@ -9,7 +9,7 @@
 //    applied index, which replay overwrites with the same or newer ones.
 
 import type { Log, LogIndex } from "../../storage/log.ts";
-import type { Table, TableBatch } from "../../storage/table.ts";
+import type { Table, TableBatch, TableSnapshot } from "../../storage/table.ts";
 import { ByteWriter, checksum, checksumText, type Slice } from "./bytes.ts";
 import { after, isGrouped, keyBytes, splitKey, TAG_META } from "./keys.ts";
 import { openValue } from "./records.ts";
@@ -19,6 +19,9 @@ export const APPLIED_KEY = `${TAG_META}applied`;
 const RECORDS_PER_WRITE = 1024;
 /** Entries read from the table in one hop of a scan. */
 const SCAN_PAGE_RECORDS = 4096;
+
+/** Another apply may begin in the turn in which one ends, but not again and again. */
+const SNAPSHOT_ATTEMPTS_MAX = 100;
 
 type Change = Slice | null;
 
@@ -79,6 +82,8 @@ export class Overlay {
   index: LogIndex;
   /** Inodes there are, as of `index`. */
   inodes: number;
+  /** ... as of `appliedIndex`. */
+  #appliedInodes: number;
 
   constructor(table: Table, log: Log, applied: Applied, limits: OverlayLimits) {
     this.#table = table;
@@ -87,6 +92,7 @@ export class Overlay {
     this.appliedIndex = applied.index;
     this.index = applied.index;
     this.inodes = applied.inodes;
+    this.#appliedInodes = applied.inodes;
   }
 
   set(prefix: string, rest: string, change: Change): void {
@@ -133,30 +139,11 @@ export class Overlay {
   async scan<T>(from: string, to: string, limit: number, use: (records: ScannedRecord[], bound: string) => T): Promise<T> {
     for (;;) {
       const applies = this.#applies;
-      const stored = await this.#scanTable(from, to, limit);
+      const stored = await scanTable(this.#table, from, to, limit);
       if (applies !== this.#applies) continue;
       const bound = stored.length < limit ? to : `${stored[stored.length - 1].key}\0`;
       return use(this.#merge(stored, from, bound), bound);
     }
-  }
-
-  async #scanTable(from: string, to: string, limit: number): Promise<ScannedRecord[]> {
-    const records: ScannedRecord[] = [];
-    let gte = keyBytes(from);
-    const lt = keyBytes(to);
-    while (records.length < limit) {
-      const count = Math.min(limit - records.length, SCAN_PAGE_RECORDS);
-      const page = await this.#table.range({ gte, lt, limit: count });
-      for (const { key, value } of page) {
-        records.push({
-          key: Buffer.from(key.buffer, key.byteOffset, key.length).toString("latin1"),
-          value: { bytes: value, start: 0, end: value.length },
-        });
-      }
-      if (page.length < count) break;
-      gte = keyBytes(`${records[records.length - 1].key}\0`);
-    }
-    return records;
   }
 
   #merge(stored: ScannedRecord[], from: string, bound: string): ScannedRecord[] {
@@ -197,8 +184,23 @@ export class Overlay {
     batch.puts.push({ key: keyBytes(APPLIED_KEY), value: encodeApplied(state) });
     await this.#table.write(batch);
     this.appliedIndex = state.index;
+    this.#appliedInodes = state.inodes;
     this.#applying = null;
     this.#applies++;
+  }
+
+  /**
+   * The records as they were at one log index, between two transactions, however much changes afterwards. Applies what
+   * waits first. To be closed: it holds space in the table.
+   */
+  async snapshot(): Promise<OverlaySnapshot> {
+    for (let attempt = 0; attempt < SNAPSHOT_ATTEMPTS_MAX; attempt++) {
+      await this.apply();
+      // Between two applies the table is exactly what the log was at `appliedIndex`; during one it may be torn.
+      if (this.#applying === null)
+        return new OverlaySnapshot(this.#table.snapshot(), { index: this.appliedIndex, inodes: this.#appliedInodes });
+    }
+    throw new Error(`a snapshot of the table: each of ${SNAPSHOT_ATTEMPTS_MAX} attempts met a write to it`);
   }
 
   #applyingState: Applied = { index: 0 as LogIndex, inodes: 0 };
@@ -211,6 +213,25 @@ export class Overlay {
   }
 }
 
+async function scanTable(table: Pick<Table, "range">, from: string, to: string, limit: number): Promise<ScannedRecord[]> {
+  const records: ScannedRecord[] = [];
+  let gte = keyBytes(from);
+  const lt = keyBytes(to);
+  while (records.length < limit) {
+    const count = Math.min(limit - records.length, SCAN_PAGE_RECORDS);
+    const page = await table.range({ gte, lt, limit: count });
+    for (const { key, value } of page) {
+      records.push({
+        key: Buffer.from(key.buffer, key.byteOffset, key.length).toString("latin1"),
+        value: { bytes: value, start: 0, end: value.length },
+      });
+    }
+    if (page.length < count) break;
+    gte = keyBytes(`${records[records.length - 1].key}\0`);
+  }
+  return records;
+}
+
 function collect(changes: Changes, from: string, bound: string, into: Map<string, Change>): void {
   const { prefix } = splitKey(from);
   if (isGrouped(from) && prefix.length === 9 && bound <= after(prefix)) {
@@ -221,6 +242,29 @@ function collect(changes: Changes, from: string, bound: string, into: Map<string
     return;
   }
   for (const [key, change] of changes.entries()) if (key >= from && key < bound) into.set(key, change);
+}
+
+/** All records at one moment. */
+export class OverlaySnapshot {
+  readonly #table: TableSnapshot;
+  readonly index: LogIndex;
+  readonly inodes: number;
+
+  constructor(table: TableSnapshot, applied: Applied) {
+    this.#table = table;
+    this.index = applied.index;
+    this.inodes = applied.inodes;
+  }
+
+  /** As Overlay.scan. */
+  async scan<T>(from: string, to: string, limit: number, use: (records: ScannedRecord[], bound: string) => T): Promise<T> {
+    const stored = await scanTable(this.#table, from, to, limit);
+    return use(stored, stored.length < limit ? to : `${stored[stored.length - 1].key}\0`);
+  }
+
+  close(): Promise<void> {
+    return this.#table.close();
+  }
 }
 
 /** What the table says of itself: it holds everything up to this log index, and so many inodes. */

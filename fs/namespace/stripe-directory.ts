@@ -17,6 +17,10 @@ export interface ExtentPlace {
 
 export interface StripeDirectory {
   get(id: StripeId): Promise<StripeRecord | null>;
+  /** Those of the stripes that there are. */
+  getAll(ids: readonly StripeId[]): Promise<StripeRecord[]>;
+  /** Blocks of this stripe may lie on disks without a record: a session has reserved its number, or they are about to be removed. */
+  isReserved(id: StripeId): boolean;
   /** Stripes with ids above `after` in order, at most `limit` (up to 1024). Fewer than `limit` means the end. */
   list(after: StripeId | 0, limit: number): Promise<StripeRecord[]>;
   /** As list, of those with a block on this disk. */
@@ -89,6 +93,8 @@ export function stripeDirectory(server: Server): StripeDirectory {
   return {
     extents,
     get: async (id) => (await get([id]))[0] ?? null,
+    getAll: get,
+    isReserved: (id) => server.identities.isReservedByAny(id) || server.ticks.isToBeSwept(id),
     list,
     listByDisk: async (disk, afterId, limit) => get(await ids(TAG_DISK + id8(disk).slice(4), afterId, limit)),
     replaceDisks: (id, expected, disks) =>

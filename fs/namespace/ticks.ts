@@ -38,6 +38,7 @@ export class Ticks {
   readonly #dead = new Map<StripeId, DeadStripe>();
   readonly #removing = new Set<StripeId>();
   readonly #sweeps: Reservation[] = [];
+  #sweeping: Reservation | null = null;
   readonly #endedSessions: SessionId[] = [];
   #lastApply = 0;
   #lastTrim = 0;
@@ -96,6 +97,12 @@ export class Ticks {
 
   sweep(reservation: Reservation): void {
     this.#sweeps.push(reservation);
+  }
+
+  isToBeSwept(stripe: StripeId): boolean {
+    const { first, count } = this.#sweeping ?? { first: 0, count: 0 };
+    if (stripe >= first && stripe < first + count) return true;
+    return this.#sweeps.some((sweep) => stripe >= sweep.first && stripe < sweep.first + sweep.count);
   }
 
   forgetSession(session: SessionId): void {
@@ -262,6 +269,7 @@ export class Ticks {
   async #sweepNext(): Promise<void> {
     const reservation = this.#sweeps.shift();
     if (reservation === undefined) return;
+    this.#sweeping = reservation;
     const ids = Array.from({ length: reservation.count }, (_, index) => (reservation.first + index) as StripeId);
     try {
       const committed = await this.#server.transact("none", null, (tx) => {
@@ -276,6 +284,8 @@ export class Ticks {
       this.#server.trace(
         `namespace: sweeping ${reservation.count} stripes from ${reservation.first} failed: ${error instanceof Error ? error.message : String(error)}`,
       );
+    } finally {
+      this.#sweeping = null;
     }
   }
 

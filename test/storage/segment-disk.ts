@@ -1,7 +1,7 @@
 // A simulated disk with a block store on it, for the tests of segment*.ts and blocks. Not a test itself.
 import { createDiskIdentity, type DiskIdentity } from "../../storage/disk-identity.ts";
 import type { Damage } from "../../storage/block-errors.ts";
-import type { RangeOptions, Table, TableBatch } from "../../storage/table.ts";
+import type { RangeOptions, Table, TableBatch, TableSnapshot } from "../../storage/table.ts";
 import { MemoryTable } from "../../storage/memory-table.ts";
 import { openSegmentBlocks, type SegmentBlocks, type SegmentBlocksOptions } from "../../storage/segment-blocks.ts";
 import { SimulatedDirectory } from "../../storage/simulated-directory.ts";
@@ -32,6 +32,9 @@ class LivingTable implements Table {
   }
   flush(): Promise<void> {
     return this.#call("flush", () => this.#table.flush());
+  }
+  snapshot(): TableSnapshot {
+    return this.#table.snapshot();
   }
   async close(): Promise<void> {}
 }
