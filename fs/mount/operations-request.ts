@@ -106,13 +106,13 @@ export class Request implements Caller {
     return this.#arena.words[this.#body + word];
   }
 
-  /** An offset, length or handle; EINVAL where it is no exact number. */
+  /** A handle or the like; EINVAL where it is no exact number. */
   u64(word: number): number {
     const value = readU64(this.#arena.words, this.#body + word);
     return value < 0 ? malformed(`the 64-bit field at ${word * 4} is above 2^53`) : value;
   }
 
-  /** A length that may mean "all of it": clipped to the largest exact number. */
+  /** An offset, size or length in a file: clipped to the largest exact number, which is beyond the end that any file can have. */
   length64(word: number): number {
     const value = readU64(this.#arena.words, this.#body + word);
     return value < 0 ? Number.MAX_SAFE_INTEGER : value;

@@ -164,7 +164,7 @@ function decodeSetAttributes(request: Request): SetAttributesFields {
   if (valid & protocol.FATTR_MODE) fields.mode = request.u32(17);
   if (valid & protocol.FATTR_UID) fields.uid = request.u32(19);
   if (valid & protocol.FATTR_GID) fields.gid = request.u32(20);
-  if (valid & protocol.FATTR_SIZE) fields.size = request.u64(4);
+  if (valid & protocol.FATTR_SIZE) fields.size = request.length64(4);
   if (valid & protocol.FATTR_ATIME) fields.atime = valid & protocol.FATTR_ATIME_NOW ? "now" : decodeTime(request, 8, 14);
   if (valid & protocol.FATTR_MTIME) fields.mtime = valid & protocol.FATTR_MTIME_NOW ? "now" : decodeTime(request, 10, 15);
   if (valid & protocol.FATTR_CTIME) fields.ctime = decodeTime(request, 12, 16);
@@ -287,7 +287,7 @@ function callRename(request: Request, { handlers }: Connection, namesAt: number,
 
 function callCopy(request: Request, { handlers }: Connection): Result<number> {
   return handlers.copyFileRange(
-    request, request.node, request.u64(0), request.u64(2), request.inode(4), request.u64(6), request.u64(8), request.length64(10), request.u32(12),
+    request, request.node, request.u64(0), request.length64(2), request.inode(4), request.u64(6), request.length64(8), request.length64(10), request.u32(12),
   ); // prettier-ignore
 }
 
@@ -353,12 +353,12 @@ export const operations: readonly Operation[] = [
     undo: (value) => { if (typeof value !== "number") value.release?.(); },
     call: (r, { handlers }) => {
       const room = r.takeRoom(4);
-      return handlers.read(r, r.node, r.u64(0), r.u64(2), room, r.slotData(room), r.u32(8));
+      return handlers.read(r, r.node, r.u64(0), r.length64(2), room, r.slotData(room), r.u32(8));
     } }),
   row<number>({ code: 16, name: "WRITE", bodyBytes: 40, holdsSlot: true, encode: encodeSize,
     call: (r, { handlers }) => {
       const flags = r.u32(5);
-      return handlers.write(r, r.node, r.u64(0), r.u64(2), r.data(40, r.u32(4)), r.u32(8),
+      return handlers.write(r, r.node, r.u64(0), r.length64(2), r.data(40, r.u32(4)), r.u32(8),
         (flags & protocol.FUSE_WRITE_KILL_SUIDGID) !== 0, (flags & protocol.FUSE_WRITE_CACHE) !== 0);
     } }),
   row<StatfsReply>({ code: 17, name: "STATFS", bodyBytes: 0, encode: encodeStatfs,
@@ -411,7 +411,7 @@ export const operations: readonly Operation[] = [
   row<void>({ code: 41, name: "NOTIFY_REPLY", bodyBytes: 0, silent: true, call: () => {} }),
   row<void>({ code: 42, name: "BATCH_FORGET", bodyBytes: 8, silent: true, call: callBatchForget }),
   row<void>({ code: 43, name: "FALLOCATE", bodyBytes: 32,
-    call: (r, { handlers }) => handlers.fallocate(r, r.node, r.u64(0), r.u64(2), r.u64(4), r.u32(6)) }),
+    call: (r, { handlers }) => handlers.fallocate(r, r.node, r.u64(0), r.length64(2), r.length64(4), r.u32(6)) }),
   row<Listing>({ code: 44, name: "READDIRPLUS", bodyBytes: 40, holdsSlot: true, encode: (_body, listing) => listing.bytes, undo: undoListing,
     call: (r, connection) => callReaddir(r, connection, true) }),
   row<void>({ code: 45, name: "RENAME2", bodyBytes: 18, call: (r, connection) => callRename(r, connection, 16, r.u32(2)) }),
