@@ -4,6 +4,7 @@
 import fs from "node:fs/promises";
 import http from "node:http";
 import { z } from "zod";
+import type { CleanerReport } from "../fs/cleaner.ts";
 import type { DiskReport, ErrorReport, MountReport, StatusReport, TaskReport, WhereReport } from "./api.ts";
 import { AdminError } from "./errors.ts";
 
@@ -16,6 +17,8 @@ export interface Control {
   where(inode: number): Promise<WhereReport>;
   unmount(path: string): Promise<MountReport>;
   addDisk(path: string): Promise<DiskReport>;
+  /** Stops cleaning in the background, or begins it again. */
+  pauseCleaner(paused: boolean): CleanerReport;
   startTask(request: TaskRequest): Promise<AsyncIterable<TaskReport>>;
   followTask(id: number): AsyncIterable<TaskReport>;
   cancelTask(id: number): TaskReport;
@@ -23,8 +26,10 @@ export interface Control {
 }
 
 const pathBody = z.strictObject({ path: z.string().startsWith("/") });
+const cleanerBody = z.strictObject({ paused: z.boolean() });
 const taskBody = z.discriminatedUnion("kind", [
   z.strictObject({ kind: z.literal("scrub"), verifyOnly: z.boolean(), rateBytesPerSecond: z.number().positive().nullable() }),
+  z.strictObject({ kind: z.literal("clean"), rateBytesPerSecond: z.number().positive().nullable() }),
   z.strictObject({ kind: z.literal("fsck"), verify: z.boolean(), repair: z.boolean() }),
   z.strictObject({ kind: z.literal("remove-disk"), disk: z.string().min(1) }),
   z.strictObject({ kind: z.literal("replace-disk"), disk: z.string().min(1), path: z.string().startsWith("/").nullable() }),
@@ -85,6 +90,8 @@ async function route(control: Control, request: http.IncomingMessage, response: 
       return send(response, 200, await control.unmount(url.searchParams.get("path") ?? ""));
     case "POST /v1/disks":
       return send(response, 200, await control.addDisk((await readBody(request, pathBody)).path));
+    case "POST /v1/cleaner":
+      return send(response, 200, control.pauseCleaner((await readBody(request, cleanerBody)).paused));
     case "POST /v1/tasks":
       return sendReports(response, await control.startTask(await readBody(request, taskBody)));
     case "GET /v1/tasks/ID":

@@ -1,5 +1,7 @@
 // What the control API says: the JSON shapes that the daemon sends and the `cairn` command shows. Types only.
 
+import type { CleanerReport } from "../fs/cleaner.ts";
+
 export interface DiskReport {
   id: number;
   path: string;
@@ -24,7 +26,7 @@ export interface MountReport {
 
 export interface TaskReport {
   id: number;
-  kind: "scrub" | "fsck" | "remove-disk" | "replace-disk";
+  kind: "scrub" | "fsck" | "clean" | "remove-disk" | "replace-disk";
   title: string;
   state: "running" | "done" | "failed" | "cancelled";
   done: number;
@@ -51,6 +53,8 @@ export interface StatusReport {
   inodes: number;
   stripes: { total: number; degraded: number; unreadable: number };
   tasks: TaskReport[];
+  /** What gives the space of overwritten and deleted data back. */
+  cleaner: CleanerReport;
 }
 
 export interface BlockReport {

@@ -1,6 +1,7 @@
 // The `cairn` program: its subcommands, and what happens to errors.
 
 import { Command, CommanderError } from "commander";
+import { cleanCommand } from "./clean-command.ts";
 import { codeCommand } from "./code-command.ts";
 import { diskCommand } from "./disk-command.ts";
 import { downCommand } from "./down-command.ts";
@@ -29,6 +30,7 @@ function program(): Command {
     whereCommand(),
     scrubCommand(),
     fsckCommand(),
+    cleanCommand(),
     diskCommand(),
     mountCommand(),
     unmountCommand(),

@@ -3,6 +3,7 @@
 import fs from "node:fs/promises";
 import path from "node:path";
 import { raiseOpenFiles } from "../native/files.ts";
+import type { CleanerReport } from "../fs/cleaner.ts";
 import type { DiskReport, MountReport, StatusReport, TaskReport, WhereReport } from "./api.ts";
 import { type ApiServer, type Control, serveApi, type TaskRequest } from "./api-server.ts";
 import { removeDaemon, socketPath, writeDaemon } from "./daemon-file.ts";
@@ -114,6 +115,13 @@ export class Daemon implements Control {
 
   addDisk(directory: string): Promise<DiskReport> {
     return this.#tasks.addDisk(directory);
+  }
+
+  pauseCleaner(paused: boolean): CleanerReport {
+    const { cleaner } = this.#store.embedded;
+    if (paused) cleaner.pause();
+    else cleaner.resume();
+    return cleaner.report();
   }
 
   startTask(request: TaskRequest): Promise<AsyncIterable<TaskReport>> {

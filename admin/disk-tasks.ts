@@ -66,6 +66,7 @@ export class DiskTasks {
 
   async start(request: TaskRequest): Promise<AsyncIterable<TaskReport>> {
     if (request.kind === "scrub") return this.#tasks.start(this.#scrub(request.verifyOnly, request.rateBytesPerSecond)).follow();
+    if (request.kind === "clean") return this.#tasks.start(this.#clean(request.rateBytesPerSecond)).follow();
     if (request.kind === "fsck") return this.#tasks.start(fsckTask(this.#store, this.#repairer, request)).follow();
     const disk = this.#find(request.disk);
     if (request.kind === "remove-disk") return this.#tasks.start(await this.#beginRemoval(disk)).follow();
@@ -251,6 +252,29 @@ export class DiskTasks {
       last = step;
     }
     return last;
+  }
+
+  #clean(rateBytesPerSecond: number | null): TaskDescription {
+    const { cleaner } = this.#store.embedded;
+    const before = cleaner.report();
+    return {
+      kind: "clean",
+      subject: "all",
+      title: "clean",
+      unit: "bytes",
+      run: async (progress) => {
+        await cleaner.run({
+          thorough: true,
+          bytesPerSecond: rateBytesPerSecond ?? undefined,
+          signal: progress.signal,
+          onProgress: ({ passMovedBytes, passBytes }) => progress.advance(passMovedBytes, Math.max(passBytes, passMovedBytes)),
+        });
+        const after = cleaner.report();
+        progress.count("moved", after.movedBytes - before.movedBytes);
+        progress.count("compacted", after.compactedBytes - before.compactedBytes);
+        progress.advance(after.passMovedBytes, after.passMovedBytes);
+      },
+    };
   }
 
   #scrub(verifyOnly: boolean, rateBytesPerSecond: number | null): TaskDescription {

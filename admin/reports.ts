@@ -90,6 +90,7 @@ export async function reportStatus(
     inodes: store.namespace.status().inodes,
     stripes: { total: await countStripes(store), degraded, unreadable },
     tasks,
+    cleaner: store.embedded.cleaner.report(),
   };
 }
 

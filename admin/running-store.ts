@@ -106,7 +106,16 @@ async function openParts(
     log = await LocalLog.open(new RealDirectory(path.join(folder, "log")));
     table = await RocksTable.open(path.join(folder, "table"));
     const root = { mode: 0o755, uid: process.getuid!(), gid: process.getgid!() };
-    const embedded = await EmbeddedStore.open({ table, log, stripes, blocks, schemes: schemesOf(scheme), trace, root });
+    const embedded = await EmbeddedStore.open({
+      table,
+      log,
+      stripes,
+      blocks,
+      schemes: schemesOf(scheme),
+      clean: true,
+      trace,
+      root,
+    });
     return { ...parts, log, table, embedded };
   } catch (error) {
     await table?.close().catch(() => {});

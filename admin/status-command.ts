@@ -23,6 +23,14 @@ export function diskTable(disks: readonly DiskReport[]): string {
   );
 }
 
+function cleanerText(cleaner: StatusReport["cleaner"]): string {
+  const { state, movedBytes, compactedBytes, passBytes, passMovedBytes, storedBytes, neededBytes, error } = cleaner;
+  const busy = state === "moving" ? ` ${formatBytes(passMovedBytes)} of ${formatBytes(passBytes)}` : "";
+  const waste = storedBytes > 0 ? `, ${formatBytes(Math.max(0, storedBytes - neededBytes))} could be given back` : "";
+  const why = error === null ? "" : ` (the last pass ended early: ${error})`;
+  return `${state}${busy}, ${formatBytes(movedBytes)} moved, ${formatBytes(compactedBytes)} compacted${waste}${why}`;
+}
+
 function statusText(status: StatusReport): string {
   const { store, daemon, space, stripes } = status;
   const used = space.totalBytes - space.freeBytes;
@@ -34,6 +42,7 @@ function statusText(status: StatusReport): string {
     `space    ${formatBytes(space.freeBytes)} free of ${formatBytes(space.totalBytes)} (${formatPercent(used, space.totalBytes)} used), after redundancy`,
     `files    ${status.inodes} inodes`,
     `stripes  ${stripes.total} in all, ${stripes.degraded} degraded, ${stripes.unreadable} unreadable`,
+    `cleaner  ${cleanerText(status.cleaner)}`,
     "",
     status.mounts.length
       ? formatTable(

@@ -8,6 +8,7 @@ import type { BlockClient, Stripes } from "../replication/block-client.ts";
 import type { BlockId } from "../storage/blocks.ts";
 import type { Log } from "../storage/log.ts";
 import type { Table } from "../storage/table.ts";
+import { Cleaner } from "./cleaner.ts";
 import { systemClock } from "./clock.ts";
 import type { Clock } from "./clock.ts";
 import { Mount } from "./mount/mount.ts";
@@ -32,6 +33,8 @@ export interface EmbeddedOptions {
   clock?: Clock;
   trace?: (line: string) => void;
   limits?: Partial<NamespaceLimits>;
+  /** Clean in the background. Otherwise the cleaner runs when it is asked to. */
+  clean?: boolean;
   /** Owner and permissions of a new store's root directory. */
   root?: { mode: number; uid: number; gid: number };
 }
@@ -40,6 +43,7 @@ export type EmbeddedMountOptions = Pick<MountOptions, "allocate" | "accessTimes"
 
 export class EmbeddedStore {
   readonly namespace: Namespace;
+  readonly cleaner: Cleaner;
   readonly #options: EmbeddedOptions;
   readonly #clock: Clock;
   readonly #mounts = new Set<Mount>();
@@ -51,6 +55,9 @@ export class EmbeddedStore {
     this.#options = options;
     this.#clock = clock;
     this.namespace = namespace;
+    const { stripes, blocks, schemes, trace } = options;
+    this.cleaner = new Cleaner({ namespace, stripes, blocks, schemes, clock, trace });
+    if (options.clean) this.cleaner.start();
     this.#scheduleTick(TICK_MS);
   }
 
@@ -79,6 +86,7 @@ export class EmbeddedStore {
 
   /** Ends all mounts and the namespace. Everything is durable when it resolves. */
   async close(): Promise<void> {
+    await this.cleaner.stop();
     for (const mount of [...this.#mounts]) await this.closeMount(mount);
     this.#closed = true;
     this.#cancelTick();

@@ -1,7 +1,7 @@
 // How stripes reach disks, wherever those are: the seam between the stripe reader and writer, and block stores. The
 // embedded implementation (replication/local-blocks.ts) calls the disks of this process; the cluster's will send frames.
 
-import type { BlockId, BlockInfo, BlockSpace } from "../storage/blocks.ts";
+import type { BlockId, BlockInfo, BlockSpace, CompactOptions, CompactStep } from "../storage/blocks.ts";
 import type { DiskId, Stripe } from "./stripe.ts";
 
 /** `active` takes new blocks; `draining` is read but gets none; `failed` is neither read nor written (lost, unreadable, or removed while running). */
@@ -36,6 +36,8 @@ export interface BlockClient {
   list(disk: DiskId, after: BlockId | null, limit: number): Promise<BlockInfo[]>;
   verify(disk: DiskId, id: BlockId): Promise<"good" | "missing" | "damaged">;
   locate(disk: DiskId, id: BlockId): Promise<BlockInfo | null>;
+  /** A step of giving back the space of deleted blocks that the disk still holds; call it again while there is `more`. */
+  compact?(disk: DiskId, options: CompactOptions): Promise<CompactStep>;
 }
 
 /** Reads and writes whole stripes over a BlockClient; implemented in replication/stripes.ts. */

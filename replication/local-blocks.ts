@@ -1,5 +1,5 @@
 // The embedded block client: the disks of this process, called directly. What a failing disk means is local-disk.ts's.
-import type { BlockId, BlockInfo } from "../storage/blocks.ts";
+import type { BlockId, BlockInfo, CompactOptions, CompactStep } from "../storage/blocks.ts";
 import { type Clock, systemClock } from "../storage/clock.ts";
 import type { BlockClient, DiskState, DiskStatus } from "./block-client.ts";
 import { DiskError, DiskHolder, type LocalDisk } from "./local-disk.ts";
@@ -126,6 +126,13 @@ export class LocalBlocks implements BlockClient {
 
   locate(disk: DiskId, id: BlockId): Promise<BlockInfo | null> {
     return this.#with(disk, (holder) => holder.read("locate a block", (blocks) => blocks.locate(id)));
+  }
+
+  async compact(disk: DiskId, options: CompactOptions): Promise<CompactStep> {
+    const nothing = { movedBytes: 0, more: false };
+    if (this.#require(disk).disk.blocks?.compact === undefined) return nothing;
+    // Bounded by the store itself and longer than one request may take, so it is not watched as one.
+    return this.#require(disk).disk.blocks!.compact!(options);
   }
 
   /** Closes every disk's store. Errors of disks that have failed are of no interest; the first other one is thrown at the end. */

@@ -27,6 +27,18 @@ export const PIECE_BYTES = 16 * 1024;
 /** At most 4 MiB a block: a whole stripe in one copy. */
 export const BLOCK_MAX_BYTES = 4 * 1024 * 1024;
 
+export interface CompactOptions {
+  /** Files of which less than this share lives are rewritten. */
+  below: number;
+  /** Also the ones that are being written to, and space that is only reserved. */
+  thorough: boolean;
+}
+
+export interface CompactStep {
+  movedBytes: number;
+  more: boolean;
+}
+
 export interface Blocks {
   /** Writes a new block. Resolves when it may be read; durable only after a later sync(). Error EEXIST if the id is stored with other bytes; the same bytes again are fine. ENOSPC leaves nothing behind. The caller keeps `bytes` unchanged until it resolves. */
   store(id: BlockId, bytes: Uint8Array): Promise<void>;
@@ -44,5 +56,7 @@ export interface Blocks {
   verify(id: BlockId): Promise<"good" | "missing" | "damaged">;
   locate(id: BlockId): Promise<BlockInfo | null>;
   space(): Promise<BlockSpace>;
+  /** Moves live blocks out of a file that is mostly dead, and removes it; one file at most. Readers and writers go on meanwhile. */
+  compact?(options: CompactOptions): Promise<CompactStep>;
   close(): Promise<void>;
 }

@@ -11,7 +11,7 @@ const DELETE = 2;
 /** What an entry came from; the position is the number in the entry. Append only. */
 export const ENTRY_KINDS = [
   "none", "create-store", "setAttributes", "make", "makeUnnamed", "link", "unlink", "rename", "setXattr", "removeXattr",
-  "reserveStripes", "commit", "reshape", "share", "free", "cut", "remove-stripes", "replace-disks", "session", "ids", "repair",
+  "reserveStripes", "commit", "reshape", "share", "free", "cut", "remove-stripes", "replace-disks", "session", "ids", "repair", "relocate",
 ] as const; // prettier-ignore
 export type EntryKind = (typeof ENTRY_KINDS)[number];
 

@@ -17,6 +17,9 @@ const BLOCK = 4096;
 /** Left free for the namespace itself and for removing things. */
 const RESERVE_BYTES = 1024 * 1024;
 
+/** Stands for the server itself as the owner of reserved stripes: the cleaner's. After a restart they are swept as any session's. */
+export const SERVER_SESSION = 0 as SessionId;
+
 class Counter {
   next: number;
   /** The table says that numbers below this are given out. */
@@ -93,7 +96,7 @@ export class Identities implements Services {
 
   reserveStripes(tx: Transaction, count: number): StripeId {
     const first = this.#stripes.take(tx, count) as StripeId;
-    const session = tx.session!.id;
+    const session = tx.session === null ? SERVER_SESSION : tx.session.id;
     tx.raw(TAG_RESERVATION + id8(first), "", (writer) => {
       writer.varint(session);
       writer.varint(count);

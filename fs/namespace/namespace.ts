@@ -24,6 +24,7 @@ import { link, list, lookup, make, makeUnnamed, newInode, parent, readLink, rena
 import { openTable, replay } from "./recovery.ts";
 import { encodeNumber } from "./records.ts";
 import { type Overlay, type OverlayLimits } from "./overlay.ts";
+import { type Relocation, relocationOf } from "./relocation.ts";
 import type { Services } from "./services.ts";
 import { State } from "./state.ts";
 import { type StripeDirectory, stripeDirectory } from "./stripe-directory.ts";
@@ -115,6 +116,8 @@ export interface Namespace {
   /** Writes all changes to the table. */
   apply(): Promise<void>;
   readonly stripes: StripeDirectory;
+  /** For moving what files hold to better places (relocation.ts). */
+  readonly relocation: Relocation;
   /** Compares everything with everything (check.ts), as it is at one moment; changes may go on meanwhile. */
   check(): AsyncIterable<Problem>;
   /** Mends what the check found and called mendable. False where it has become impossible. */
@@ -216,6 +219,7 @@ export class Server implements Namespace {
   readonly ticks: Ticks;
   readonly identities: Identities;
   readonly stripes: StripeDirectory;
+  readonly relocation: Relocation;
   readonly trace: (line: string) => void;
   readonly #sessions = new Map<SessionId, ServerSession>();
   readonly #tx: Transaction;
@@ -236,6 +240,7 @@ export class Server implements Namespace {
     this.ticks = new Ticks(this);
     this.identities = new Identities(this.overlay, this.ticks, options.stripes);
     this.stripes = stripeDirectory(this);
+    this.relocation = relocationOf(this);
   }
 
   createRoot(root: { mode: number; uid: number; gid: number }): void {

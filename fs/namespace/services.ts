@@ -7,7 +7,7 @@ import type { Transaction } from "./transaction.ts";
 
 export interface Services {
   allocateInode(tx: Transaction): InodeId;
-  /** The first of `count` stripe numbers in a row, reserved for the transaction's session. */
+  /** The first of `count` stripe numbers in a row, reserved for the transaction's session, or the server itself where it has none. */
   reserveStripes(tx: Transaction, count: number): StripeId;
   /** Whether the session may make this stripe part of a file: it has reserved the number and not used it. */
   isReserved(session: SessionId, stripe: StripeId): boolean;
