@@ -105,22 +105,26 @@ export class ByteWriter {
   }
 }
 
+/** Also of a Uint8Array, without a Buffer around it. */
+const { latin1Slice } = Buffer.prototype;
+
 /** Reads what ByteWriter wrote, within [start, end). Throws RecordDamaged naming `what` where the bytes end too early. */
 export class ByteReader {
   readonly bytes: Uint8Array;
   at: number;
   readonly end: number;
-  readonly what: string;
+  /** Said only where something is wrong: a description takes longer than the reading. */
+  readonly #what: () => string;
 
-  constructor(bytes: Uint8Array, start: number, end: number, what: string) {
+  constructor(bytes: Uint8Array, start: number, end: number, what: () => string) {
     this.bytes = bytes;
     this.at = start;
     this.end = end;
-    this.what = what;
+    this.#what = what;
   }
 
   fail(why: string): never {
-    throw new RecordDamaged(`namespace: ${this.what} is damaged: ${why} at byte ${this.at}`);
+    throw new RecordDamaged(`namespace: ${this.#what()} is damaged: ${why} at byte ${this.at}`);
   }
 
   byte(): number {
@@ -150,8 +154,10 @@ export class ByteReader {
   }
 
   text(length: number): string {
-    const bytes = this.raw(length);
-    return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString("latin1");
+    if (length === 0) return "";
+    if (this.at + length > this.end) this.fail(`${length} bytes are wanted and ${this.end - this.at} are left`);
+    this.at += length;
+    return latin1Slice.call(this.bytes, this.at - length, this.at);
   }
 
   raw(length: number): Uint8Array {

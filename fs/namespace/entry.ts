@@ -75,7 +75,7 @@ export class EntryWriter extends ByteWriter {
 
 /** Takes an entry apart. Throws RecordDamaged naming `what` on anything that no EntryWriter wrote, and on newer formats. */
 export function decodeEntry(bytes: Uint8Array, what: string): { kind: EntryKind; session: number; records: EntryRecord[] } {
-  const reader = new ByteReader(bytes, 0, bytes.length, what);
+  const reader = new ByteReader(bytes, 0, bytes.length, () => what);
   const format = reader.byte();
   if (format !== ENTRY_FORMAT) {
     throw new RecordDamaged(

@@ -48,6 +48,10 @@ class Changes {
     return rest === "" ? this.flat.get(prefix) : this.groups.get(prefix)?.get(rest);
   }
 
+  has(prefix: string): boolean {
+    return this.flat.has(prefix) || this.groups.has(prefix);
+  }
+
   *entries(): Generator<[string, Change]> {
     yield* this.flat;
     for (const [prefix, group] of this.groups) for (const [rest, change] of group) yield [prefix + rest, change];
@@ -144,6 +148,21 @@ export class Overlay {
       const bound = stored.length < limit ? to : `${stored[stored.length - 1].key}\0`;
       return use(this.#merge(stored, from, bound), bound);
     }
+  }
+
+  /** The table's own records with keys in [from, to), handed to `use` as get() does: right only for prefixes without changes in memory (hasChanges). For what is likely wanted soon. */
+  async readAhead<T>(from: string, to: string, limit: number, use: (records: ScannedRecord[], bound: string) => T): Promise<T> {
+    for (;;) {
+      const applies = this.#applies;
+      const stored = await scanTable(this.#table, from, to, limit);
+      if (applies !== this.#applies) continue;
+      return use(stored, stored.length < limit ? to : `${stored[stored.length - 1].key}\0`);
+    }
+  }
+
+  /** Whether memory has changes of records with this prefix that the table lacks. */
+  hasChanges(prefix: string): boolean {
+    return this.#current.has(prefix) || (this.#applying?.has(prefix) ?? false);
   }
 
   #merge(stored: ScannedRecord[], from: string, bound: string): ScannedRecord[] {

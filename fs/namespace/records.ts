@@ -267,5 +267,5 @@ export function openValue(key: string, value: Slice): ByteReader {
       `namespace: ${describeKey(key)} is damaged: its checksum is ${stored.toString(16)}, its bytes have ${computed.toString(16)}`,
     );
   }
-  return new ByteReader(bytes, start, payloadEnd, describeKey(key));
+  return new ByteReader(bytes, start, payloadEnd, () => describeKey(key));
 }

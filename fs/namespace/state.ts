@@ -6,6 +6,7 @@ import type { Extent } from "../messages.ts";
 import { Cache } from "./cache.ts";
 import { after, id8, idFrom, TAG_EXTENT, TAG_INODE, TAG_NAME, TAG_ORDER, TAG_STRIPE, TAG_XATTR } from "./keys.ts";
 import type { Overlay } from "./overlay.ts";
+import { denseRange, ReadAhead } from "./read-ahead.ts";
 import {
   decodeExtent,
   decodeInode,
@@ -29,6 +30,9 @@ const DIRECTORY_NAMES_MAX = 256 * 1024;
 const CURSORS_MAX = 16;
 /** Records of one scan that must be seen as of one moment (a window, a whole directory, an inode's xattrs). */
 const SCAN_MAX = 1 << 20;
+
+/** Extents loaded ahead for files that are likely read next. */
+const EXTENTS_AHEAD_MAX = 512;
 
 const NAME_BYTES = 120;
 
@@ -99,6 +103,8 @@ export class State {
   readonly #stripes: Cache<StripeId, StripeRecord | { absent: true }>;
   readonly #xattrs: Cache<InodeId, Xattrs>;
   readonly #pages = new Map<InodeId, Page>();
+  readonly #inodesAhead = new ReadAhead();
+  readonly #windowsAhead = new ReadAhead();
 
   constructor(overlay: Overlay, cacheBytes: number) {
     this.overlay = overlay;
@@ -259,11 +265,34 @@ export class State {
       (miss) => miss.kind === "directory" || miss.kind === "window" || miss.kind === "xattrs" || miss.kind === "page",
     );
     const jobs = ranges.map((miss) => this.#loadRange(miss));
-    if (points.length > 0) jobs.push(this.#loadPoints(points));
+    if (points.length > 0) jobs.push(this.#loadAhead(points).then(() => this.#loadPoints(points)));
     await Promise.all(jobs);
   }
 
-  async #loadPoints(misses: Miss[]): Promise<void> {
+  /** Loads missed inodes together with their neighbours, where there is reason to. */
+  async #loadAhead(misses: readonly Miss[]): Promise<void> {
+    const ids: InodeId[] = [];
+    for (const miss of misses) if (miss.kind === "inode") ids.push(miss.inode);
+    if (ids.length === 0) return;
+    const dense = denseRange(ids);
+    if (dense !== null) return this.#loadInodes(dense.first, dense.count);
+    if (ids.length > 1) return;
+    const count = this.#inodesAhead.missed(ids[0]);
+    if (count > 1) return this.#loadInodes(ids[0], count);
+  }
+
+  #loadInodes(first: number, count: number): Promise<void> {
+    return this.overlay.readAhead(TAG_INODE + id8(first), TAG_INODE + id8(first + count), count, (records) => {
+      for (const { key, value } of records) {
+        const id = idFrom(key, 1) as InodeId;
+        if (!this.overlay.hasChanges(key) && this.#inodes.get(id) === undefined) this.#keepInode(key, id, value);
+      }
+    });
+  }
+
+  async #loadPoints(wanted: Miss[]): Promise<void> {
+    const misses = wanted.filter((miss) => miss.kind !== "inode" || this.#inodes.get(miss.inode) === undefined);
+    if (misses.length === 0) return;
     const keys = misses.map(pointKey);
     await this.overlay.get(keys, (values) => {
       values.forEach((value, index) => {
@@ -281,7 +310,7 @@ export class State {
   #loadRange(miss: Miss): Promise<void> {
     if (miss.kind === "directory") return this.#loadDirectory(miss.directory);
     if (miss.kind === "page") return this.#loadPage(miss.directory, miss.after, miss.limit);
-    if (miss.kind === "window") return this.#loadWindows(miss.inode, miss.window, miss.count);
+    if (miss.kind === "window") return this.#loadWindowsAhead(miss.inode, miss.window, miss.count);
     if (miss.kind === "xattrs") return this.#loadXattrs(miss.inode);
     throw new TypeError(`loadRange: ${miss.kind} is not a range`);
   }
@@ -301,15 +330,45 @@ export class State {
   #loadPage(directory: InodeId, afterCookie: number, limit: number, looked = limit): Promise<void> {
     const prefix = TAG_ORDER + id8(directory);
     return this.overlay.scan(prefix + id8(afterCookie + 1), after(prefix), looked, (records, bound) => {
+      const known = this.#directories.get(directory)?.names;
       const entries = records.slice(0, limit).map(({ key, value }) => {
         const { inode, type, name } = decodeOrder(openValue(key, value));
-        return { name, entry: { inode, type, cookie: idFrom(key, 9) } };
+        const entry = { inode, type, cookie: idFrom(key, 9) };
+        // Who lists a directory asks for its names next.
+        if (known?.get(name) === undefined) this.#knowName(directory, name, entry);
+        return { name, entry };
       });
       // Deletes in memory can thin a page of the table out; a page that looks like the end must be the end.
       if (entries.length < limit && bound !== after(prefix)) return this.#loadPage(directory, afterCookie, limit, looked * 2);
       if (this.#pages.size >= PAGES_MAX) this.#pages.delete(this.#pages.keys().next().value!);
       this.#pages.set(directory, { after: afterCookie, limit, entries });
     }) as Promise<void>;
+  }
+
+  /** The first windows of small files are loaded together with those of the files that follow. */
+  async #loadWindowsAhead(inode: InodeId, first: number, count: number): Promise<void> {
+    const files = first === 0 && count === 1 ? this.#windowsAhead.missed(inode) : 1;
+    if (files > 1 && !this.overlay.hasChanges(TAG_EXTENT + id8(inode))) await this.#loadFirstWindows(inode, files);
+    if (files === 1 || this.window(inode, first) === undefined) await this.#loadWindows(inode, first, count);
+  }
+
+  #loadFirstWindows(inode: InodeId, files: number): Promise<void> {
+    const from = TAG_EXTENT + id8(inode);
+    return this.overlay.readAhead(from, TAG_EXTENT + id8(inode + files), EXTENTS_AHEAD_MAX, (records, bound) => {
+      let at = 0;
+      while (at < records.length) {
+        const prefix = records[at].key.slice(0, 9);
+        const extents: Extent[] = [];
+        for (; at < records.length && records[at].key.startsWith(prefix); at++) {
+          const { key, value } = records[at];
+          const offset = idFrom(key, 9);
+          if (offset < WINDOW_BYTES) extents.push(decodeExtent(openValue(key, value), offset));
+        }
+        const id = idFrom(prefix, 1) as InodeId;
+        const complete = prefix + id8(WINDOW_BYTES) <= bound;
+        if (complete && !this.overlay.hasChanges(prefix) && this.window(id, 0) === undefined) this.setWindow(id, 0, extents);
+      }
+    });
   }
 
   #loadWindows(inode: InodeId, first: number, count: number): Promise<void> {
