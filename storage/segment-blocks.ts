@@ -14,10 +14,20 @@ import { BlockIndex, keyOf, type Change } from "./block-index.ts";
 import type { Entry } from "./block-index-format.ts";
 import { BlockReader, dataOffsetOf, READ_SCRATCH_BYTES } from "./block-reader.ts";
 import { Rounds } from "./block-rounds.ts";
-import { BLOCK_MAX_BYTES, PIECE_BYTES, type BlockId, type BlockInfo, type Blocks, type BlockSpace } from "./blocks.ts";
+import {
+  BLOCK_MAX_BYTES,
+  PIECE_BYTES,
+  type BlockId,
+  type BlockInfo,
+  type Blocks,
+  type BlockSpace,
+  type CompactOptions,
+  type CompactStep,
+} from "./blocks.ts";
 import { ALIGNMENT_BYTES, type Directory } from "./directory.ts";
 import { checkDiskIdentity, saltOf, type DiskIdentity } from "./disk-identity.ts";
 import { eraseRecords } from "./segment-erase.ts";
+import { SegmentCompactor } from "./segment-compact.ts";
 import { SEGMENTS_FOLDER, SegmentFiles } from "./segment-files.ts";
 import { piecesOf, type Deletion } from "./segment-format.ts";
 import {
@@ -91,6 +101,7 @@ export class SegmentBlocks implements Blocks {
   readonly #segments = new Map<number, Segment>();
   readonly #index: BlockIndex;
   readonly #reader: BlockReader;
+  readonly #compactor: SegmentCompactor;
   readonly #pages = new AlignedPool({ bufferBytes: 2 * ALIGNMENT_BYTES, buffersMax: LARGE_WRITES_MAX });
   readonly #writeScratch = new AlignedPool({ bufferBytes: BLOCK_MAX_BYTES, buffersMax: WRITE_SCRATCH_BUFFERS });
   #writer!: SegmentWriter;
@@ -130,6 +141,29 @@ export class SegmentBlocks implements Blocks {
       this.#files,
       new AlignedPool({ bufferBytes: READ_SCRATCH_BYTES, buffersMax: READ_SCRATCH_BUFFERS }),
     );
+    this.#compactor = this.#newCompactor();
+  }
+
+  #newCompactor(): SegmentCompactor {
+    return new SegmentCompactor({
+      segments: this.#segments,
+      files: this.#files,
+      salt: this.#salt,
+      writer: () => this.#writer,
+      lookup: (id) => this.#index.lookup(id),
+      read: async (segment, entry, into) => (await this.#reader.read(segment, entry, 0, into)) < 0,
+      alone: (ids, action) => this.#alone(ids, action),
+      sync: () => this.#rounds.run(),
+      replace: (blocks) => {
+        const changes = blocks.map(({ id, from, to }) => this.#record(id, to, from));
+        return this.#commit(
+          changes,
+          blocks.map(({ from }) => from),
+        );
+      },
+      discard: (entries) => this.#discard(entries),
+      settle: () => this.#settle(),
+    });
   }
 
   /** For openSegmentBlocks only. */
@@ -286,6 +320,11 @@ export class SegmentBlocks implements Blocks {
       this.#forget(id, entry);
       return "missing";
     }
+  }
+
+  compact(options: CompactOptions): Promise<CompactStep> {
+    this.#requireUsable(`compact ${this.#directory.path}`);
+    return this.#compactor.step(options);
   }
 
   async space(): Promise<BlockSpace> {
@@ -485,6 +524,12 @@ export class SegmentBlocks implements Blocks {
     } finally {
       for (const change of changes) this.#unsynced.push(change);
     }
+  }
+
+  /** Records that were written and shall not count. */
+  async #discard(entries: readonly Entry[]): Promise<void> {
+    await eraseRecords(this.#files, this.#segments, entries, (segment) => this.#markDirty(segment));
+    for (const { segment, offset } of entries) this.#segments.get(segment)?.unindexed.delete(offset);
   }
 
   #markDirty(segment: Segment): void {

@@ -115,6 +115,36 @@ export class SegmentWriter {
     return bytes;
   }
 
+  get openSmall(): Segment | null {
+    return this.#small;
+  }
+
+  /** Ends the open small segment, so that it may be compacted. */
+  async endSmall(): Promise<void> {
+    const segment = this.#small;
+    if (segment === null) return;
+    this.#small = null;
+    await this.#seal(segment);
+  }
+
+  /** Returns what is reserved ahead in the open segments. */
+  async trim(): Promise<void> {
+    for (const segment of [this.#large, this.#small]) if (segment !== null) await this.#trim(segment);
+  }
+
+  async #trim(segment: Segment): Promise<void> {
+    await this.#growing.get(segment)?.catch(() => undefined);
+    if (segment.sealed || this.#growing.has(segment)) return;
+    // Stores that come now find no room, and wait for this as they would for growth.
+    segment.allocated = segment.frontier;
+    const cut = this.#context.files
+      .use(segment.name, "buffered", (file) => file.truncate(segment.frontier))
+      .catch(() => undefined)
+      .finally(() => this.#growing.delete(segment));
+    this.#growing.set(segment, cut);
+    await cut;
+  }
+
   /** Writes a record. `bytes` stays unchanged until it resolves. Errors: ENOSPC, EIO and others of the disk; nothing is left behind. */
   append(id: BlockId, bytes: Uint8Array, checksums: Uint32Array): Promise<Entry> {
     if (bytes.length >= LARGE_BLOCK_BYTES) return this.#appendLarge(id, bytes, checksums);

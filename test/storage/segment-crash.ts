@@ -76,6 +76,8 @@ async function work(
       const step = model.begin(id, "delete");
       await blocks.delete([id]);
       step.done = true;
+    } else if (choice < 0.8) {
+      await blocks.compact({ below: 0.95, thorough: random() < 0.7 });
     } else {
       const synced = model.beginSync();
       await blocks.sync();
