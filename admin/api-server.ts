@@ -10,6 +10,8 @@ import { AdminError } from "./errors.ts";
 
 /** No request of the command's is larger. */
 const BODY_MAX_BYTES = 64 * 1024;
+/** At the end, answers on their way get this long. */
+const LAST_ANSWERS_MS = 100;
 
 /** What the API asks of the daemon. */
 export interface Control {
@@ -22,7 +24,8 @@ export interface Control {
   startTask(request: TaskRequest): Promise<AsyncIterable<TaskReport>>;
   followTask(id: number): AsyncIterable<TaskReport>;
   cancelTask(id: number): TaskReport;
-  stop(): void;
+  /** Ends the daemon; resolves when all is written back. */
+  stopAndTell(): Promise<void>;
 }
 
 const pathBody = z.strictObject({ path: z.string().startsWith("/") });
@@ -99,8 +102,8 @@ async function route(control: Control, request: http.IncomingMessage, response: 
     case "DELETE /v1/tasks/ID":
       return send(response, 200, control.cancelTask(numberOf(taskId, "task")));
     case "POST /v1/stop":
-      send(response, 200, {});
-      return control.stop();
+      await control.stopAndTell();
+      return send(response, 200, {});
     default:
       return send(response, 404, {
         error: { code: "usage", message: `there is no ${request.method} ${url.pathname}` },
@@ -144,7 +147,9 @@ export async function serveApi(control: Control, socket: string, trace: (text: s
     close: () =>
       new Promise((resolve) => {
         server.close(() => resolve());
-        server.closeAllConnections();
+        server.closeIdleConnections();
+        // The answer to the request that ended the daemon is on its way; followers of tasks are not waited for.
+        setTimeout(() => server.closeAllConnections(), LAST_ANSWERS_MS);
       }),
   };
 }

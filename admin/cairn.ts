@@ -46,6 +46,8 @@ function configureExit(command: Command): void {
   for (const child of command.commands) configureExit(child);
 }
 
+// A reader that went away (`cairn status | head -1`), or a full disk under a detached daemon's trace, must not end the process.
+for (const stream of [process.stdout, process.stderr]) stream.on("error", () => {});
 const cairn = program();
 configureExit(cairn);
 try {
@@ -53,4 +55,6 @@ try {
 } catch (error) {
   if (error instanceof CommanderError) process.exitCode = error.exitCode === 0 ? 0 : exitCodes.usage;
   else fail(error, process.argv.includes("--json"));
+  // A daemon that failed may have handles left, which would keep the process.
+  process.exit();
 }

@@ -8,7 +8,7 @@ import type { DiskReport, MountReport, StatusReport, TaskReport, WhereReport } f
 import { type ApiServer, type Control, serveApi, type TaskRequest } from "./api-server.ts";
 import { removeDaemon, socketPath, writeDaemon } from "./daemon-file.ts";
 import { DiskTasks } from "./disk-tasks.ts";
-import { createDisk } from "./disks.ts";
+import { createDisk, removeNewDisk } from "./disks.ts";
 import { AdminError } from "./errors.ts";
 import { lockStore } from "./lock.ts";
 import { Mounts } from "./mounts.ts";
@@ -21,6 +21,7 @@ import {
   diskDirectory,
   newStore,
   readStore,
+  STORE_FILE,
   type StoreDescription,
   writeStore,
 } from "./store-file.ts";
@@ -50,6 +51,9 @@ export class Daemon implements Control {
   readonly #tasks: DiskTasks;
   readonly #startedAt = new Date();
   readonly #unlock: () => Promise<void>;
+  readonly #written: Promise<void>;
+  #resolveWritten!: () => void;
+  #rejectWritten!: (error: unknown) => void;
   #api: ApiServer | null = null;
   #listener: SessionListener | null = null;
   #ending: Promise<void> | null = null;
@@ -61,6 +65,12 @@ export class Daemon implements Control {
     this.#unlock = unlock;
     this.#tasks = new DiskTasks(store);
     this.#mounts = new Mounts(store, options.allowOther, () => this.stop());
+    this.#written = new Promise((resolve, reject) => {
+      this.#resolveWritten = resolve;
+      this.#rejectWritten = reject;
+    });
+    // Nobody may be asking: `stopped` has the same error.
+    this.#written.catch(() => {});
     this.stopped = new Promise((resolve, reject) => {
       this.#resolveStopped = resolve;
       this.#rejectStopped = reject;
@@ -84,16 +94,30 @@ export class Daemon implements Control {
     this.#ending ??= this.end().then(this.#resolveStopped, this.#rejectStopped);
   }
 
+  /** As end, for a caller who is served by the API that it ends: resolves when all is written back and unmounted. */
+  stopAndTell(): Promise<void> {
+    this.stop();
+    return this.#written;
+  }
+
   async end(): Promise<void> {
     const { data } = this.#store;
-    await this.#tasks.stop();
-    await this.#mounts.removeAll();
-    await this.#listener?.close();
-    await this.#store.close();
-    await this.#api?.close();
-    await removeDaemon(data);
-    for (const name of ["control.sock", "session.sock"] as const) await fs.rm(socketPath(data, name), { force: true });
-    await this.#unlock();
+    const [first] = await attemptAll([
+      () => this.#tasks.stop(),
+      () => this.#mounts.removeAll(),
+      () => this.#listener?.close(),
+      () => this.#store.close(),
+    ]);
+    const lost = first === undefined ? null : writingBackFailed(first);
+    if (lost) this.#rejectWritten(lost);
+    else this.#resolveWritten();
+    const errors = await attemptAll([
+      () => this.#api?.close(),
+      () => removeDaemon(data),
+      ...(["control.sock", "session.sock"] as const).map((name) => () => fs.rm(socketPath(data, name), { force: true })),
+      () => this.#unlock(),
+    ]);
+    if (lost ?? errors[0]) throw lost ?? errors[0];
   }
 
   status(): Promise<StatusReport> {
@@ -137,6 +161,21 @@ export class Daemon implements Control {
   }
 }
 
+/** Takes every step in turn, whatever became of those before it. Returns the errors. */
+async function attemptAll(steps: readonly (() => Promise<unknown> | undefined)[]): Promise<unknown[]> {
+  const errors: unknown[] = [];
+  for (const step of steps) await Promise.resolve(step()).catch((error: unknown) => errors.push(error));
+  return errors;
+}
+
+function writingBackFailed(cause: unknown): AdminError {
+  return new AdminError(
+    "degraded",
+    `stopped, but not everything could be written back: ${(cause as Error).message}; what was written last and never synced may be missing`,
+    { cause },
+  );
+}
+
 /** Opens or creates the store, mounts it and serves it. Throws AdminError; nothing runs then. */
 export async function startDaemon(options: StartOptions, trace: Trace): Promise<{ daemon: Daemon; created: boolean }> {
   raiseOpenFiles();
@@ -178,11 +217,26 @@ async function checkCreation(options: StartOptions): Promise<void> {
   await checkEmptyForCreation(options.data);
 }
 
+/** Makes disks and namespace, and store.json last. Where that fails it takes away again what it made, so that the next start begins anew. */
 async function createStore(options: StartOptions): Promise<StoreDescription> {
   const description = newStore(options.scheme ?? DEFAULT_SCHEME, wantedDisks(options), new Date());
-  for (const disk of description.disks) await createDisk(diskDirectory(options.data, disk), description.uuid, disk.id);
-  await fs.mkdir(path.join(options.data, "namespace"));
-  await writeStore(options.data, description);
+  const namespace = path.join(options.data, "namespace");
+  const made: string[] = [];
+  try {
+    for (const disk of description.disks) {
+      const directory = diskDirectory(options.data, disk);
+      await createDisk(directory, description.uuid, disk.id);
+      made.push(directory);
+    }
+    await fs.mkdir(namespace);
+    await writeStore(options.data, description);
+  } catch (error) {
+    await Promise.all(made.map(removeNewDisk));
+    await fs.rm(path.join(options.data, `${STORE_FILE}.new`), { force: true }).catch(() => {});
+    await fs.rmdir(namespace).catch(() => {});
+    if (error instanceof AdminError) throw error;
+    throw new AdminError("refused", `cannot create a store in ${options.data}: ${(error as Error).message}`, { cause: error });
+  }
   return description;
 }
 

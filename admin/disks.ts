@@ -1,6 +1,7 @@
 // Makes and opens disks as a store's description names them.
 
 import fs from "node:fs/promises";
+import path from "node:path";
 import { openSegmentBlocks, type SegmentBlocks } from "../storage/segment-blocks.ts";
 import { createDiskIdentity, DISK_IDENTITY_FILE } from "../storage/disk-identity.ts";
 import { RealDirectory } from "../storage/real-directory.ts";
@@ -29,8 +30,15 @@ export async function createDisk(directory: string, store: string, disk: number)
     await fs.mkdir(directory, { recursive: true });
     await createDiskIdentity(new RealDirectory(directory), { store, disk });
   } catch (error) {
+    await removeNewDisk(directory);
     throw new AdminError("refused", `cannot make a disk in ${directory}: ${(error as Error).message}`, { cause: error });
   }
+}
+
+/** Takes back what createDisk made, as far as it can: the directory stays where it holds anything else. */
+export async function removeNewDisk(directory: string): Promise<void> {
+  await fs.rm(path.join(directory, DISK_IDENTITY_FILE), { force: true }).catch(() => {});
+  await fs.rmdir(directory).catch(() => {});
 }
 
 /** Opens the disk's blocks. Rejects where the directory is missing, is another disk, or cannot be read; the text says which. */

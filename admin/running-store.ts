@@ -86,10 +86,9 @@ export class RunningStore {
   /** Writes everything back and closes it. Mounts with a kernel behind them must be gone by then. */
   async close(): Promise<void> {
     const { embedded, table, log, blocks } = this.#parts;
-    await embedded.close();
-    await table.close();
-    await log.close();
-    await blocks.close();
+    const errors: unknown[] = [];
+    for (const part of [embedded, table, log, blocks]) await part.close().catch((error: unknown) => errors.push(error));
+    if (errors.length > 0) throw errors[0];
   }
 }
 

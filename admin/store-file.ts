@@ -115,11 +115,14 @@ export function newStore(scheme: string, diskPaths: readonly string[], now: Date
   };
 }
 
+/** What a start that failed may have left, and what mkfs.ext4 makes in every new filesystem. */
+const NAMES_OF_NO_MEANING = new Set(["lock", "trace", "lost+found"]);
+
 /** Fails where DATA holds something that is not a store: a store must not be mixed into somebody's files. */
 export async function checkEmptyForCreation(data: string): Promise<void> {
   let names: string[];
   try {
-    names = await fs.readdir(data);
+    names = (await fs.readdir(data)).filter((name) => !NAMES_OF_NO_MEANING.has(name));
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === "ENOENT") return;
     throw new AdminError("refused", `cannot use ${data} as data directory: ${(error as Error).message}`, { cause: error });

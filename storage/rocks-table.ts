@@ -106,9 +106,7 @@ export class RocksTable implements Table {
     try {
       await writes.flush();
     } catch (error) {
-      // Later batches must not be applied after one that is missing: what is left would be no prefix.
-      this.#failure = explain(error, "write to", this.#path);
-      throw this.#failure;
+      throw this.#failed(error, "write to");
     }
   }
 
@@ -117,9 +115,18 @@ export class RocksTable implements Table {
     try {
       await this.#database.flush();
     } catch (error) {
-      this.#failure = explain(error, "flush", this.#path);
-      throw this.#failure;
+      throw this.#failed(error, "flush");
     }
+  }
+
+  /**
+   * Later batches must not be applied after one that is missing: what is left would be no prefix. So a failure is final,
+   * but for a full disk: the caller then repeats the batch, and RocksDB takes it again about 5 s after there is room.
+   */
+  #failed(error: unknown, action: string): TableError {
+    const failure = explain(error, action, this.#path);
+    if (failure.code !== "ENOSPC") this.#failure = failure;
+    return failure;
   }
 
   async close(): Promise<void> {
@@ -148,7 +155,7 @@ function explain(error: unknown, action: string, path: string): TableError {
   if (/does not exist \(create_if_missing/.test(text)) return say("ENOENT", "there is no table");
   if (/lock hold by current process|While lock file/i.test(text))
     return say("EBUSY", "it is open already, in this process or another");
-  if (/No space left/i.test(text)) return say("ENOSPC", "its disk is full");
+  if (/No space left/i.test(text)) return say("ENOSPC", "its disk is full; make room there");
   if (/corrupt|checksum|bad magic|truncated|CURRENT file|No such file/i.test(text))
     return say("ECORRUPT", "its files are damaged or missing");
   return say("EIO", "it failed");

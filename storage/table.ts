@@ -28,7 +28,10 @@ export interface Table {
   get(keys: readonly Uint8Array[]): Promise<(Uint8Array | null)[]>;
   /** Entries in key order. */
   range(options: RangeOptions): Promise<{ key: Uint8Array; value: Uint8Array }[]>;
-  /** Applies the batch atomically and in the order of the calls. Deletes are applied before puts. */
+  /**
+   * Applies the batch atomically and in the order of the calls. Deletes are applied before puts. After a failure the
+   * table takes no more, except where the code is ENOSPC: then the caller repeats this batch before any later one.
+   */
   write(batch: TableBatch): Promise<void>;
   /** All batches whose write() has resolved are durable when this resolves. */
   flush(): Promise<void>;

@@ -209,6 +209,8 @@ export class Flusher {
       for (const file of unit.files.keys()) file.error = code;
       this.#wake(unit);
     }
+    this.#refuseBlocked(code);
+    for (const resolve of this.#progress.splice(0)) resolve();
     this.#options.onError(`${action} failed (${code}), will be tried again: ${String((error as Error)?.message ?? error)}`);
     this.#options.pool.refuseWaiting(error);
     this.#retry ??= this.#options.clock.after(FLUSH_RETRY_MS, () => {
@@ -217,6 +219,20 @@ export class Flusher {
       for (const unit of this.#units) if (unit.error !== null) this.#again(unit);
       this.#want();
     });
+  }
+
+  /** Whoever waits for a unit that rule 1 keeps behind a failed one would wait as long as that fails: a full disk, perhaps for ever. */
+  #refuseBlocked(code: ErrnoName): void {
+    const blocked = new Set<FileState>();
+    for (const unit of this.#units) {
+      let behind = unit.error !== null;
+      for (const file of unit.files.keys()) if (blocked.has(file)) behind = true;
+      if (!behind) continue;
+      for (const file of unit.files.keys()) blocked.add(file);
+      if (unit.waiting.length === 0) continue;
+      for (const file of unit.files.keys()) file.error = code;
+      this.#wake(unit);
+    }
   }
 
   #again(unit: FlushUnit): void {

@@ -1,0 +1,158 @@
+// A full medium, on a small filesystem of the test's own: writers get ENOSPC, nothing that was stored is lost, and room
+// that is made is used again. Data directory and disks are on the same medium, so the namespace is out of room as well.
+
+import assert from "node:assert/strict";
+import fs from "node:fs";
+import path from "node:path";
+import test from "node:test";
+import { setTimeout as sleep } from "node:timers/promises";
+import type { StatusReport } from "../../admin/api.ts";
+import { makeStore, run, shell, type Store } from "../fixture/store.ts";
+
+const needsRoot = { skip: process.getuid!() === 0 ? false : "mounting a small filesystem needs root" };
+
+async function onMedium(name: string, mount: (data: string, directory: string) => string, body: (store: Store) => Promise<void>) {
+  const store = makeStore(`full-${name}`);
+  try {
+    fs.mkdirSync(store.data);
+    await shell(mount(store.data, store.directory));
+    await body(store);
+  } finally {
+    await store.destroy();
+  }
+}
+
+const tmpfs = (data: string): string => `mount -t tmpfs -o size=300m none "${data}"`;
+const ext4 = (data: string, directory: string): string =>
+  `truncate -s 400M "${directory}/image" && mkfs.ext4 -q "${directory}/image" && mount -o loop "${directory}/image" "${data}"`;
+
+async function freeBytes(directory: string): Promise<number> {
+  const [blocks, blockBytes] = (await shell(`stat -f -c '%a %S' "${directory}"`)).trim().split(" ").map(Number);
+  return blocks * blockBytes;
+}
+
+/** Asks until it holds; a file's space comes back after readers' grace and a look at the disks, RocksDB looks every 5 s. */
+async function eventually(what: string, holds: () => Promise<boolean>): Promise<void> {
+  for (let attempt = 0; attempt < 100; attempt++) {
+    if (await holds()) return;
+    await sleep(200);
+  }
+  assert.fail(`not within 20 s: ${what}`);
+}
+
+/** Writes until it is refused; returns what the program said. */
+async function fill(file: string, input = "/dev/zero"): Promise<string> {
+  const ran = await run("dd", [`if=${input}`, `of=${file}`, "bs=1M", "count=2000", "conv=fsync"], { timeoutMs: 60_000 });
+  assert.equal(ran.code, 1, `the medium was not full after ${fs.statSync(file).size} bytes`);
+  return ran.stderr;
+}
+
+/** Makes small files of 1000 bytes; returns the names of those that were written, and what refused the others. */
+async function makeSmall(directory: string, count: number): Promise<{ made: number; errors: string[] }> {
+  const script = `
+import os, sys
+made, errors = 0, set()
+try: os.makedirs(sys.argv[1], exist_ok=True)
+except OSError as error: errors.add(os.strerror(error.errno))
+for number in range(int(sys.argv[2])):
+    try:
+        descriptor = os.open(f"{sys.argv[1]}/{'n' * 200}{number:06d}", os.O_CREAT | os.O_WRONLY)
+        try: os.write(descriptor, b"%06d" % number * 200)
+        finally: os.close(descriptor)
+        made += 1
+    except OSError as error:
+        errors.add(os.strerror(error.errno))
+        if number - made > 50: break
+print(made, "|".join(sorted(errors)))`;
+  const ran = await run("python3", ["-c", script, directory, String(count)], { timeoutMs: 60_000 });
+  assert.equal(ran.code, 0, ran.stderr);
+  const [made, ...errors] = ran.stdout.trim().split(" ");
+  return { made: Number(made), errors: errors.join(" ").split("|").filter(Boolean) };
+}
+
+test("a full disk: writers get ENOSPC, nothing stored is lost, removing files makes room, also after a restart", needsRoot, () =>
+  onMedium("own", tmpfs, async (store) => {
+    await store.start();
+    const promised = await freeBytes(store.mount);
+    await shell(
+      `head -c 20000000 /dev/urandom > "${store.directory}/a" && cp "${store.directory}/a" "${store.mount}/a" && sync "${store.mount}/a"`,
+    );
+    assert.match(await fill(path.join(store.mount, "big")), /No space left on device/);
+    const written = Number(await shell(`stat -c %s "${store.mount}/big"`)) + 20_000_000;
+    assert.ok(written > promised * 0.6, `${promised} bytes were said to be free, ${written} could be written`);
+    assert.ok(written < promised * 1.05, `${promised} bytes were said to be free, ${written} were written`);
+    await eventually("df says that it is full", async () => (await freeBytes(store.mount)) < promised * 0.05);
+    await shell(`echo 3 > /proc/sys/vm/drop_caches; cmp "${store.directory}/a" "${store.mount}/a"`);
+    const status = await store.json<StatusReport>("status");
+    assert.deepEqual(status.disks.map((disk) => disk.state), Array(6).fill("active")); // prettier-ignore
+    // Not store.kill(), which takes away all mounts below the store's directory.
+    const gone = new Promise((resolve) => store.process!.once("exit", resolve));
+    store.process!.kill("SIGKILL");
+    await gone;
+    await store.start();
+    await shell(`cmp "${store.directory}/a" "${store.mount}/a"; rm "${store.mount}/big"`);
+    await eventually("the removed file's space is free", async () => (await freeBytes(store.mount)) > promised * 0.5);
+    await shell(`cp "${store.directory}/a" "${store.mount}/b" && sync "${store.mount}/b"`);
+    assert.equal(await store.stop(), 0);
+    await store.start();
+    await shell(`cmp "${store.directory}/a" "${store.mount}/a" && cmp "${store.directory}/a" "${store.mount}/b"`);
+  }),
+);
+
+test("a medium that others filled: the namespace goes on, says ENOSPC, and recovers by itself", needsRoot, () =>
+  onMedium("others", ext4, async (store) => {
+    await store.start();
+    await shell(
+      `head -c 20000000 /dev/urandom > "${store.directory}/a" && cp "${store.directory}/a" "${store.mount}/a" && sync "${store.mount}/a"`,
+    );
+    await fill(path.join(store.data, "others"));
+    const first = await makeSmall(path.join(store.mount, "first"), 20_000);
+    assert.deepEqual(first.errors, ["No space left on device"]);
+    await shell(`sync "${store.mount}/a"; cmp "${store.directory}/a" "${store.mount}/a"`);
+    // Its table cannot be written now. What it lacks is in the log.
+    await sleep(2000);
+    assert.equal((await store.json<StatusReport>("status")).health, "healthy");
+    fs.rmSync(path.join(store.data, "others"));
+    await eventually("small files are taken again", async () => {
+      const { made } = await makeSmall(path.join(store.mount, "second"), 1000);
+      return made === 1000;
+    });
+    await shell(`cp "${store.directory}/a" "${store.mount}/b"; sync "${store.mount}/b"`);
+    assert.equal(await store.stop(), 0);
+    await store.start();
+    await shell(`cmp "${store.directory}/a" "${store.mount}/a" && cmp "${store.directory}/a" "${store.mount}/b"`);
+    await shell(
+      `cd "${store.mount}/second" && test $(ls | wc -l) = 1000 && test "$(cat *000999 | head -c 6)" = 000999 && test $(cat * | wc -c) = 1200000`,
+    );
+  }),
+);
+
+test("a start on a medium without any room says so, and works once there is some", needsRoot, () =>
+  onMedium("start", ext4, async (store) => {
+    await store.start();
+    await shell(`echo kept > "${store.mount}/file"`);
+    assert.equal(await store.stop(), 0);
+    await fill(path.join(store.data, "others"));
+    const ran = await store.cairn("up", "--mount", store.mount, "--detach");
+    if (ran.code !== 0) {
+      assert.equal(ran.code, 1);
+      assert.match(ran.stderr, /full|No space left|ENOSPC/);
+    } else {
+      assert.equal((await run("cat", [path.join(store.mount, "file")])).stdout, "kept\n");
+      await store.cairn("down");
+    }
+    fs.rmSync(path.join(store.data, "others"));
+    await store.start();
+    assert.equal((await run("cat", [path.join(store.mount, "file")])).stdout, "kept\n");
+  }),
+);
+
+test("a store that does not fit on its medium leaves nothing half-made behind", needsRoot, () =>
+  onMedium("create", (data) => `mount -t tmpfs -o size=8m none "${data}"`, async (store) => {
+    const ran = await store.cairn("up", "--mount", store.mount, "--detach");
+    assert.equal(ran.code, 1, ran.stdout);
+    assert.match(ran.stderr, /full|No space left|ENOSPC|free/);
+    assert.doesNotMatch(ran.stderr, /^\s+at /m);
+    await shell(`mount -o remount,size=300m "${store.data}"`);
+    await store.start();
+  })); // prettier-ignore
