@@ -3,7 +3,7 @@
 // which the last change may be there in its first part only (a write larger than a stripe).
 
 import type { InodeId } from "../../fs/types.ts";
-import { type Content, isTornWrite, sameContent } from "./content.ts";
+import { type Content, EMPTY, isTornWrite, sameContent } from "./content.ts";
 import { explainCut, type Ran } from "./judge.ts";
 import type { ContentEffect } from "./operations.ts";
 import { Model, type Nodes, treeDifference } from "./model.ts";
@@ -89,10 +89,12 @@ export class History {
   /** null, or why the content that was found cannot be what is left of the file. */
   contentProblem(inode: InodeId, now: Content | undefined, found: Content): string | null {
     const versions = this.#versions.get(inode) ?? [];
-    if (now !== undefined && sameContent(now, found)) return null;
+    // Removed, but not durably so: the model has forgotten it.
+    now ??= this.#eras.findLast(({ before }) => before.has(inode))?.before.get(inode)!.content ?? EMPTY;
+    if (sameContent(now, found)) return null;
     for (const { content, next } of versions) if (sameContent(content, found) || reaches(content, next, found)) return null;
     const sizes = versions.map(({ content }) => content.size);
-    return `file ${inode} of ${found.size} bytes is like none of its ${versions.length + 1} versions (sizes ${[...sizes, now?.size].join(" ")})`;
+    return `file ${inode} of ${found.size} bytes is like none of its ${versions.length + 1} versions (sizes ${[...sizes, now.size].join(" ")})`;
   }
 }
 

@@ -9,7 +9,7 @@
 import { FsError } from "../../fs/errno.ts";
 import type { Caller, DirectoryItem, Entry, FileLock, Handlers, KernelCaches } from "../../fs/mount/handlers.ts";
 import type { Attributes, ByteString, InodeId } from "../../fs/types.ts";
-import { ROOT_INODE, S_IFDIR, S_IFLNK, S_IFMT} from "../../fs/types.ts";
+import { ROOT_INODE, S_IFDIR, S_IFLNK, S_IFMT } from "../../fs/types.ts";
 import type { Random } from "../../storage/seeded-random.ts";
 import type { MachineClock } from "./clock.ts";
 import { type CachedInode, KernelCache, mtimeOf, PAGE_BYTES, pagesOf, truncatePages } from "./kernel-caches.ts";
@@ -53,13 +53,13 @@ export class Kernel implements KernelCaches {
 
   // ---- What the mount says
 
-  async invalidateInode(inode: InodeId, offset: number, length: number): Promise<void> {
+  async invalidateInode(inode: InodeId, offset: number, length: number): Promise<boolean> {
     await this.#pause();
     const cached = this.#cache.inodes.get(inode);
-    if (cached === undefined) return;
+    if (cached === undefined) return false;
     cached.version = ++this.#cache.version;
     this.#cache.dropAttributes(cached);
-    if (offset < 0) return;
+    if (offset < 0) return true;
     cached.listing = null;
     cached.target = null;
     const last = length === 0 ? Infinity : offset + length - 1;
@@ -69,6 +69,7 @@ export class Kernel implements KernelCaches {
         await page.locked;
       cached.pages.delete(number);
     }
+    return true;
   }
 
   async invalidateEntry(parent: InodeId, name: ByteString): Promise<void> {
@@ -282,7 +283,8 @@ export class Kernel implements KernelCaches {
       await this.#request(() => this.#mount.readdir(this.#caller, inode, handle, items.at(-1)?.cookie ?? 0, plus, sink));
       if (some.length === 0) return items;
       items.push(...some);
-      for (const { name, entry } of some) if (entry !== undefined && entry !== null) this.#take(inode, name, entry, epoch, version);
+      for (const { name, entry } of some)
+        if (entry !== undefined && entry !== null) this.#take(inode, name, entry, epoch, version);
     }
   }
 
@@ -355,7 +357,10 @@ export class Kernel implements KernelCaches {
     while (count < most && first + count <= lastOfFile && !cached.pages.has(first + count)) count++;
     let unlock!: () => void;
     const locked = new Promise<void>((resolve) => (unlock = resolve));
-    const pages = Array.from({ length: count }, () => ({ bytes: new Uint8Array(PAGE_BYTES), locked: locked as Promise<void> | null }));
+    const pages = Array.from({ length: count }, () => ({
+      bytes: new Uint8Array(PAGE_BYTES),
+      locked: locked as Promise<void> | null,
+    }));
     pages.forEach((page, index) => cached.pages.set(first + index, page));
     try {
       const version = this.#cache.version;
@@ -451,7 +456,7 @@ export class Kernel implements KernelCaches {
         this.#mount.copyFileRange(this.#caller, from.inode, from.handle, fromOffset, to.inode, to.handle, toOffset, length, 0),
       );
       dropPages(cached, pagesOf(toOffset, copied));
-      this.#cache.changed(cached, toOffset + copied);
+      this.#cache.changed(cached, copied === 0 ? 0 : toOffset + copied);
       return copied;
     });
   }

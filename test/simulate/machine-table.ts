@@ -2,7 +2,7 @@
 
 import type { MemoryTable } from "../../storage/memory-table.ts";
 import type { SimulatedDirectory } from "../../storage/simulated-directory.ts";
-import type { RangeOptions, Table, TableBatch } from "../../storage/table.ts";
+import type { RangeOptions, Table, TableBatch, TableSnapshot } from "../../storage/table.ts";
 
 export class MachineTable implements Table {
   readonly #disk: SimulatedDirectory;
@@ -26,6 +26,9 @@ export class MachineTable implements Table {
   }
   flush(): Promise<void> {
     return this.#call("flush", () => this.#table.flush());
+  }
+  snapshot(): TableSnapshot {
+    return this.#table.snapshot();
   }
   async close(): Promise<void> {}
 

@@ -146,7 +146,10 @@ async function open(context: Context, { numbers }: Step): Promise<Bound | null> 
       }
     },
     apply,
-    changes: (flags & O_TRUNC) !== 0 && existing !== undefined ? { inode: existing, change: (content) => truncateContent(content, 0) } : undefined,
+    changes:
+      (flags & O_TRUNC) !== 0 && existing !== undefined
+        ? { inode: existing, change: (content) => truncateContent(content, 0) }
+        : undefined,
   };
 }
 

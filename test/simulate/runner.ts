@@ -235,7 +235,9 @@ export class Runner {
     if (!explain(this.#model, ran, seen)) {
       this.#note(probes);
       const near = ran.length === 1 ? `; the model has ${this.#expected(ran[0])}` : "";
-      throw new Violation(`no order of these explains what they answered:\n${ran.map(({ text, outcome }) => `  ${text} -> ${describe(outcome)}`).join("\n")}${near}`);
+      throw new Violation(
+        `no order of these explains what they answered:\n${ran.map(({ text, outcome }) => `  ${text} -> ${describe(outcome)}`).join("\n")}${near}`,
+      );
     }
     this.#model.settle();
     this.#history.add(before, ran, changesOf(ran));
@@ -247,13 +249,16 @@ export class Runner {
 
   #expected({ bound, outcome }: RanBound): string {
     const inode = bound.changes?.inode ?? bound.reads;
-    if (inode === undefined) return JSON.stringify([...this.#model.nodes].map(([id, { entries, links }]) => [id, links, [...entries]]));
+    if (inode === undefined)
+      return JSON.stringify([...this.#model.nodes].map(([id, { entries, links }]) => [id, links, [...entries]]));
     const { size, pages } = this.#model.get(inode)!.content;
     const found = outcome !== null && "value" in outcome ? outcome.value : null;
     const match = /read \d+ at (\d+)/.exec(bound.text);
     if (!(found instanceof Uint8Array) || match === null) return `${size} bytes`;
     const from = Number(match[1]);
-    const at = found.findIndex((byte, index) => byte !== (pages[Math.floor((from + index) / 4096)]?.[(from + index) % 4096] ?? 0));
+    const at = found.findIndex(
+      (byte, index) => byte !== (pages[Math.floor((from + index) / 4096)]?.[(from + index) % 4096] ?? 0),
+    );
     return `${size} bytes, read ${found.length}, first difference at ${at < 0 ? "none" : from + at}`;
   }
 
@@ -297,7 +302,7 @@ export class Runner {
     }
     for (const [inode, node] of found) {
       if (node.type !== "file") continue;
-      const problem = this.#history.contentProblem(inode, before.get(inode)?.content ?? newNode("file").content, node.content);
+      const problem = this.#history.contentProblem(inode, before.get(inode)?.content, node.content);
       if (problem !== null) throw new Violation(`after the restart ${problem}`);
     }
     this.#model.load(found);
@@ -332,7 +337,8 @@ export class Runner {
         if (looked !== child) throw new Violation(`${name} in ${inode} is listed as ${child} and looked up as ${looked}`);
         if (found.has(child)) continue;
         await visit(child);
-        if (found.get(child)!.type === "file") found.set(child, { ...found.get(child)!, content: await kernel.contents(inode, name) });
+        if (found.get(child)!.type === "file")
+          found.set(child, { ...found.get(child)!, content: await kernel.contents(inode, name) });
       }
     };
     await visit(ROOT_INODE);

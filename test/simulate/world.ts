@@ -103,7 +103,8 @@ export class World {
     const log = await LocalLog.open(this.#system.view(), { clock, fileBytes: LOG_FILE_BYTES });
     const table = new MachineTable(this.#system, this.#table);
     const trace = (line: string): void => this.note(line);
-    const store = await EmbeddedStore.open({ table, log, stripes, blocks, schemes: SCHEMES, clock, trace, limits: LIMITS });
+    const parts = { table, log, stripes, blocks, schemes: SCHEMES, clock, trace, limits: LIMITS };
+    const store = await EmbeddedStore.open({ ...parts, clean: true });
     const kernels: Kernel[] = [];
     for (let index = 0; index < MOUNTS; index++) kernels.push(await this.#mount(store, clock));
     this.#running = { clock, log, blocks, stripes, store, kernels };
@@ -232,11 +233,15 @@ export class World {
         if (unplacedBlocks > 0) problems.push(`${unplacedBlocks} blocks have no place`);
       }
     };
+    // The store looks after its disks every two seconds.
+    if (this.#disks.some(({ lost }) => lost)) await clock.sleep(10_000);
     const failed = blocks.disks().filter(({ state }) => state === "failed").map(({ id }) => id); // prettier-ignore
-    for (const id of failed) {
+    for (let count = 0; count < failed.length; count++) {
       const fresh = await this.#newDisk();
       await blocks.add(await this.#openDisk(fresh, clock));
       this.#disks.push(fresh);
+    }
+    for (const id of failed) {
       await walk(evacuate(repairer, directory, id));
       if (problems.length > 0) return problems;
       await blocks.remove(id);
