@@ -73,6 +73,7 @@ async function openSession(
   let receiver: SessionEvents | null = null;
   const events: SessionEvents = {
     recall: (inode, mode, names) => receiver?.recall(inode, mode, names) ?? Promise.resolve(),
+    moved: (inodes) => receiver?.moved?.(inodes),
     expired: () => receiver?.expired(),
   };
   const stream = net.connect(socket);

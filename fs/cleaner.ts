@@ -93,6 +93,7 @@ export class Cleaner {
   #abort: AbortController | null = null;
   #cancelTimer: () => void = () => {};
   #started = false;
+  readonly #stopping = new AbortController();
   #paused = false;
   #unreserved: StripeId[] = [];
   #walkedAt: number;
@@ -120,7 +121,7 @@ export class Cleaner {
   async stop(): Promise<void> {
     this.#started = false;
     this.#cancelTimer();
-    this.#abort?.abort(new Error("the store is closing"));
+    this.#stopping.abort(new Error("the store is closing"));
     await this.#running?.catch(() => {});
   }
 
@@ -171,7 +172,9 @@ export class Cleaner {
     }
   }
 
-  async #pass(options: PassOptions): Promise<void> {
+  async #pass(asked: PassOptions): Promise<void> {
+    const signals = [this.#stopping.signal, asked.signal].filter((signal) => signal !== undefined);
+    const options = { ...asked, signal: AbortSignal.any(signals) };
     this.#throttle.bytesPerSecond =
       options.bytesPerSecond ?? (options.thorough ? Infinity : (this.#options.bytesPerSecond ?? BACKGROUND_BYTES_PER_SECOND));
     Object.assign(this.#report, { error: null, passBytes: 0, passMovedBytes: 0 });

@@ -168,8 +168,6 @@ export interface Session {
   readonly id: SessionId;
   /** Carries out the operation exactly once, also where the transport had to repeat it. Rejects with FsError; ETIMEDOUT when the deadline passes, ESTALE when the session is over (its time limit passed unheard). */
   call<Name extends OperationName>(operation: Name, request: Request<Name>): Promise<Reply<Name>>;
-  /** As call(), but what needs no waiting is answered, or refused by a throw, at once: a promise costs as much as a look-up. Where the namespace is in the same process. */
-  callNow?<Name extends OperationName>(operation: Name, request: Request<Name>): Reply<Name> | Promise<Reply<Name>>;
   /** Gives everything up: leases, locks, unnamed inodes. */
   close(): Promise<void>;
 }
@@ -184,6 +182,8 @@ export interface SessionEvents {
    * cached. Answer without waiting for changes of one's own that are under way: they may wait for this recall.
    */
   recall(inode: InodeId, mode: LeaseMode, names?: readonly ByteString[]): Promise<void>;
+  /** Committed bytes of these files, still the same, lie at other places from now on: better forget where they were. Nobody waits for an answer; who misses this finds out when the old place is removed. */
+  moved?(inodes: readonly InodeId[]): void;
   /** The session is over: nothing that it holds is valid, nothing it has not synced is kept. */
   expired(): void;
 }

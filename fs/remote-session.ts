@@ -116,6 +116,10 @@ export class RemoteSession implements Session {
 }
 
 async function answerRecall(events: SessionEvents, request: string, message: Message): Promise<Message> {
+  if (request === "moved") {
+    events.moved?.(decodeMessage<{ inodes: InodeId[] }>("ForgetRequest", message.body).inodes);
+    return { body: encodeMessage("Empty", {}) };
+  }
   if (request !== "recall") throw new FsError("ENOSYS", `there is no request ${request}`);
   const { inode, mode, names, allNames } = decodeMessage<RecallMessage>("Recall", message.body);
   await events.recall(inode, mode, allNames ? undefined : names);

@@ -104,7 +104,11 @@ class SessionServer {
       );
     if (this.#session) throw new FsError("EINVAL", "hello was said already");
     this.#session = await this.#options.openSession(
-      { recall: (inode, mode, names) => this.#recall(inode, mode, names), expired: () => this.#connection.close() },
+      {
+        recall: (inode, mode, names) => this.#recall(inode, mode, names),
+        moved: (inodes) => this.#moved(inodes),
+        expired: () => this.#connection.close(),
+      },
       mountpoint,
       pid,
     );
@@ -115,6 +119,11 @@ class SessionServer {
         scheme: this.#options.scheme,
       }),
     };
+  }
+
+  #moved(inodes: readonly InodeId[]): void {
+    const body = encodeMessage("ForgetRequest", { inodes });
+    this.#connection.request("moved", { body }, { deadlineMs: this.#options.timeLimitMs }).catch(() => {});
   }
 
   /** Resolves when the mount has done it, or when its session is over and there is nothing left to give back. */

@@ -14,7 +14,7 @@ import type { Stripes } from "../../replication/block-client.ts";
 import { dropSetId, getAttributes, noteRead, sendAccessTimes, setAttributes } from "./attributes.ts";
 import { BufferPool } from "./buffers.ts";
 import type { AllocateBuffer } from "./buffers.ts";
-import { recall } from "./coherence.ts";
+import { moved, recall } from "./coherence.ts";
 import { call } from "./core.ts";
 import type { Core } from "./core.ts";
 import { openDirectory, readDirectory } from "./directories.ts";
@@ -82,6 +82,7 @@ export class Mount implements Handlers {
     const session = await options.openSession({
       // Before the session is there, it holds nothing.
       recall: async (inode, mode, names) => (core === null ? undefined : recall(core, inode, mode, names)),
+      moved: (inodes) => (core === null ? undefined : moved(core, inodes)),
       expired: () => void (core !== null && expire(core)),
     });
     core = makeCore(options, session, trace);

@@ -4,9 +4,9 @@ import { FsError } from "../errno.ts";
 import { NAME_MAX_BYTES, S_IFREG } from "../types.ts";
 import type { Attributes, ByteString, InodeId } from "../types.ts";
 import { abandonFile } from "./attributes.ts";
-import { after, call, callNow } from "./core.ts";
+import { call } from "./core.ts";
 import type { Core } from "./core.ts";
-import type { Caller, Entry, NegativeEntry, Opened, Result } from "./handlers.ts";
+import type { Caller, Entry, NegativeEntry, Opened } from "./handlers.ts";
 import { LEASED_TIMEOUT_MS } from "./limits.ts";
 import { openCreated, openKnown } from "./open.ts";
 
@@ -19,21 +19,15 @@ function checkName(name: ByteString): void {
     throw new FsError("ENAMETOOLONG", `a name of ${name.length} bytes; at most ${NAME_MAX_BYTES} are possible`);
 }
 
-export function lookup(core: Core, parent: InodeId, name: ByteString): Result<Entry | NegativeEntry> {
+export async function lookup(core: Core, parent: InodeId, name: ByteString): Promise<Entry | NegativeEntry> {
   checkName(name);
-  const { recalls } = core;
-  return after(callNow(core, "lookup", { parent, name }), ({ attributes }) => {
-    if (recalls !== core.recalls)
-      return attributes === null ? { attributes, entryTimeoutMs: 0 } : core.inodes.entry(attributes, null);
-    core.inodes.granted(parent, "shared");
-    if (attributes === null) return { attributes: null, entryTimeoutMs: LEASED_TIMEOUT_MS };
-    return core.inodes.entry(attributes, "shared");
-  });
-}
-
-export interface Created {
-  entry: Entry;
-  opened: Opened;
+  const recalls = core.recalls;
+  const { attributes } = await call(core, "lookup", { parent, name });
+  if (recalls !== core.recalls)
+    return attributes === null ? { attributes, entryTimeoutMs: 0 } : core.inodes.entry(attributes, null);
+  core.inodes.granted(parent, "shared");
+  if (attributes === null) return { attributes: null, entryTimeoutMs: LEASED_TIMEOUT_MS };
+  return core.inodes.entry(attributes, "shared");
 }
 
 export interface NewInode {
@@ -46,40 +40,35 @@ export interface NewInode {
   exclusive: boolean;
 }
 
-interface Made {
-  attributes: Attributes;
-  created: boolean;
-  /** Nothing was recalled since it was asked for: it may be cached. */
-  current: boolean;
-}
-
-function makeInode(core: Core, caller: Caller, what: NewInode): Result<Made> {
+async function makeInode(
+  core: Core,
+  caller: Caller,
+  what: NewInode,
+): Promise<{ attributes: Attributes; created: boolean; current: boolean }> {
   checkName(what.name);
-  const { recalls } = core;
-  const { parent, name, mode, umask, device, target, exclusive } = what;
-  const request = { parent, name, mode, umask, device, target, exclusive, uid: caller.uid, gid: caller.gid };
-  return after(callNow(core, "make", request), (reply) => {
-    const current = recalls === core.recalls;
-    changedOne(core, reply.parent, current);
-    return { attributes: reply.attributes, created: reply.created, current };
-  });
+  const recalls = core.recalls;
+  const reply = await call(core, "make", { ...what, uid: caller.uid, gid: caller.gid });
+  const current = recalls === core.recalls;
+  changed(core, current ? [reply.parent] : [], current ? [] : [reply.parent]);
+  return { attributes: reply.attributes, created: reply.created, current };
 }
 
-/** Takes the attributes that came with a change. Old ones, which a recall overtook, are only a reason to forget what was known. */
-function changedOne(core: Core, attributes: Attributes, current: boolean): void {
+/** Takes the attributes that came with a change: `old` ones, which a recall overtook, are only a reason to forget what was known. */
+function changed(core: Core, fresh: readonly Attributes[], old: readonly Attributes[]): void {
   core.changes++;
-  if (!current) return core.inodes.unlearned(attributes.inode);
-  core.inodes.granted(attributes.inode, "shared");
-  core.inodes.learned(attributes);
+  for (const attributes of fresh) {
+    core.inodes.granted(attributes.inode, "shared");
+    core.inodes.learned(attributes);
+  }
+  for (const attributes of old) core.inodes.unlearned(attributes.inode);
 }
 
-export function make(core: Core, caller: Caller, what: NewInode): Result<Entry> {
-  return after(makeInode(core, caller, what), ({ attributes, current }) =>
-    core.inodes.entry(attributes, current ? "shared" : null),
-  );
+export async function make(core: Core, caller: Caller, what: NewInode): Promise<Entry> {
+  const { attributes, current } = await makeInode(core, caller, what);
+  return core.inodes.entry(attributes, current ? "shared" : null);
 }
 
-export function create(
+export async function create(
   core: Core,
   caller: Caller,
   parent: InodeId,
@@ -87,19 +76,18 @@ export function create(
   mode: number,
   flags: number,
   umask: number,
-): Result<Created> {
+): Promise<{ entry: Entry; opened: Opened }> {
   // prettier-ignore
   const exclusive = (flags & O_EXCL) !== 0;
-  const what = { parent, name, mode: S_IFREG | (mode & 0o7777), umask, exclusive };
-  return after(makeInode(core, caller, what), (made) => {
-    if (!made.created) return openExisting(core, made, flags);
-    const entry = core.inodes.entry(made.attributes, made.current ? "exclusive" : null);
-    return { entry, opened: openCreated(core, made.attributes, flags) };
+  const { attributes, created, current } = await makeInode(core, caller, {
+    parent,
+    name,
+    mode: S_IFREG | (mode & 0o7777),
+    umask,
+    exclusive,
   });
-}
-
-async function openExisting(core: Core, { attributes, current }: Made, flags: number): Promise<Created> {
-  const entry = core.inodes.entry(attributes, current ? "shared" : null);
+  const entry = core.inodes.entry(attributes, current ? (created ? "exclusive" : "shared") : null);
+  if (created) return { entry, opened: openCreated(core, attributes, flags) };
   const opened = await openKnown(core, attributes, flags, false);
   return { entry: { ...entry, attributes: core.inodes.attributes(attributes.inode) ?? entry.attributes }, opened };
 }
@@ -111,7 +99,7 @@ export async function makeUnnamed(
   mode: number,
   flags: number,
   umask: number,
-): Promise<Created> {
+): Promise<{ entry: Entry; opened: Opened }> {
   // prettier-ignore
   const request = { parent, mode: S_IFREG | (mode & 0o7777), umask, uid: caller.uid, gid: caller.gid };
   const { attributes } = await call(core, "makeUnnamed", request);
@@ -119,35 +107,32 @@ export async function makeUnnamed(
   return { entry, opened: openCreated(core, attributes, flags) };
 }
 
-export function link(core: Core, inode: InodeId, parent: InodeId, name: ByteString): Result<Entry> {
+export async function link(core: Core, inode: InodeId, parent: InodeId, name: ByteString): Promise<Entry> {
   checkName(name);
-  const { recalls } = core;
-  return after(callNow(core, "link", { inode, parent, name }), (reply) => {
-    const current = recalls === core.recalls;
-    changedOne(core, reply.parent, current);
-    return core.inodes.entry(reply.attributes, current ? "shared" : null);
-  });
+  const recalls = core.recalls;
+  const reply = await call(core, "link", { inode, parent, name });
+  const current = recalls === core.recalls;
+  changed(core, current ? [reply.parent] : [], current ? [] : [reply.parent]);
+  return core.inodes.entry(reply.attributes, current ? "shared" : null);
 }
 
-export function unlink(core: Core, parent: InodeId, name: ByteString, directory: boolean): Result<void> {
+export async function unlink(core: Core, parent: InodeId, name: ByteString, directory: boolean): Promise<void> {
   checkName(name);
-  const { recalls } = core;
-  return after(callNow(core, "unlink", { parent, name, directory }), (reply) => {
-    const current = recalls === core.recalls;
-    changedOne(core, reply.parent, current);
-    changedOne(core, reply.attributes, current);
-    removed(core, reply.attributes);
-  });
+  const recalls = core.recalls;
+  const reply = await call(core, "unlink", { parent, name, directory });
+  const current = recalls === core.recalls;
+  changed(core, current ? [reply.parent, reply.attributes] : [], current ? [] : [reply.parent, reply.attributes]);
+  removed(core, reply.attributes);
 }
 
-export function rename(
+export async function rename(
   core: Core,
   parent: InodeId,
   name: ByteString,
   newParent: InodeId,
   newName: ByteString,
   flags: number,
-): Result<void> {
+): Promise<void> {
   // prettier-ignore
   checkName(name);
   checkName(newName);
@@ -161,16 +146,13 @@ export function rename(
     noReplace: (flags & RENAME_NOREPLACE) !== 0,
     exchange: (flags & RENAME_EXCHANGE) !== 0,
   };
-  const { recalls } = core;
-  return after(callNow(core, "rename", request), (reply) => {
-    const current = recalls === core.recalls;
-    changedOne(core, reply.parent, current);
-    if (newParent !== parent) changedOne(core, reply.newParent, current);
-    changedOne(core, reply.moved, current);
-    if (reply.replaced === null) return;
-    changedOne(core, reply.replaced, current);
-    removed(core, reply.replaced);
-  });
+  const recalls = core.recalls;
+  const reply = await call(core, "rename", request);
+  const touched = [reply.parent, reply.newParent, reply.moved];
+  if (reply.replaced !== null) touched.push(reply.replaced);
+  if (recalls === core.recalls) changed(core, touched, []);
+  else changed(core, [], touched);
+  if (reply.replaced !== null) removed(core, reply.replaced);
 }
 
 /** An inode lost a name. If that was the last, nobody will read what is not stored yet (unless it is open). */

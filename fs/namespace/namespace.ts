@@ -276,28 +276,21 @@ export class Server implements Namespace {
     const entry = this.#writer.finish();
     const index = this.#append(entry);
     const { overlay } = this;
-    for (const change of changes) {
-      change.bytes = entry;
-      overlay.set(change.prefix, change.rest, change.start < 0 ? null : change);
-    }
+    for (const { prefix, rest, start, end } of changes)
+      overlay.set(prefix, rest, start < 0 ? null : { bytes: entry, start, end });
     overlay.index = index;
     tx.apply(index);
     for (const stripe of tx.newlyDead()) this.ticks.becameDead(stripe, index);
   }
 
   /** One transaction: `run` is attempted until everything that it needs is in memory. */
-  async transact<T>(kind: EntryKind, session: ServerSession | null, run: (tx: Transaction) => T): Promise<T> {
-    return this.#transactNow(kind, session, run);
-  }
-
-  /** The reply itself, or a throw, where nothing has to be waited for. */
-  #transactNow<T>(kind: EntryKind, session: ServerSession | null, run: (tx: Transaction) => T): T | Promise<T> {
+  transact<T>(kind: EntryKind, session: ServerSession | null, run: (tx: Transaction) => T): Promise<T> {
     const call = this.leases.quiet ? null : {};
-    if (this.#mustWait()) return this.#transactSlowly(kind, session, run);
     try {
-      return this.#attempt(kind, session, call, run);
+      if (this.#mustWait()) return this.#transactSlowly(kind, session, run);
+      return Promise.resolve(this.#attempt(kind, session, call, run));
     } catch (error) {
-      if (error !== INTERRUPTED) throw error;
+      if (error !== INTERRUPTED) return Promise.reject(error);
       return this.#transactSlowly(kind, session, run);
     }
   }
@@ -390,7 +383,6 @@ export class Server implements Namespace {
     return {
       id,
       call,
-      callNow: (operation, request) => this.#callNow(session, operation, request),
       callNumbered: (number, operation, request) => this.#callNumbered(session, number, operation, request),
       heard: () => {
         session.lastHeard = this.clock.now();
@@ -411,21 +403,13 @@ export class Server implements Namespace {
     for (const [number, reply] of await this.identities.answers(session.id)) session.answers.set(number, Promise.resolve(reply));
   }
 
-  async #call<Name extends OperationName>(session: ServerSession, name: Name, request: Request<Name>): Promise<Reply<Name>> {
-    return this.#callNow(session, name, request);
-  }
-
-  #callNow<Name extends OperationName>(
-    session: ServerSession,
-    name: Name,
-    request: Request<Name>,
-  ): Reply<Name> | Promise<Reply<Name>> {
+  #call<Name extends OperationName>(session: ServerSession, name: Name, request: Request<Name>): Promise<Reply<Name>> {
     if (session.expires) session.lastHeard = this.clock.now();
     const operation = OPERATIONS[name];
     if (operation === undefined) return this.#callOther(session, name, request);
     if (name === "reshape") return this.#callPieces(session, request as Request<"reshape">) as Promise<Reply<Name>>;
     const [run, kind] = operation;
-    return this.#transactNow(kind, session, (tx) => run(tx, request as never, this.identities)) as Reply<Name>;
+    return this.transact(kind, session, (tx) => run(tx, request as never, this.identities)) as Promise<Reply<Name>>;
   }
 
   /** fallocate(2) over much of a file, piece by piece: each is a transaction, and a repeated piece changes nothing. */
@@ -530,6 +514,14 @@ export class Server implements Namespace {
   expireSession(id: SessionId, reason: string): void {
     const session = this.#sessions.get(id);
     if (session !== undefined) this.#end(session, reason);
+  }
+
+  /** Tells the sessions that know these inodes that their bytes lie elsewhere now. */
+  tellMoved(inodes: ReadonlySet<InodeId>): void {
+    for (const { events, holds } of this.#sessions.values()) {
+      const known = [...inodes].filter((inode) => holds.has(inode));
+      if (known.length > 0) events.moved?.(known);
+    }
   }
 
   /** Ends sessions that were not heard of. */

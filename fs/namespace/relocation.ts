@@ -56,7 +56,10 @@ export function relocationOf(server: Server): Relocation {
     windows: (cursor) => windows(server, cursor),
     reserve: (count) => server.transact("reserveStripes", null, (tx) => server.identities.reserveStripes(tx, count)),
     releaseReserved: () => server.identities.sessionEnded(SERVER_SESSION),
-    relocate: (stripes, moves) => server.transact("relocate", null, (tx) => relocate(tx, stripes, moves, server.identities)),
+    relocate: (stripes, moves) =>
+      server.transact("relocate", null, (tx) =>
+        relocate(tx, stripes, moves, server.identities, (inodes) => server.tellMoved(inodes)),
+      ),
   };
 }
 
@@ -81,12 +84,24 @@ async function windows({ overlay }: Server, cursor: Cursor): Promise<{ windows: 
   });
 }
 
-function relocate(tx: Transaction, stripes: readonly Stripe[], moves: readonly Move[], services: Services): number {
+function relocate(
+  tx: Transaction,
+  stripes: readonly Stripe[],
+  moves: readonly Move[],
+  services: Services,
+  tellMoved: (inodes: ReadonlySet<InodeId>) => void,
+): number {
   wantAll(tx, moves);
   for (const stripe of stripes) tx.addStripe({ ...stripe, id: stripe.id as StripeId, disks: [...stripe.disks], live: 0 });
   services.useReserved(tx, SERVER_SESSION, stripes.map(({ id }) => id as StripeId)); // prettier-ignore
   let moved = 0;
-  for (const move of moves) moved += relocateRange(tx, move);
+  const inodes = new Set<InodeId>();
+  for (const move of moves) {
+    const bytes = relocateRange(tx, move);
+    if (bytes > 0) inodes.add(move.inode);
+    moved += bytes;
+  }
+  tx.afterwards(() => tellMoved(inodes));
   return moved;
 }
 
