@@ -3,7 +3,7 @@
 import fs from "node:fs/promises";
 import path from "node:path";
 import { openSegmentBlocks, type SegmentBlocks } from "../storage/segment-blocks.ts";
-import { createDiskIdentity, DISK_IDENTITY_FILE } from "../storage/disk-identity.ts";
+import { checkDiskIdentity, createDiskIdentity, DISK_IDENTITY_FILE } from "../storage/disk-identity.ts";
 import { RealDirectory } from "../storage/real-directory.ts";
 import { RocksTable } from "../storage/rocks-table.ts";
 import { AdminError } from "./errors.ts";
@@ -42,8 +42,15 @@ export async function removeNewDisk(directory: string): Promise<void> {
 }
 
 /** Opens the disk's blocks. Rejects where the directory is missing, is another disk, or cannot be read; the text says which. */
-export function openDisk(directory: string, store: string, disk: number, trace: (text: string) => void): Promise<SegmentBlocks> {
+export async function openDisk(
+  directory: string,
+  store: string,
+  disk: number,
+  trace: (text: string) => void,
+): Promise<SegmentBlocks> {
   const files = new RealDirectory(directory);
+  // Before anything is looked at or mended in it: what is not this disk's would pass for damage.
+  await checkDiskIdentity(files, { store, disk });
   return openSegmentBlocks({
     directory: files,
     identity: { store, disk },

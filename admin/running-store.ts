@@ -12,7 +12,7 @@ import { StripeStore } from "../replication/stripes.ts";
 import { LocalLog } from "../storage/local-log.ts";
 import type { Log } from "../storage/log.ts";
 import { RealDirectory } from "../storage/real-directory.ts";
-import { RocksTable } from "../storage/rocks-table.ts";
+import { RocksTable, TableError } from "../storage/rocks-table.ts";
 import type { Table } from "../storage/table.ts";
 import { openDisk } from "./disks.ts";
 import { AdminError } from "./errors.ts";
@@ -117,10 +117,22 @@ async function openParts(
     });
     return { ...parts, log, table, embedded };
   } catch (error) {
+    const advice = adviceFor(error, folder, log);
     await table?.close().catch(() => {});
     await log?.close().catch(() => {});
-    throw new AdminError("refused", `cannot open the namespace in ${folder}: ${(error as Error).message}`, { cause: error });
+    const text = `cannot open the namespace in ${folder}: ${(error as Error).message}. ${advice}`;
+    throw new AdminError("refused", text, { cause: error });
   }
+}
+
+/** What a person can do about a namespace that does not open. */
+function adviceFor(error: unknown, folder: string, log: Log | null): string {
+  const code = (error as { code?: string } | null)?.code;
+  if (code === "ENOSPC") return "Make room on that filesystem and start again";
+  if (code === "EBUSY") return "End the other process and start again";
+  if (error instanceof TableError && log !== null && log.first() <= 1)
+    return `The log has every change since the store was made: move ${path.join(folder, "table")} away and start again, and the table is built anew from the log`;
+  return `Nothing was changed in it; restore ${folder} (log and table together) from a backup`;
 }
 
 /** A disk for the block client: opened, or failed with the reason. */

@@ -58,6 +58,11 @@ export class Repairer {
       const states = await Promise.all(stripe.disks.map((_, index) => this.inspect(stripe, index, verify)));
       if (states.every((state) => state === "good")) return { stripe, mended: [], unplaced: [], superseded: false };
       return await this.#mend(stripe, states);
+    } catch (error) {
+      // A stripe that died meanwhile loses its blocks: nothing is wrong with that.
+      const alive = await this.#directory.commit(stripe, stripe);
+      if (alive) throw error;
+      return { stripe, mended: [], unplaced: [], superseded: true };
     } finally {
       this.#busy.delete(stripe.id);
     }

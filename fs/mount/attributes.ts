@@ -5,7 +5,7 @@ import { timeStamp } from "../clock.ts";
 import { FILE_MAX_BYTES, S_ISGID, S_ISUID } from "../types.ts";
 import type { Attributes, InodeId } from "../types.ts";
 import type { AttributeChange } from "../messages.ts";
-import { acquire, call, flushFile, inTurn } from "./core.ts";
+import { acquire, after, call, callNow, flushFile, inTurn } from "./core.ts";
 import type { Core } from "./core.ts";
 import type { FileState } from "./file-state.ts";
 import { shownAttributes } from "./file-state.ts";
@@ -16,26 +16,24 @@ import { HOLE, Piece } from "./pieces.ts";
 export function getAttributes(core: Core, inode: InodeId): Result<AttributesReply> {
   const attributes = core.inodes.attributes(inode);
   if (attributes !== null && !core.expired) return { attributes, attributeTimeoutMs: core.inodes.timeoutMs(inode) };
-  return askAttributes(core, inode);
-}
-
-async function askAttributes(core: Core, inode: InodeId): Promise<AttributesReply> {
-  const attributes = await leasedAttributes(core, inode);
-  return { attributes, attributeTimeoutMs: core.inodes.timeoutMs(inode) };
+  return after(leasedAttributes(core, inode), (fresh) => ({
+    attributes: fresh,
+    attributeTimeoutMs: core.inodes.timeoutMs(inode),
+  }));
 }
 
 /** The inode's attributes, under a shared lease at least. */
-export async function leasedAttributes(core: Core, inode: InodeId): Promise<Attributes> {
+export function leasedAttributes(core: Core, inode: InodeId): Result<Attributes> {
   const known = core.inodes.attributes(inode);
   if (known !== null) return known;
-  const recalls = core.recalls;
+  const { recalls } = core;
   const held = core.inodes.lease(inode) !== "known";
-  const { attributes } = held
-    ? await call(core, "getAttributes", { inode })
-    : await call(core, "acquire", { inode, mode: "shared" });
-  if (recalls !== core.recalls) return attributes;
-  if (!held) core.inodes.granted(inode, "shared");
-  return core.inodes.learned(attributes);
+  const reply = held ? callNow(core, "getAttributes", { inode }) : callNow(core, "acquire", { inode, mode: "shared" });
+  return after(reply, ({ attributes }) => {
+    if (recalls !== core.recalls) return attributes;
+    if (!held) core.inodes.granted(inode, "shared");
+    return core.inodes.learned(attributes);
+  });
 }
 
 export async function setAttributes(core: Core, inode: InodeId, fields: SetAttributesFields): Promise<AttributesReply> {

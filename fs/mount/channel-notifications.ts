@@ -9,7 +9,8 @@ import { deleteMessage, incrementEpochMessage, invalidateEntryMessage, invalidat
 
 interface Waiting {
   message: Uint8Array;
-  resolve: () => void;
+  /** Whether the kernel knew what it was about. */
+  resolve: (known: boolean) => void;
   reject: (error: Error) => void;
 }
 
@@ -36,14 +37,14 @@ export class Notifications implements KernelCaches {
   completed(id: number, error: number): void {
     const waiting = this.#sent.get(id);
     this.#sent.delete(id);
-    if (DONE.includes(error)) waiting?.resolve();
+    if (DONE.includes(error)) waiting?.resolve(error !== errno.ENOENT);
     else waiting?.reject(new FsError("EIO", `the kernel refused a notification with errno ${error}`));
     while (this.#unsent.length > 0 && this.#send(this.#unsent[0])) this.#unsent.shift();
   }
 
   end(): void {
     this.#ended = true;
-    for (const waiting of [...this.#sent.values(), ...this.#unsent]) waiting.resolve();
+    for (const waiting of [...this.#sent.values(), ...this.#unsent]) waiting.resolve(true);
     this.#sent.clear();
     this.#unsent.length = 0;
   }
@@ -52,27 +53,27 @@ export class Notifications implements KernelCaches {
     return this.#sent.size + this.#unsent.length;
   }
 
-  invalidateInode(inode: InodeId, offset: number, length: number): Promise<void> {
+  invalidateInode(inode: InodeId, offset: number, length: number): Promise<boolean> {
     return this.#notify(invalidateInodeMessage(inode, offset, length));
   }
 
-  invalidateEntry(parent: InodeId, name: ByteString): Promise<void> {
-    return this.#notify(invalidateEntryMessage(parent, name));
+  async invalidateEntry(parent: InodeId, name: ByteString): Promise<void> {
+    await this.#notify(invalidateEntryMessage(parent, name));
   }
 
-  notifyDelete(parent: InodeId, child: InodeId, name: ByteString): Promise<void> {
-    return this.#notify(deleteMessage(parent, child, name));
+  async notifyDelete(parent: InodeId, child: InodeId, name: ByteString): Promise<void> {
+    await this.#notify(deleteMessage(parent, child, name));
   }
 
   async incrementEpoch(): Promise<void> {
     if (this.#minor < FUSE_EPOCH_MINOR && !this.#ended) {
       throw new FsError("EOPNOTSUPP", `incrementEpoch: the kernel speaks FUSE 7.${this.#minor}, it needs 7.${FUSE_EPOCH_MINOR}`);
     }
-    return this.#notify(incrementEpochMessage());
+    await this.#notify(incrementEpochMessage());
   }
 
-  #notify(message: Uint8Array): Promise<void> {
-    if (this.#ended || !this.#connection) return Promise.resolve();
+  #notify(message: Uint8Array): Promise<boolean> {
+    if (this.#ended || !this.#connection) return Promise.resolve(true);
     this.count++;
     return new Promise((resolve, reject) => {
       const waiting = { message, resolve, reject };
@@ -84,7 +85,7 @@ export class Notifications implements KernelCaches {
     const id = (this.#lastId = (this.#lastId + 1) >>> 0);
     const result = this.#connection!.notify(id, waiting.message);
     if (result === -errno.EAGAIN) return false;
-    if (result < 0) waiting.resolve();
+    if (result < 0) waiting.resolve(true);
     else this.#sent.set(id, waiting);
     return true;
   }

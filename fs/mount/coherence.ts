@@ -14,7 +14,7 @@ import { flushFile } from "./core.ts";
 import type { Core } from "./core.ts";
 import { forgetClean } from "./extents.ts";
 import type { FileState, RecallGate } from "./file-state.ts";
-import { RECALL_GATE_MS, RECALL_ROUNDS_MAX } from "./limits.ts";
+import { RECALL_GATE_MS, RECALL_ROUNDS_MAX, UNKNOWN_PAUSE_MAX_MS } from "./limits.ts";
 
 export async function recall(core: Core, inode: InodeId, mode: LeaseMode, names?: readonly ByteString[]): Promise<void> {
   core.recalls++;
@@ -40,14 +40,14 @@ async function recallDirectory(core: Core, inode: InodeId, mode: LeaseMode, name
   if (mode === "known") core.inodes.reduced(inode, mode);
   const caches = core.caches;
   if (caches === null) return;
-  const attributes = caches.invalidateInode(inode, 0, 0);
+  const attributes = dropPages(core, inode);
   try {
     await caches.incrementEpoch();
   } catch {
     // A kernel before 6.16 has no epochs. Dropping names one by one may wait for a request in that directory, so it is not waited for.
     for (const name of names ?? []) void caches.invalidateEntry(inode, name).catch(() => {});
   }
-  await attributes.catch((error: unknown) => core.trace(`invalidating directory ${inode}: ${String(error)}`));
+  await attributes;
 }
 
 async function recallFile(core: Core, inode: InodeId, mode: LeaseMode): Promise<void> {
@@ -92,10 +92,18 @@ async function flushQuietly(core: Core, file: FileState): Promise<void> {
   }
 }
 
+/** Drops the inode's attributes and pages. An answer that tells the kernel of an inode may not have reached it yet: it is not known until the program that asked runs again. So where we know better, it is told again. */
 async function dropPages(core: Core, inode: InodeId): Promise<void> {
-  await core.caches
-    ?.invalidateInode(inode, 0, 0)
-    .catch((error: unknown) => core.trace(`invalidating inode ${inode}: ${String(error)}`));
+  if (core.caches === null) return;
+  try {
+    for (let pauseMs = 1; pauseMs <= UNKNOWN_PAUSE_MAX_MS; pauseMs *= 2) {
+      if (await core.caches.invalidateInode(inode, 0, 0)) return;
+      if (!core.inodes.isKnown(inode)) return;
+      await new Promise<void>((resolve) => core.clock.after(pauseMs, resolve));
+    }
+  } catch (error) {
+    core.trace(`invalidating inode ${inode}: ${String(error)}`);
+  }
 }
 
 async function dropPagesOf(core: Core, file: FileState, gate: Gate): Promise<void> {

@@ -49,6 +49,21 @@ export function call<Name extends OperationName>(core: Core, operation: Name, re
   return core.session.call(operation, request);
 }
 
+/** As call(), but a reply that is there at once is returned at once. */
+export function callNow<Name extends OperationName>(
+  core: Core,
+  operation: Name,
+  request: Request<Name>,
+): Reply<Name> | Promise<Reply<Name>> {
+  const { session } = core;
+  return core.expired || session.callNow === undefined ? call(core, operation, request) : session.callNow(operation, request);
+}
+
+/** What `use` makes of the result, now or when it comes. */
+export function after<T, U>(result: T | Promise<T>, use: (value: T) => U | Promise<U>): U | Promise<U> {
+  return result instanceof Promise ? result.then(use) : use(result);
+}
+
 /** Resolves when the file is held at least so. Whatever was known of it before may be old only if the lease was lost, and then was dropped. */
 export async function acquire(core: Core, file: FileState, mode: LeaseMode): Promise<void> {
   file.acquiring++;

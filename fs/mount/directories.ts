@@ -5,9 +5,9 @@
 import { S_IFDIR, S_IFMT } from "../types.ts";
 import type { ByteString, InodeId } from "../types.ts";
 import type { DirectoryEntry } from "../messages.ts";
-import { call } from "./core.ts";
+import { after, callNow } from "./core.ts";
 import type { Core } from "./core.ts";
-import type { DirectorySink, Entry, Opened } from "./handlers.ts";
+import type { DirectorySink, Entry, Opened, Result } from "./handlers.ts";
 import type { DirectoryHandle } from "./handles.ts";
 import { DIRECTORY_PAGE_ENTRIES, LEASED_TIMEOUT_MS } from "./limits.ts";
 
@@ -16,64 +16,91 @@ const FIRST_COOKIE = 2;
 const CHANGING_PAGE_ENTRIES = 64;
 
 export function openDirectory(core: Core, inode: InodeId): Opened {
-  const handle = core.handles.addDirectory({ inode, page: [], generation: -1, after: -1, end: false });
+  const handle = core.handles.addDirectory({ inode, page: [], generation: -1, after: -1, plus: false, end: false });
   return { handle, cacheDirectory: true, keepCache: true };
 }
 
-export async function readDirectory(
-  core: Core,
-  number: number,
-  offset: number,
-  plus: boolean,
-  sink: DirectorySink,
-): Promise<void> {
+/** Answered at once where the handle's page has what is asked for. */
+export function readDirectory(core: Core, number: number, offset: number, plus: boolean, sink: DirectorySink): Result<void> {
   const handle = core.handles.directory(number);
   if (offset < 1 && !sink({ name: "." as ByteString, inode: handle.inode, type: typeOf(S_IFDIR), cookie: 1, entry: null }))
     return;
-  if (
-    offset < FIRST_COOKIE &&
-    !sink({ name: ".." as ByteString, inode: await parentOf(core, handle.inode), type: typeOf(S_IFDIR), cookie: 2, entry: null })
-  )
-    return;
-  let after = Math.max(0, offset - FIRST_COOKIE);
-  for (;;) {
-    const fetched = core.recalls;
-    if (!covers(core, handle, after)) await fetchPage(core, handle, after);
-    const current = fetched === core.recalls;
-    let index = firstAfter(handle.page, after);
-    if (index === handle.page.length) return;
-    for (; index < handle.page.length; index++) {
-      const item = handle.page[index];
-      if (!give(core, item, plus, current, sink)) return;
-      after = item.cookie;
-    }
-    if (handle.end) return;
+  if (offset >= FIRST_COOKIE) return giveFrom(core, handle, offset - FIRST_COOKIE, plus, sink);
+  return after(parentOf(core, handle.inode), (inode) => {
+    if (sink({ name: ".." as ByteString, inode, type: typeOf(S_IFDIR), cookie: 2, entry: null }))
+      return giveFrom(core, handle, 0, plus, sink);
+  });
+}
+
+/** A directory that was removed has no parent any more; the kernel shows a number, nothing else. */
+function parentOf(core: Core, inode: InodeId): Result<InodeId> {
+  try {
+    const reply = callNow(core, "parent", { inode });
+    if (!(reply instanceof Promise)) return reply.attributes.inode;
+    return reply.then(
+      ({ attributes }) => attributes.inode,
+      () => inode,
+    );
+  } catch {
+    return inode;
   }
 }
 
-async function parentOf(core: Core, inode: InodeId): Promise<InodeId> {
-  // A directory that was removed has no parent any more; the kernel shows a number, nothing else.
-  return call(core, "parent", { inode }).then(
-    (reply) => reply.attributes.inode,
-    () => inode,
-  );
+function giveFrom(core: Core, handle: DirectoryHandle, from: number, plus: boolean, sink: DirectorySink): Result<void> {
+  for (let position = from; ;) {
+    const { recalls } = core;
+    const fetched = covers(core, handle, position, plus) ? undefined : fetchPage(core, handle, position, plus);
+    if (fetched instanceof Promise) {
+      const at = position;
+      return fetched.then(() => {
+        const next = givePage(core, handle, at, plus, recalls === core.recalls, sink);
+        return next < 0 ? undefined : giveFrom(core, handle, next, plus, sink);
+      });
+    }
+    position = givePage(core, handle, position, plus, recalls === core.recalls, sink);
+    if (position < 0) return;
+  }
+}
+
+/** Gives what the page has; returns the cookie to go on after, or -1 where the sink is full or nothing follows. */
+function givePage(
+  core: Core,
+  handle: DirectoryHandle,
+  from: number,
+  plus: boolean,
+  current: boolean,
+  sink: DirectorySink,
+): number {
+  const { page, end } = handle;
+  let position = from;
+  let index = firstAfter(page, from);
+  if (index === page.length) return -1;
+  for (; index < page.length; index++) {
+    const item = page[index];
+    if (!give(core, item, plus, current, sink)) return -1;
+    position = item.cookie;
+  }
+  return end ? -1 : position;
 }
 
 /** Whether the page holds what follows the cookie, as it is now. */
-function covers(core: Core, handle: DirectoryHandle, after: number): boolean {
-  if (handle.generation !== core.changes || handle.after < 0 || after < handle.after) return false;
-  return handle.end || (handle.page.length > 0 && after < handle.page[handle.page.length - 1].cookie);
+function covers(core: Core, handle: DirectoryHandle, position: number, plus: boolean): boolean {
+  if (handle.generation !== core.changes || handle.after < 0 || position < handle.after || (plus && !handle.plus)) return false;
+  return handle.end || (handle.page.length > 0 && position < handle.page[handle.page.length - 1].cookie);
 }
 
-async function fetchPage(core: Core, handle: DirectoryHandle, after: number): Promise<void> {
+function fetchPage(core: Core, handle: DirectoryHandle, position: number, plus: boolean): Result<void> {
   const changing = handle.generation >= 0 && handle.generation !== core.changes;
   const limit = changing ? CHANGING_PAGE_ENTRIES : DIRECTORY_PAGE_ENTRIES;
   const generation = core.changes;
-  const { entries } = await call(core, "list", { inode: handle.inode, after, limit, attributes: true });
-  handle.page = entries;
-  handle.after = after;
-  handle.end = entries.length < limit;
-  handle.generation = generation;
+  const request = { inode: handle.inode, after: position, limit, attributes: plus };
+  return after(callNow(core, "list", request), ({ entries }) => {
+    handle.page = entries;
+    handle.after = position;
+    handle.plus = plus;
+    handle.end = entries.length < limit;
+    handle.generation = generation;
+  });
 }
 
 /** readdir(3)'s d_type of a mode. */

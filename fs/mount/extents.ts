@@ -2,7 +2,7 @@
 
 import type { Extent } from "../messages.ts";
 import type { Stripe } from "../../replication/stripe.ts";
-import { call } from "./core.ts";
+import { callNow } from "./core.ts";
 import type { Core } from "./core.ts";
 import type { FileState } from "./file-state.ts";
 import { CLEAN_PIECES_PER_FILE_MAX } from "./limits.ts";
@@ -12,7 +12,7 @@ import { HOLE, INLINE, Piece, STRIPED, UNWRITTEN } from "./pieces.ts";
 export async function fetchExtents(core: Core, file: FileState, from: number, to: number, limit: number): Promise<void> {
   if (file.pieces.count > CLEAN_PIECES_PER_FILE_MAX) forgetClean(file);
   const generation = file.cleanGeneration;
-  const reply = await call(core, "extents", { inode: file.inode, from, to, limit });
+  const reply = await callNow(core, "extents", { inode: file.inode, from, to, limit });
   // What was dropped meanwhile may have been newer than this answer: the caller looks again and asks again.
   if (generation !== file.cleanGeneration) return;
   const stripes = new Map<number, Stripe>();

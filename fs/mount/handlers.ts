@@ -200,8 +200,8 @@ export interface Handlers {
 
 /** What a filesystem may ask of the kernel. Sent from a thread of its own; never await one in a handler whose own request it may block on (facts-fuse.md, pitfall 1). */
 export interface KernelCaches {
-  /** Drops cached attributes and, of [offset, offset+length), data. offset -1: attributes only; length 0: to the end. ENOENT (unknown to the kernel) counts as done. */
-  invalidateInode(inode: InodeId, offset: number, length: number): Promise<void>;
+  /** Drops cached attributes and, of [offset, offset+length), data. offset -1: attributes only; length 0: to the end. False: the kernel does not know the inode, or not yet: it learns it when the program that looked it up goes on. */
+  invalidateInode(inode: InodeId, offset: number, length: number): Promise<boolean>;
   invalidateEntry(parent: InodeId, name: ByteString): Promise<void>;
   /** As invalidateEntry, and tells watchers that the child is gone. */
   notifyDelete(parent: InodeId, child: InodeId, name: ByteString): Promise<void>;

@@ -24,6 +24,8 @@ export interface DirectoryHandle {
   generation: number;
   /** Cookie after which the page begins. */
   after: number;
+  /** The page's entries have attributes. */
+  plus: boolean;
   end: boolean;
 }
 

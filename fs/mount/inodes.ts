@@ -46,6 +46,11 @@ export class Inodes {
     return this.#files.get(inode);
   }
 
+  /** Whether the kernel was told of it and has not forgotten it. */
+  isKnown(inode: InodeId): boolean {
+    return this.#known.has(inode);
+  }
+
   isDirectory(inode: InodeId): boolean {
     return ((this.#known.get(inode) ?? 0) & DIRECTORY_BIT) !== 0;
   }

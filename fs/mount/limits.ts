@@ -81,5 +81,7 @@ export const COPY_MAX_BYTES = 256 * 1024 * 1024;
 
 /** A recall waits this long for page reads that hold page locks before it answers them under the old lease. */
 export const RECALL_GATE_MS = 3;
+/** The kernel is told again of an inode that it does not know yet, after pauses of 1, 2, 4 ms up to this: a program that was answered runs within far less. */
+export const UNKNOWN_PAUSE_MAX_MS = 32;
 /** Rounds of invalidation in one recall. */
 export const RECALL_ROUNDS_MAX = 64;

@@ -4,9 +4,9 @@ import { FsError } from "../errno.ts";
 import { NAME_MAX_BYTES, S_IFREG } from "../types.ts";
 import type { Attributes, ByteString, InodeId } from "../types.ts";
 import { abandonFile } from "./attributes.ts";
-import { call } from "./core.ts";
+import { after, call, callNow } from "./core.ts";
 import type { Core } from "./core.ts";
-import type { Caller, Entry, NegativeEntry, Opened } from "./handlers.ts";
+import type { Caller, Entry, NegativeEntry, Opened, Result } from "./handlers.ts";
 import { LEASED_TIMEOUT_MS } from "./limits.ts";
 import { openCreated, openKnown } from "./open.ts";
 
@@ -19,15 +19,21 @@ function checkName(name: ByteString): void {
     throw new FsError("ENAMETOOLONG", `a name of ${name.length} bytes; at most ${NAME_MAX_BYTES} are possible`);
 }
 
-export async function lookup(core: Core, parent: InodeId, name: ByteString): Promise<Entry | NegativeEntry> {
+export function lookup(core: Core, parent: InodeId, name: ByteString): Result<Entry | NegativeEntry> {
   checkName(name);
-  const recalls = core.recalls;
-  const { attributes } = await call(core, "lookup", { parent, name });
-  if (recalls !== core.recalls)
-    return attributes === null ? { attributes, entryTimeoutMs: 0 } : core.inodes.entry(attributes, null);
-  core.inodes.granted(parent, "shared");
-  if (attributes === null) return { attributes: null, entryTimeoutMs: LEASED_TIMEOUT_MS };
-  return core.inodes.entry(attributes, "shared");
+  const { recalls } = core;
+  return after(callNow(core, "lookup", { parent, name }), ({ attributes }) => {
+    if (recalls !== core.recalls)
+      return attributes === null ? { attributes, entryTimeoutMs: 0 } : core.inodes.entry(attributes, null);
+    core.inodes.granted(parent, "shared");
+    if (attributes === null) return { attributes: null, entryTimeoutMs: LEASED_TIMEOUT_MS };
+    return core.inodes.entry(attributes, "shared");
+  });
+}
+
+export interface Created {
+  entry: Entry;
+  opened: Opened;
 }
 
 export interface NewInode {
@@ -40,35 +46,40 @@ export interface NewInode {
   exclusive: boolean;
 }
 
-async function makeInode(
-  core: Core,
-  caller: Caller,
-  what: NewInode,
-): Promise<{ attributes: Attributes; created: boolean; current: boolean }> {
+interface Made {
+  attributes: Attributes;
+  created: boolean;
+  /** Nothing was recalled since it was asked for: it may be cached. */
+  current: boolean;
+}
+
+function makeInode(core: Core, caller: Caller, what: NewInode): Result<Made> {
   checkName(what.name);
-  const recalls = core.recalls;
-  const reply = await call(core, "make", { ...what, uid: caller.uid, gid: caller.gid });
-  const current = recalls === core.recalls;
-  changed(core, current ? [reply.parent] : [], current ? [] : [reply.parent]);
-  return { attributes: reply.attributes, created: reply.created, current };
+  const { recalls } = core;
+  const { parent, name, mode, umask, device, target, exclusive } = what;
+  const request = { parent, name, mode, umask, device, target, exclusive, uid: caller.uid, gid: caller.gid };
+  return after(callNow(core, "make", request), (reply) => {
+    const current = recalls === core.recalls;
+    changedOne(core, reply.parent, current);
+    return { attributes: reply.attributes, created: reply.created, current };
+  });
 }
 
-/** Takes the attributes that came with a change: `old` ones, which a recall overtook, are only a reason to forget what was known. */
-function changed(core: Core, fresh: readonly Attributes[], old: readonly Attributes[]): void {
+/** Takes the attributes that came with a change. Old ones, which a recall overtook, are only a reason to forget what was known. */
+function changedOne(core: Core, attributes: Attributes, current: boolean): void {
   core.changes++;
-  for (const attributes of fresh) {
-    core.inodes.granted(attributes.inode, "shared");
-    core.inodes.learned(attributes);
-  }
-  for (const attributes of old) core.inodes.unlearned(attributes.inode);
+  if (!current) return core.inodes.unlearned(attributes.inode);
+  core.inodes.granted(attributes.inode, "shared");
+  core.inodes.learned(attributes);
 }
 
-export async function make(core: Core, caller: Caller, what: NewInode): Promise<Entry> {
-  const { attributes, current } = await makeInode(core, caller, what);
-  return core.inodes.entry(attributes, current ? "shared" : null);
+export function make(core: Core, caller: Caller, what: NewInode): Result<Entry> {
+  return after(makeInode(core, caller, what), ({ attributes, current }) =>
+    core.inodes.entry(attributes, current ? "shared" : null),
+  );
 }
 
-export async function create(
+export function create(
   core: Core,
   caller: Caller,
   parent: InodeId,
@@ -76,18 +87,19 @@ export async function create(
   mode: number,
   flags: number,
   umask: number,
-): Promise<{ entry: Entry; opened: Opened }> {
+): Result<Created> {
   // prettier-ignore
   const exclusive = (flags & O_EXCL) !== 0;
-  const { attributes, created, current } = await makeInode(core, caller, {
-    parent,
-    name,
-    mode: S_IFREG | (mode & 0o7777),
-    umask,
-    exclusive,
+  const what = { parent, name, mode: S_IFREG | (mode & 0o7777), umask, exclusive };
+  return after(makeInode(core, caller, what), (made) => {
+    if (!made.created) return openExisting(core, made, flags);
+    const entry = core.inodes.entry(made.attributes, made.current ? "exclusive" : null);
+    return { entry, opened: openCreated(core, made.attributes, flags) };
   });
-  const entry = core.inodes.entry(attributes, current ? (created ? "exclusive" : "shared") : null);
-  if (created) return { entry, opened: openCreated(core, attributes, flags) };
+}
+
+async function openExisting(core: Core, { attributes, current }: Made, flags: number): Promise<Created> {
+  const entry = core.inodes.entry(attributes, current ? "shared" : null);
   const opened = await openKnown(core, attributes, flags, false);
   return { entry: { ...entry, attributes: core.inodes.attributes(attributes.inode) ?? entry.attributes }, opened };
 }
@@ -99,7 +111,7 @@ export async function makeUnnamed(
   mode: number,
   flags: number,
   umask: number,
-): Promise<{ entry: Entry; opened: Opened }> {
+): Promise<Created> {
   // prettier-ignore
   const request = { parent, mode: S_IFREG | (mode & 0o7777), umask, uid: caller.uid, gid: caller.gid };
   const { attributes } = await call(core, "makeUnnamed", request);
@@ -107,32 +119,35 @@ export async function makeUnnamed(
   return { entry, opened: openCreated(core, attributes, flags) };
 }
 
-export async function link(core: Core, inode: InodeId, parent: InodeId, name: ByteString): Promise<Entry> {
+export function link(core: Core, inode: InodeId, parent: InodeId, name: ByteString): Result<Entry> {
   checkName(name);
-  const recalls = core.recalls;
-  const reply = await call(core, "link", { inode, parent, name });
-  const current = recalls === core.recalls;
-  changed(core, current ? [reply.parent] : [], current ? [] : [reply.parent]);
-  return core.inodes.entry(reply.attributes, current ? "shared" : null);
+  const { recalls } = core;
+  return after(callNow(core, "link", { inode, parent, name }), (reply) => {
+    const current = recalls === core.recalls;
+    changedOne(core, reply.parent, current);
+    return core.inodes.entry(reply.attributes, current ? "shared" : null);
+  });
 }
 
-export async function unlink(core: Core, parent: InodeId, name: ByteString, directory: boolean): Promise<void> {
+export function unlink(core: Core, parent: InodeId, name: ByteString, directory: boolean): Result<void> {
   checkName(name);
-  const recalls = core.recalls;
-  const reply = await call(core, "unlink", { parent, name, directory });
-  const current = recalls === core.recalls;
-  changed(core, current ? [reply.parent, reply.attributes] : [], current ? [] : [reply.parent, reply.attributes]);
-  removed(core, reply.attributes);
+  const { recalls } = core;
+  return after(callNow(core, "unlink", { parent, name, directory }), (reply) => {
+    const current = recalls === core.recalls;
+    changedOne(core, reply.parent, current);
+    changedOne(core, reply.attributes, current);
+    removed(core, reply.attributes);
+  });
 }
 
-export async function rename(
+export function rename(
   core: Core,
   parent: InodeId,
   name: ByteString,
   newParent: InodeId,
   newName: ByteString,
   flags: number,
-): Promise<void> {
+): Result<void> {
   // prettier-ignore
   checkName(name);
   checkName(newName);
@@ -146,13 +161,16 @@ export async function rename(
     noReplace: (flags & RENAME_NOREPLACE) !== 0,
     exchange: (flags & RENAME_EXCHANGE) !== 0,
   };
-  const recalls = core.recalls;
-  const reply = await call(core, "rename", request);
-  const touched = [reply.parent, reply.newParent, reply.moved];
-  if (reply.replaced !== null) touched.push(reply.replaced);
-  if (recalls === core.recalls) changed(core, touched, []);
-  else changed(core, [], touched);
-  if (reply.replaced !== null) removed(core, reply.replaced);
+  const { recalls } = core;
+  return after(callNow(core, "rename", request), (reply) => {
+    const current = recalls === core.recalls;
+    changedOne(core, reply.parent, current);
+    if (newParent !== parent) changedOne(core, reply.newParent, current);
+    changedOne(core, reply.moved, current);
+    if (reply.replaced === null) return;
+    changedOne(core, reply.replaced, current);
+    removed(core, reply.replaced);
+  });
 }
 
 /** An inode lost a name. If that was the last, nobody will read what is not stored yet (unless it is open). */

@@ -3,7 +3,7 @@
 import { S_ISGID, S_ISUID } from "../types.ts";
 import type { Attributes, InodeId } from "../types.ts";
 import { abandonFile, leasedAttributes, truncate } from "./attributes.ts";
-import { call, inTurn, throwKeptError } from "./core.ts";
+import { after, call, inTurn, throwKeptError } from "./core.ts";
 import type { Core } from "./core.ts";
 import type { FileState } from "./file-state.ts";
 import type { Opened, Result } from "./handlers.ts";
@@ -16,7 +16,7 @@ const O_ACCMODE = 3;
 export function openInode(core: Core, inode: InodeId, flags: number, killSetId: boolean): Result<Opened> {
   const attributes = core.inodes.attributes(inode);
   if (attributes !== null && (flags & O_TRUNC) === 0) return addHandle(core, core.inodes.open(attributes), flags);
-  return leasedAttributes(core, inode).then((fresh) => openKnown(core, fresh, flags, killSetId));
+  return after(leasedAttributes(core, inode), (fresh) => openKnown(core, fresh, flags, killSetId));
 }
 
 /** Opens an inode whose attributes are at hand. */

@@ -67,6 +67,8 @@ export async function copyRange(
   length: number,
 ): Promise<number> {
   // prettier-ignore
+  // Another mount may have changed its size.
+  if (from.lease === "known") await acquire(core, from, "shared");
   const wanted = Math.min(length, COPY_MAX_BYTES, Math.max(0, from.attributes.size - fromOffset));
   if (toOffset + wanted > FILE_MAX_BYTES)
     throw new FsError("EFBIG", `copy up to ${toOffset + wanted}: files end at ${FILE_MAX_BYTES} bytes`);

@@ -43,8 +43,8 @@ function changeSize(tx: Transaction, inode: Inode, size: number, services: Servi
   touchModified(tx, inode);
 }
 
-/** Everything but the size. Times that the change does not give: ctime becomes now. */
-export function applyChange(tx: Transaction, inode: Inode, change: AttributeChange): void {
+/** Everything but the size. A ctime that the change does not give becomes `ctimeElse`. */
+export function applyChange(tx: Transaction, inode: Inode, change: AttributeChange, ctimeElse: TimeStamp = tx.now): void {
   if (change.mode !== undefined) changeMode(tx, inode, change.mode);
   if (change.uid !== undefined) inode.uid = change.uid;
   if (change.gid !== undefined) inode.gid = change.gid;
@@ -61,7 +61,7 @@ export function applyChange(tx: Transaction, inode: Inode, change: AttributeChan
     inode.mtimeSeconds = time.seconds;
     inode.mtimeNanoseconds = time.nanoseconds;
   }
-  const ctime = change.ctime ?? tx.now;
+  const ctime = change.ctime ?? ctimeElse;
   inode.ctimeSeconds = ctime.seconds;
   inode.ctimeNanoseconds = ctime.nanoseconds;
 }

@@ -162,7 +162,7 @@ function commitFile(tx: Transaction, file: FileCommit, added: Set<StripeId>, ser
   if (file.change !== undefined) {
     // Data written earlier, or an access time: ctime is as the mount says, else as it was.
     const ctime = { seconds: inode.ctimeSeconds, nanoseconds: inode.ctimeNanoseconds };
-    applyChange(tx, inode, { ctime, ...file.change });
+    applyChange(tx, inode, file.change, ctime);
   } else if (file.extents.length > 0) touchModified(tx, inode);
   tx.grant(inode.inode, SHARED);
   return inode;

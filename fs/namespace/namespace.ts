@@ -276,21 +276,28 @@ export class Server implements Namespace {
     const entry = this.#writer.finish();
     const index = this.#append(entry);
     const { overlay } = this;
-    for (const { prefix, rest, start, end } of changes)
-      overlay.set(prefix, rest, start < 0 ? null : { bytes: entry, start, end });
+    for (const change of changes) {
+      change.bytes = entry;
+      overlay.set(change.prefix, change.rest, change.start < 0 ? null : change);
+    }
     overlay.index = index;
     tx.apply(index);
     for (const stripe of tx.newlyDead()) this.ticks.becameDead(stripe, index);
   }
 
   /** One transaction: `run` is attempted until everything that it needs is in memory. */
-  transact<T>(kind: EntryKind, session: ServerSession | null, run: (tx: Transaction) => T): Promise<T> {
+  async transact<T>(kind: EntryKind, session: ServerSession | null, run: (tx: Transaction) => T): Promise<T> {
+    return this.#transactNow(kind, session, run);
+  }
+
+  /** The reply itself, or a throw, where nothing has to be waited for. */
+  #transactNow<T>(kind: EntryKind, session: ServerSession | null, run: (tx: Transaction) => T): T | Promise<T> {
     const call = this.leases.quiet ? null : {};
+    if (this.#mustWait()) return this.#transactSlowly(kind, session, run);
     try {
-      if (this.#mustWait()) return this.#transactSlowly(kind, session, run);
-      return Promise.resolve(this.#attempt(kind, session, call, run));
+      return this.#attempt(kind, session, call, run);
     } catch (error) {
-      if (error !== INTERRUPTED) return Promise.reject(error);
+      if (error !== INTERRUPTED) throw error;
       return this.#transactSlowly(kind, session, run);
     }
   }
@@ -383,6 +390,7 @@ export class Server implements Namespace {
     return {
       id,
       call,
+      callNow: (operation, request) => this.#callNow(session, operation, request),
       callNumbered: (number, operation, request) => this.#callNumbered(session, number, operation, request),
       heard: () => {
         session.lastHeard = this.clock.now();
@@ -403,13 +411,21 @@ export class Server implements Namespace {
     for (const [number, reply] of await this.identities.answers(session.id)) session.answers.set(number, Promise.resolve(reply));
   }
 
-  #call<Name extends OperationName>(session: ServerSession, name: Name, request: Request<Name>): Promise<Reply<Name>> {
+  async #call<Name extends OperationName>(session: ServerSession, name: Name, request: Request<Name>): Promise<Reply<Name>> {
+    return this.#callNow(session, name, request);
+  }
+
+  #callNow<Name extends OperationName>(
+    session: ServerSession,
+    name: Name,
+    request: Request<Name>,
+  ): Reply<Name> | Promise<Reply<Name>> {
     if (session.expires) session.lastHeard = this.clock.now();
     const operation = OPERATIONS[name];
     if (operation === undefined) return this.#callOther(session, name, request);
     if (name === "reshape") return this.#callPieces(session, request as Request<"reshape">) as Promise<Reply<Name>>;
     const [run, kind] = operation;
-    return this.transact(kind, session, (tx) => run(tx, request as never, this.identities)) as Promise<Reply<Name>>;
+    return this.#transactNow(kind, session, (tx) => run(tx, request as never, this.identities)) as Reply<Name>;
   }
 
   /** fallocate(2) over much of a file, piece by piece: each is a transaction, and a repeated piece changes nothing. */

@@ -440,12 +440,14 @@ function walkWhole(directory: Directory, after: number, limit: number, into: { n
   directory.keepCursor(last, cursor);
 }
 
+const NO_BYTES = new Uint8Array(0);
 const NO_EXTENTS: readonly Extent[] = Object.freeze([]);
 
-/** One record of an entry; a put's value is [start, end) of the entry, a delete has start -1. */
+/** One record of an entry; a put's value is [start, end) of the entry (`bytes`, once that is made), a delete has start -1. Serves as the value's slice, so that a record makes one object and not two. */
 export interface EncodedChange {
   prefix: string;
   rest: string;
+  bytes: Uint8Array;
   start: number;
   end: number;
 }
@@ -456,12 +458,12 @@ function put(writer: EntryWriter, changes: EncodedChange[], prefix: string, rest
   writer.beginPut(prefix, rest);
   write();
   const start = writer.endPut();
-  changes.push({ prefix, rest, start, end: writer.at });
+  changes.push({ prefix, rest, bytes: NO_BYTES, start, end: writer.at });
 }
 
 function remove(writer: EntryWriter, changes: EncodedChange[], prefix: string, rest: string): void {
   writer.delete(prefix, rest);
-  changes.push({ prefix, rest, start: -1, end: -1 });
+  changes.push({ prefix, rest, bytes: NO_BYTES, start: -1, end: -1 });
 }
 
 function encodeWindow(writer: EntryWriter, changes: EncodedChange[], edit: WindowEdit): void {

@@ -1,0 +1,107 @@
+// One clock for a whole simulated world: a queue of events in the order of their times. Nothing happens but what is in
+// the queue, so a seed decides everything. A machine that crashed takes its events with it: its view of the clock ends.
+
+import type { Clock as WallClock } from "../../fs/clock.ts";
+import type { Clock as SteadyClock } from "../../storage/clock.ts";
+
+interface Event {
+  atMs: number;
+  order: number;
+  action: (() => void) | null;
+  life: Life;
+}
+
+interface Life {
+  ended: boolean;
+}
+
+/** Both kinds of clock that the parts ask for. */
+export interface MachineClock extends WallClock, SteadyClock {
+  sleep(delayMs: number): Promise<void>;
+  /** The machine is dead: none of its events comes any more. */
+  end(): void;
+}
+
+/** Times must differ where something happened between: a microsecond an event. */
+const EVENT_MS = 0.001;
+const EPOCH_MS = 1_700_000_000_000;
+
+export class SimulationClock {
+  #nowMs = 0;
+  #order = 0;
+  /** A binary heap. */
+  readonly #events: Event[] = [];
+
+  get nowMs(): number {
+    return this.#nowMs;
+  }
+
+  machine(): MachineClock {
+    const life: Life = { ended: false };
+    return {
+      now: () => EPOCH_MS + this.#nowMs,
+      nowMs: () => this.#nowMs,
+      after: (delayMs, action) => this.#after(delayMs, action, life),
+      sleep: (delayMs) => new Promise((resolve) => void this.#after(delayMs, resolve, life)),
+      end: () => void (life.ended = true),
+    };
+  }
+
+  /** Lets the next event happen and everything that follows from it at once. False: there is none. */
+  async step(): Promise<boolean> {
+    for (;;) {
+      const event = this.#pop();
+      if (event === undefined) return false;
+      if (event.action === null || event.life.ended) continue;
+      this.#nowMs = Math.max(event.atMs, this.#nowMs + EVENT_MS);
+      event.action();
+      await settled();
+      return true;
+    }
+  }
+
+  #after(delayMs: number, action: () => void, life: Life): () => void {
+    const event: Event = { atMs: this.#nowMs + Math.max(0, delayMs), order: ++this.#order, action, life };
+    this.#push(event);
+    return () => void (event.action = null);
+  }
+
+  #push(event: Event): void {
+    const heap = this.#events;
+    let at = heap.length;
+    while (at > 0) {
+      const parent = (at - 1) >>> 1;
+      if (before(heap[parent], event)) break;
+      heap[at] = heap[parent];
+      at = parent;
+    }
+    heap[at] = event;
+  }
+
+  #pop(): Event | undefined {
+    const heap = this.#events;
+    const first = heap[0];
+    const last = heap.pop();
+    if (last === undefined || heap.length === 0) return first;
+    let at = 0;
+    for (;;) {
+      let child = 2 * at + 1;
+      if (child >= heap.length) break;
+      if (child + 1 < heap.length && before(heap[child + 1], heap[child])) child++;
+      if (before(last, heap[child])) break;
+      heap[at] = heap[child];
+      at = child;
+    }
+    heap[at] = last;
+    return first;
+  }
+}
+
+function before(a: Event, b: Event): boolean {
+  return a.atMs < b.atMs || (a.atMs === b.atMs && a.order < b.order);
+}
+
+/** All promises that can go on have done so. Twice, as some code waits for one turn of the event loop itself. */
+async function settled(): Promise<void> {
+  await new Promise<void>((resolve) => setImmediate(resolve));
+}

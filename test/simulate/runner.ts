@@ -1,0 +1,379 @@
+// Runs rounds of steps on a world and compares everything with the model.
+
+import type { ByteString, InodeId } from "../../fs/types.ts";
+import { ROOT_INODE, S_IFDIR, S_IFLNK, S_IFMT } from "../../fs/types.ts";
+import { seededRandom } from "../../storage/seeded-random.ts";
+import { ERAS_MAX, type ContentChange, History } from "./history.ts";
+import { explain, type Outcome, type Ran } from "./judge.ts";
+import type { File, Kernel } from "./kernel.ts";
+import { Model, newNode, type Node } from "./model.ts";
+import { bindFind, bindRead, bindStat, type Bound, type Context, KINDS, SLOTS } from "./operations.ts";
+import type { Round, Step } from "./steps.ts";
+import { World } from "./world.ts";
+
+/** Nothing takes so long, in simulated time: a disk that does not answer is given up after 30 s, a session after 20 s. */
+const ROUND_LIMIT_MS = 200_000;
+
+export class Violation extends Error {}
+
+interface RanBound extends Ran {
+  bound: Bound;
+  step: Step | null;
+}
+
+export class Runner {
+  readonly #world: World;
+  readonly #seed: number;
+  readonly #model = new Model();
+  readonly #history = new History();
+  #slots: (File | null)[][] = [];
+  #events = 0;
+  #unknown: Map<InodeId, Node> | null = null;
+  /** Operations done, power cuts, inodes walked after them. */
+  readonly counts = { operations: 0, refused: 0, cuts: 0, restarts: 0, lost: 0, healed: 0 };
+  /** What was done, the last of it. */
+  readonly story: string[] = [];
+
+  private constructor(world: World, seed: number) {
+    this.#world = world;
+    this.#seed = seed;
+  }
+
+  static async run(seed: number, rounds: Iterable<Round>, onRound: (runner: Runner) => void = () => {}): Promise<Runner> {
+    const world = await World.create(seed);
+    const runner = new Runner(world, seed);
+    try {
+      await runner.#start();
+      for (const round of rounds) {
+        await runner.#round(round);
+        onRound(runner);
+      }
+      await runner.#restart();
+    } catch (error) {
+      const { stack, message } = error as Error;
+      const trace = [...runner.story.slice(-40), "trace of the store:", ...world.trace.slice(-25)].join("\n");
+      throw new Violation(`${error instanceof Violation ? message : stack}\n${trace}`);
+    } finally {
+      world.halt();
+    }
+    return runner;
+  }
+
+  get simulatedMs(): number {
+    return this.#world.clock.nowMs;
+  }
+
+  async #start(): Promise<void> {
+    await this.#drive(this.#world.start());
+    for (const kernel of this.#world.kernels) await this.#drive(kernel.learnRoot());
+    this.#slots = this.#world.kernels.map(() => Array<File | null>(SLOTS).fill(null));
+  }
+
+  /** Lets time pass until the promise is settled. */
+  async #drive<T>(promise: Promise<T>, untilMs = Infinity): Promise<T | undefined> {
+    let settled = false;
+    const end = (): void => void (settled = true);
+    promise.then(end, end);
+    const limitMs = this.#world.clock.nowMs + ROUND_LIMIT_MS;
+    // A turn of the event loop for what needs no time.
+    await new Promise((resolve) => setImmediate(resolve));
+    while (!settled) {
+      if (this.#world.clock.nowMs > untilMs) return undefined;
+      if (!(await this.#world.clock.step())) throw new Violation("nothing can go on any more");
+      this.#events++;
+      if (this.#world.clock.nowMs > limitMs) throw new Violation(`not over after ${ROUND_LIMIT_MS} ms`);
+    }
+    return promise;
+  }
+
+  async #round(round: Round): Promise<void> {
+    this.#world.random = seededRandom(this.#seed * 7919 + round.id);
+    const [first] = round.steps;
+    if (first === undefined) return;
+    if (first.kind === "stop") return this.#restart();
+    if (first.kind === "lose" || first.kind === "rot" || first.kind === "heal") return this.#disaster(first);
+    const contexts = this.#world.kernels.map((_, mount) => this.#context(mount, round.steps.length === 1));
+    const pinned: [Kernel, InodeId][] = [];
+    const bound: { bound: Bound; step: Step }[] = [];
+    for (const step of round.steps) {
+      const { context, pins } = contexts[step.mount];
+      const made = await this.#drive(Promise.resolve(KINDS[step.kind](context, step)));
+      for (const inode of pins.splice(0)) pinned.push([context.kernel, inode]);
+      if (made !== null && made !== undefined) bound.push({ bound: made, step });
+    }
+    if (bound.length > 0) await this.#together(bound, round.cutAfterMs);
+    else if (round.cutAfterMs !== undefined) await this.#cut([]);
+    if (this.#world.up) for (const [kernel, inode] of pinned) kernel.unpin(inode);
+    if (this.#history.length > ERAS_MAX) await this.#syncAll();
+  }
+
+  #context(mount: number, alone: boolean): { context: Context; pins: InodeId[] } {
+    const kernel = this.#world.kernels[mount];
+    const pins: InodeId[] = [];
+    const reach = async (inode: InodeId): Promise<InodeId> => {
+      await this.#reach(kernel, inode);
+      kernel.pin(inode);
+      pins.push(inode);
+      return inode;
+    };
+    const context: Context = {
+      kernel,
+      model: this.#model,
+      slots: this.#slots[mount],
+      inUse: new Set(),
+      alone,
+      reach,
+      strangers: (parent, name) => this.#stranger(parent, name),
+      agree: (inode) => this.#agree(inode),
+    };
+    return { context, pins };
+  }
+
+  /** Walks from the root; every name must be as the model has it. */
+  async #reach(kernel: Kernel, inode: InodeId): Promise<void> {
+    const { path } = this.#model.named().find((one) => one.inode === inode)!;
+    let at = ROOT_INODE;
+    for (const name of path) {
+      const found = await kernel.find(at, name);
+      const expected = this.#model.entry(at, name)!;
+      if (found !== expected)
+        throw new Violation(`walk to inode ${inode}, ${path.join("/")}: ${name} in ${at} is ${found}, should be ${expected}`);
+      at = found;
+    }
+  }
+
+  async #agree(inode: InodeId): Promise<void> {
+    const [a, b] = this.#world.kernels;
+    await this.#reach(a, inode);
+    await this.#reach(b, inode);
+    const { atimeSeconds: _, atimeNanoseconds: __, allocatedBytes: ___, ...one } = await a.attributes(inode);
+    const { atimeSeconds: _1, atimeNanoseconds: _2, allocatedBytes: _3, ...other } = await b.attributes(inode);
+    if (JSON.stringify(one) !== JSON.stringify(other))
+      throw new Violation(`the mounts differ about ${inode}: ${JSON.stringify(one)} and ${JSON.stringify(other)}`);
+  }
+
+  // ---- Operations that overlap
+
+  async #together(steps: readonly { bound: Bound; step: Step }[], cutAfterMs: number | undefined): Promise<void> {
+    const ran: RanBound[] = steps.map(({ bound, step }) => ({
+      text: bound.text,
+      began: 0,
+      ended: Infinity,
+      outcome: null,
+      bound,
+      step,
+      apply: lenient(bound, steps) ? () => true : bound.apply,
+    }));
+    const clock = this.#world.clock.machine();
+    const running = ran.map(async (one) => {
+      if (ran.length > 1) await clock.sleep(one.step!.delayMs);
+      await this.#runOne(one);
+    });
+    const untilMs = cutAfterMs === undefined ? Infinity : this.#world.clock.nowMs + cutAfterMs;
+    await this.#drive(Promise.all(running), untilMs);
+    clock.end();
+    if (cutAfterMs !== undefined) {
+      this.#note(ran);
+      return this.#cut(ran);
+    }
+    const probes = ran.length > 1 ? await this.#probe(ran) : [];
+    this.#note(ran);
+    this.#settle(ran, probes);
+  }
+
+  async #runOne(one: RanBound): Promise<void> {
+    one.began = ++this.#events;
+    try {
+      one.outcome = { value: await one.bound.run() };
+    } catch (error) {
+      const { code } = error as { code?: string };
+      if (error instanceof Violation || typeof code !== "string") throw error;
+      one.outcome = { error: code };
+      this.counts.refused++;
+    }
+    one.ended = ++this.#events;
+    this.counts.operations++;
+  }
+
+  #note(ran: readonly RanBound[]): void {
+    for (const { text, outcome, step, began, ended } of ran)
+      this.story.push(`  [${began}-${ended}] ${step?.id ?? "probe"} mount ${step?.mount}: ${text} -> ${describe(outcome)}`);
+    this.story.push("");
+    if (this.story.length > 400) this.story.splice(0, 200);
+  }
+
+  /** Looks at what the operations touched, so that there is no doubt about the state after them. */
+  async #probe(ran: readonly RanBound[]): Promise<RanBound[]> {
+    const probes: Bound[] = [];
+    const touched = new Set(ran.flatMap(({ bound }) => (bound.changes === undefined ? [] : [bound.changes.inode])));
+    const mount = this.#world.random() < 0.5 ? 0 : 1;
+    const kernel = this.#world.kernels[mount];
+    for (const inode of touched) {
+      const file = this.#slots.flat().find((open) => open !== null && open.inode === inode);
+      if (file === undefined || file === null) continue;
+      const owner = this.#world.kernels[this.#slots[0].includes(file) ? 0 : 1];
+      probes.push(bindStat(owner, inode), bindRead(owner, file, 0, 2 ** 24));
+    }
+    for (const { text } of ran) {
+      for (const [, parent, name] of text.matchAll(/(\d+)\/(n\d)/g)) {
+        const inode = Number(parent) as InodeId;
+        if (kernel.knows(inode)) probes.push(bindFind(kernel, inode, name as ByteString));
+      }
+    }
+    const looked: RanBound[] = [];
+    for (const bound of probes) {
+      const one: RanBound = { text: bound.text, began: 0, ended: Infinity, outcome: null, bound, step: null, apply: bound.apply };
+      await this.#drive(this.#runOne(one));
+      looked.push(one);
+    }
+    return looked;
+  }
+
+  #settle(ran: readonly RanBound[], probes: readonly RanBound[]): void {
+    const before = this.#model.snapshot();
+    const seen = (): boolean => probes.every((probe) => probe.apply(this.#model, probe.outcome));
+    if (!explain(this.#model, ran, seen)) {
+      this.#note(probes);
+      const near = ran.length === 1 ? `; the model has ${this.#expected(ran[0])}` : "";
+      throw new Violation(
+        `no order of these explains what they answered:\n${ran.map(({ text, outcome }) => `  ${text} -> ${describe(outcome)}`).join("\n")}${near}`,
+      );
+    }
+    this.#model.settle();
+    this.#history.add(before, ran, changesOf(ran));
+    const syncs = ran.filter(({ bound, outcome }) => bound.sync !== undefined && outcome !== null && "value" in outcome);
+    if (syncs.length > 0) this.#history.synced(syncs.flatMap(({ bound }) => bound.sync!.inode ?? []));
+    const used = new Set(this.#slots.flat().flatMap((file) => (file === null ? [] : [file.inode])));
+    this.#model.sweep(used);
+  }
+
+  #expected({ bound, outcome }: RanBound): string {
+    const inode = bound.changes?.inode ?? bound.reads;
+    if (inode === undefined)
+      return JSON.stringify([...this.#model.nodes].map(([id, { entries, links }]) => [id, links, [...entries]]));
+    const { size, pages } = this.#model.get(inode)!.content;
+    const found = outcome !== null && "value" in outcome ? outcome.value : null;
+    const match = /read \d+ at (\d+)/.exec(bound.text);
+    if (!(found instanceof Uint8Array) || match === null) return `${size} bytes`;
+    const from = Number(match[1]);
+    const at = found.findIndex(
+      (byte, index) => byte !== (pages[Math.floor((from + index) / 4096)]?.[(from + index) % 4096] ?? 0),
+    );
+    return `${size} bytes, read ${found.length}, first difference at ${at < 0 ? "none" : from + at}`;
+  }
+
+  // ---- Power cuts and disks
+
+  async #syncAll(): Promise<void> {
+    for (const kernel of this.#world.kernels) await this.#drive(kernel.syncAll());
+    this.#history.restart();
+  }
+
+  async #cut(ran: readonly RanBound[]): Promise<void> {
+    this.counts.cuts++;
+    this.story.push(`the power goes at ${this.#world.clock.nowMs.toFixed(3)} ms`);
+    this.#world.cutPower();
+    const before = this.#model.snapshot();
+    this.#history.add(before, ran, changesOf(ran));
+    await this.#boot(before, ran);
+  }
+
+  /** Ends everything in order, and starts it again. */
+  async #restart(): Promise<void> {
+    this.counts.restarts++;
+    this.story.push("stopped and started again");
+    await this.#drive(this.#world.stop());
+    this.#history.restart();
+    await this.#boot(this.#model.snapshot(), []);
+  }
+
+  async #boot(before: ReturnType<Model["snapshot"]>, ran: readonly Ran[]): Promise<void> {
+    await this.#start();
+    const problems = await this.#world.check();
+    if (problems.length > 0) throw new Violation(`the namespace contradicts itself:\n${problems.slice(0, 10).join("\n")}`);
+    const found = new Map<InodeId, Node>();
+    await this.#drive(this.#walk(this.#world.kernels[Math.floor(this.#world.random() * 2)], found));
+    this.#unknown = new Map([...found].filter(([inode]) => !before.has(inode)));
+    const wrong = this.#history.treeProblem(before, found);
+    this.#unknown = null;
+    if (wrong !== null) {
+      const under = ran.map(({ text }) => `  under way: ${text}`);
+      throw new Violation([`after the restart the tree is none that was there: ${wrong}`, ...under].join("\n"));
+    }
+    for (const [inode, node] of found) {
+      if (node.type !== "file") continue;
+      const problem = this.#history.contentProblem(inode, before.get(inode)?.content, node.content);
+      if (problem !== null) throw new Violation(`after the restart ${problem}`);
+    }
+    this.#model.load(found);
+    this.#history.restart();
+  }
+
+  #stranger(parent: InodeId, name: ByteString): InodeId {
+    const unknown = this.#unknown ?? new Map<InodeId, Node>();
+    for (const [inode] of unknown) if (this.#foundEntry(parent, name) === inode) return inode;
+    return [...unknown.keys()].find((inode) => this.#model.get(inode) === undefined) ?? ((2 ** 40 + ++this.#events) as InodeId);
+  }
+
+  #found: ReadonlyMap<InodeId, Node> = new Map();
+  #foundEntry(parent: InodeId, name: ByteString): InodeId | undefined {
+    return this.#found.get(parent)?.entries.get(name);
+  }
+
+  /** Reads the whole tree through a mount. */
+  async #walk(kernel: Kernel, found: Map<InodeId, Node>): Promise<void> {
+    this.#found = found;
+    const visit = async (inode: InodeId): Promise<void> => {
+      const { mode, linkCount } = await kernel.attributes(inode);
+      const type = (mode & S_IFMT) === S_IFDIR ? "directory" : (mode & S_IFMT) === S_IFLNK ? "symlink" : "file";
+      const node = { ...newNode(type), mode: mode & 0o7777, links: linkCount, xattrs: await kernel.xattrs(inode) };
+      found.set(inode, node);
+      if (type === "symlink") found.set(inode, { ...node, target: await kernel.readLink(inode) });
+      if (type !== "directory") return;
+      const entries = await kernel.list(inode, true);
+      found.set(inode, { ...node, entries });
+      for (const [name, child] of entries) {
+        const looked = await kernel.find(inode, name);
+        if (looked !== child) throw new Violation(`${name} in ${inode} is listed as ${child} and looked up as ${looked}`);
+        if (found.has(child)) continue;
+        await visit(child);
+        if (found.get(child)!.type === "file")
+          found.set(child, { ...found.get(child)!, content: await kernel.contents(inode, name) });
+      }
+    };
+    await visit(ROOT_INODE);
+  }
+
+  async #disaster(step: Step): Promise<void> {
+    if (step.kind === "heal") {
+      const problems = (await this.#drive(this.#world.heal()))!;
+      if (problems.length > 0) throw new Violation(`what was lost could not be mended:\n${problems.slice(0, 10).join("\n")}`);
+      this.counts.healed++;
+      this.story.push("healed");
+      return;
+    }
+    const what = step.kind === "lose" ? this.#world.loseDisk(step.numbers[0]) : this.#world.rot(step.numbers[0]);
+    this.counts.lost++;
+    this.story.push(what);
+  }
+}
+
+function changesOf(ran: readonly RanBound[]): ContentChange[] {
+  const changes = ran.filter(({ bound, outcome }) => bound.changes !== undefined && (outcome === null || "value" in outcome));
+  return changes.map((one) => Object.assign(one, { changes: one.bound.changes! }));
+}
+
+/** Linux reads a file's size and its pages one after another: where both change meanwhile, what a read gives is nobody's promise. */
+function lenient(bound: Bound, steps: readonly { bound: Bound }[]): boolean {
+  if (bound.reads === undefined) return false;
+  return steps.some(({ bound: other }) => other.changes?.inode === bound.reads && other.changes?.written?.at == null);
+}
+
+function describe(outcome: Outcome | null): string {
+  if (outcome === null) return "nobody knows";
+  if ("error" in outcome) return outcome.error;
+  const { value } = outcome;
+  if (value instanceof Uint8Array) return `${value.length} bytes`;
+  if (value instanceof Map) return JSON.stringify([...value]);
+  return JSON.stringify(value) ?? "done";
+}
