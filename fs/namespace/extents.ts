@@ -194,10 +194,11 @@ function shrink(tx: Transaction, inode: Inode, size: number, services: Services)
   services.becomesCut(tx, inode.inode);
 }
 
-/** Drops dead extents of the next windows. Returns whether that was all. */
-export function cutPiece(tx: Transaction, inode: Inode, windows: number): boolean {
-  const to = Math.min(inode.cutTo, inode.cutFrom + windows * WINDOW_BYTES);
-  removeRange(tx, inode, inode.cutFrom, to);
+/** Drops dead extents of the next windows; between cutFrom and emptyTo there are none. Returns whether that was all. */
+export function cutPiece(tx: Transaction, inode: Inode, windows: number, emptyTo: number): boolean {
+  const from = Math.min(inode.cutTo, Math.max(inode.cutFrom, Math.floor(emptyTo / WINDOW_BYTES) * WINDOW_BYTES));
+  const to = Math.min(inode.cutTo, from + windows * WINDOW_BYTES);
+  removeRange(tx, inode, from, to);
   inode.cutFrom = to;
   if (to < inode.cutTo) return false;
   inode.flags &= ~HAS_CUT;

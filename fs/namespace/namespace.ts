@@ -15,7 +15,7 @@ import { checkNamespace, mend, type Mending, type Problem } from "./check.ts";
 import { type Clock, realClock, timeStamp } from "./clock.ts";
 import { type EntryKind, EntryWriter } from "./entry.ts";
 import { commit, extents, PIECE_BYTES, reshape, share } from "./files.ts";
-import { id8, TAG_ANSWER, TAG_META, TAG_SESSION } from "./keys.ts";
+import { after, id8, idFrom, TAG_ANSWER, TAG_EXTENT, TAG_META, TAG_SESSION } from "./keys.ts";
 import { Identities } from "./identities.ts";
 import { ended, type LeaseLevel, Leases, type SessionLeases } from "./leases.ts";
 import { Locks } from "./locks.ts";
@@ -423,6 +423,7 @@ export class Server implements Namespace {
     if (session.expires) session.lastHeard = this.clock.now();
     const operation = OPERATIONS[name];
     if (operation === undefined) return this.#callOther(session, name, request);
+    if (name === "extents") return this.#callExtents(session, request as Request<"extents">) as Promise<Reply<Name>>;
     if (name === "reshape") return this.#callPieces(session, request as Request<"reshape">) as Promise<Reply<Name>>;
     const [run, kind] = operation;
     return this.#transactNow(kind, session, (tx) => run(tx, request as never, this.identities)) as Reply<Name>;
@@ -436,15 +437,40 @@ export class Server implements Namespace {
       request.length <= PIECE_BYTES ||
       request.length !== Math.trunc(request.length);
     if (whole) return this.transact("reshape", session, (tx) => reshape(tx, request, this.identities));
-    if (request.kind === "allocate") this.identities.checkSpace(request.length);
+    const { attributes } = await this.transact("none", session, (tx) => getAttributes(tx, request));
+    // At least this much is not there yet: refused before any of the pieces.
+    if (request.kind !== "punch") this.identities.checkSpace(Math.max(0, request.length - attributes.allocatedBytes));
     const end = request.offset + request.length;
     for (let offset = request.offset; ;) {
       const length = Math.min(end - offset, PIECE_BYTES);
       const piece = { ...request, offset, length };
       const reply = await this.transact("reshape", session, (tx) => reshape(tx, piece, this.identities));
       offset += length;
+      if (request.kind === "punch" && offset < end) offset = Math.max(offset, await this.nextExtent(request.inode, offset));
       if (offset >= end) return reply;
     }
+  }
+
+  /** The reply, and where it found nothing, how far nothing is to be found: files may be sparse over petabytes. */
+  async #callExtents(session: ServerSession, request: Request<"extents">): Promise<Reply<"extents">> {
+    const reply = await this.transact("none", session, (tx) => extents(tx, request));
+    if (reply.extents.length > 0 || reply.end >= request.to) return reply;
+    return { ...reply, end: Math.min(request.to, Math.max(reply.end, await this.nextExtent(request.inode, reply.end))) };
+  }
+
+  /** Where the inode's first extent at or behind the offset begins, as far as its key says; Infinity where there is none. */
+  async nextExtent(inode: InodeId, offset: number): Promise<number> {
+    let found = Infinity;
+    const prefix = TAG_EXTENT + id8(inode);
+    let from = prefix + id8(offset);
+    const to = after(prefix);
+    while (found === Infinity && from < to) {
+      from = await this.overlay.scan(from, to, 1, (records, bound) => {
+        if (records.length > 0) found = idFrom(records[0].key, prefix.length);
+        return bound;
+      });
+    }
+    return found;
   }
 
   /** Operations that are not transactions over the table. */

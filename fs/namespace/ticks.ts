@@ -158,12 +158,27 @@ export class Ticks {
       }
     }
     if (batch.length === 0) return false;
-    const done = await this.#server.transact("free", null, (tx) => this.#freeInodes(tx, batch));
+    const { done, large } = await this.#server.transact("free", null, (tx) => this.#freeInodes(tx, batch));
     for (const inode of done) this.#free.delete(inode);
+    if (large !== null) await this.#freeLarge(large);
     return this.#free.size > 0;
   }
 
-  #freeInodes(tx: Transaction, batch: readonly InodeId[]): InodeId[] {
+  /** Drops the extents of the next windows that have any: a file may be sparse over petabytes. */
+  async #freeLarge(id: InodeId): Promise<void> {
+    const extentAt = await this.#server.nextExtent(id, 0);
+    await this.#server.transact("free", null, (tx) => {
+      const inode = tx.find(id);
+      if (inode === null || inode.linkCount > 0 || this.#server.leases.known(id)) return;
+      const copy = tx.edit(id);
+      const from = windowOf(extentAt) * WINDOW_BYTES;
+      if (extentAt === Infinity) copy.extentEnd = 0;
+      else removeRange(tx, copy, from, from + WINDOWS_PER_PIECE * WINDOW_BYTES);
+    });
+  }
+
+  /** Frees those of the batch that fit into one transaction; `large` is one that does not fit by itself. */
+  #freeInodes(tx: Transaction, batch: readonly InodeId[]): { done: InodeId[]; large: InodeId | null } {
     tx.wantInodes(batch);
     const done: InodeId[] = [];
     let windows = 0;
@@ -173,12 +188,7 @@ export class Ticks {
       const top = inode === null ? 0 : windowOf(inode.extentEnd - 1) + 1;
       if (windows > 0 && windows + top > WINDOWS_PER_PIECE) break;
       windows += top;
-      if (top > WINDOWS_PER_PIECE) {
-        const copy = tx.edit(id);
-        removeRange(tx, copy, (top - WINDOWS_PER_PIECE) * WINDOW_BYTES, copy.extentEnd);
-        copy.extentEnd = (top - WINDOWS_PER_PIECE) * WINDOW_BYTES;
-        break;
-      }
+      if (top > WINDOWS_PER_PIECE) return { done, large: id };
       if (inode !== null) {
         if (top > 0) removeRange(tx, tx.edit(id), 0, inode.extentEnd);
         if ((inode.flags & HAS_XATTRS) !== 0) for (const name of tx.xattrs(id).keys()) tx.setXattr(id, name, null);
@@ -189,7 +199,7 @@ export class Ticks {
       tx.raw(TAG_UNNAMED + id8(id), "", null);
       done.push(id);
     }
-    return done;
+    return { done, large: null };
   }
 
   async #cutNext(): Promise<boolean> {
@@ -200,11 +210,15 @@ export class Ticks {
   }
 
   async #cutOnce(id: InodeId): Promise<number> {
+    const from = await this.#server.transact("none", null, (tx) => tx.find(id)?.cutFrom ?? 0);
+    const extentAt = await this.#server.nextExtent(id, from);
     const reached = await this.#server.transact("cut", null, (tx) => {
       const inode = tx.find(id);
       if (inode === null || inode.cutTo === 0) return Infinity;
       const copy = tx.edit(id);
-      return cutPiece(tx, copy, WINDOWS_PER_PIECE) ? Infinity : copy.cutFrom;
+      // A further truncate may have moved the cut's begin down meanwhile; what was found then says nothing.
+      const emptyTo = copy.cutFrom === from ? extentAt : 0;
+      return cutPiece(tx, copy, WINDOWS_PER_PIECE, emptyTo) ? Infinity : copy.cutFrom;
     });
     if (reached === Infinity) this.#cut.delete(id);
     return reached;
