@@ -35,11 +35,20 @@ export function announceFailure(error: unknown): void {
   announce({ error: { code: error instanceof AdminError ? error.code : "internal", message: (error as Error).message } });
 }
 
+function openTrace(file: string): number {
+  try {
+    fs.mkdirSync(path.dirname(file), { recursive: true });
+    return fs.openSync(file, "a", 0o600);
+  } catch (error) {
+    const text = `cannot write ${file}: ${(error as Error).message}; the data directory should be one that you may write to: name another with --data`;
+    throw new AdminError("refused", text, { cause: error });
+  }
+}
+
 /** Runs `cairn WORDS` in the background with its output appended to traceFile. Resolves with what it announced; rejects with AdminError where it does not come to serve. */
 export async function startDetached<T>(words: readonly string[], traceFile: string): Promise<T> {
   const program = fileURLToPath(new URL("../../cairn.cjs", import.meta.url));
-  fs.mkdirSync(path.dirname(traceFile), { recursive: true });
-  const output = fs.openSync(traceFile, "a", 0o600);
+  const output = openTrace(traceFile);
   const child = spawn(process.execPath, ["--enable-source-maps", program, ...words], {
     detached: true,
     stdio: ["ignore", output, output, "pipe"],

@@ -23,6 +23,7 @@ async function serveMount(directory: string, options: MountOptions): Promise<voi
       { data: path.resolve(options.data), directory, allowOther: options.allowOther },
       traceToStandardError,
     );
+    stopOnSignals(() => void mounted.unmount());
     announceReady({ path: mounted.mountpoint, pid: process.pid });
     if (!isDetached())
       print(
@@ -30,7 +31,6 @@ async function serveMount(directory: string, options: MountOptions): Promise<voi
         { path: mounted.mountpoint, pid: process.pid },
         (mount) => `mounted on ${mount.path}; Ctrl-C flushes and unmounts`,
       );
-    stopOnSignals(() => void mounted.unmount());
     await mounted.closed;
   } catch (error) {
     announceFailure(error);

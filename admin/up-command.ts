@@ -69,18 +69,26 @@ function readyText({ status, created }: Ready, detached: boolean): string {
 }
 
 async function runForeground(options: UpOptions): Promise<void> {
-  let daemon: Daemon;
+  let daemon: Daemon | null = null;
+  let asked = false;
+  // From the first moment: a store that is just being made is finished before it is stopped.
+  stopOnSignals(() => {
+    asked = true;
+    daemon?.stop();
+  });
   try {
     const started = await startDaemon(startOptions(options), traceToStandardError);
     daemon = started.daemon;
-    const ready: Ready = { status: await daemon.status(), created: started.created };
-    announceReady(ready);
-    if (!isDetached()) print(options, ready, () => readyText(ready, false));
+    if (!asked) {
+      const ready: Ready = { status: await daemon.status(), created: started.created };
+      announceReady(ready);
+      if (!isDetached()) print(options, ready, () => readyText(ready, false));
+    }
   } catch (error) {
     announceFailure(error);
     throw error;
   }
-  stopOnSignals(() => daemon.stop());
+  if (asked) daemon.stop();
   await daemon.stopped;
   if (!isDetached() && !options.json) process.stdout.write("stopped\n");
 }

@@ -265,6 +265,11 @@ function mountDirectly(target: string, mode: number, allowOther: boolean, option
     );
   if (-error === errno.ENODEV)
     throw new MountError("NO_DEVICE", `mount: ${target}: this kernel has no FUSE (${name}); load it with \`modprobe fuse\``);
+  if (-error === errno.EINVAL)
+    throw new MountError(
+      "NO_DEVICE",
+      `mount: ${target}: refused (${name}); ${device} is not the FUSE device, or not this system's`,
+    );
   throw new MountError("MOUNT_FAILED", `mount: ${target}: mount(2) failed with ${name}`);
 }
 
