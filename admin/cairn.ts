@@ -5,7 +5,7 @@ import { cleanCommand } from "./clean-command.ts";
 import { codeCommand } from "./code-command.ts";
 import { diskCommand } from "./disk-command.ts";
 import { downCommand } from "./down-command.ts";
-import { fail } from "./command.ts";
+import { fail, printError } from "./command.ts";
 import { fsckCommand } from "./fsck-command.ts";
 import { mountCommand, unmountCommand } from "./mount-command.ts";
 import { exitCodes } from "./errors.ts";
@@ -53,8 +53,14 @@ configureExit(cairn);
 try {
   await cairn.parseAsync(process.argv);
 } catch (error) {
-  if (error instanceof CommanderError) process.exitCode = error.exitCode === 0 ? 0 : exitCodes.usage;
-  else fail(error, process.argv.includes("--json"));
+  const json = process.argv.includes("--json");
+  if (!(error instanceof CommanderError)) fail(error, json);
+  else if (error.exitCode === 0) process.exitCode = 0;
+  else {
+    // commander has said it on standard error.
+    if (json) printError("usage", error.message);
+    process.exitCode = exitCodes.usage;
+  }
   // A daemon that failed may have handles left, which would keep the process.
   process.exit();
 }

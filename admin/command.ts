@@ -22,12 +22,16 @@ export function print<T>(options: { json?: boolean }, result: T, text: (result: 
   process.stdout.write(options.json ? `${JSON.stringify(result, null, 2)}\n` : `${text(result)}\n`);
 }
 
+/** An error for a program that reads standard output. */
+export function printError(code: string, message: string): void {
+  process.stdout.write(`${JSON.stringify({ error: { code, message } })}\n`);
+}
+
 /** Reports an error on standard error, as JSON on standard output too where that was asked for, and sets the exit code. */
 export function fail(error: unknown, json: boolean): void {
   const message = error instanceof Error ? error.message : String(error);
   const code = (error as { code?: unknown } | null)?.code;
-  if (json)
-    process.stdout.write(`${JSON.stringify({ error: { code: typeof code === "string" ? code : "internal", message } })}\n`);
+  if (json) printError(typeof code === "string" ? code : "internal", message);
   process.stderr.write(`cairn: ${message}\n`);
   if (process.env.CAIRN_STACK && error instanceof Error) process.stderr.write(`${error.stack}\n`);
   process.exitCode = exitCodeOf(error);

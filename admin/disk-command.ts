@@ -66,6 +66,7 @@ function replaceCommand(): Command {
 export function diskCommand(): Command {
   return new Command("disk")
     .description("list, add, remove and replace disks")
+    .addHelpText("after", "\nExamples:\n  $ cairn disk list\n  $ cairn disk replace 2")
     .addCommand(listCommand())
     .addCommand(addCommand())
     .addCommand(removeCommand())

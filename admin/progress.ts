@@ -6,6 +6,8 @@ import { AdminError } from "./errors.ts";
 import { formatBytes, formatPercent } from "./format.ts";
 
 const PLAIN_LINE_INTERVAL_MS = 5_000;
+/** What shells give for a program that Ctrl-C ended: 128 + SIGINT. */
+const INTERRUPTED = 130;
 
 function amount(task: TaskReport, value: number): string {
   return task.unit === "bytes" ? formatBytes(value) : `${value} ${task.unit}`;
@@ -64,12 +66,20 @@ function jsonDisplay(): Display {
 export async function showTask(reports: AsyncIterable<TaskReport>, json: boolean): Promise<TaskReport> {
   const display = json ? jsonDisplay() : process.stderr.isTTY ? terminalDisplay() : plainDisplay();
   let last: TaskReport | null = null;
+  const detach = (): void => {
+    display.stop();
+    const what = last ? last.title : "the task";
+    process.stderr.write(`cairn: ${what} goes on in the daemon; \`cairn status\` shows it, the same command follows it again\n`);
+    process.exit(INTERRUPTED);
+  };
+  process.once("SIGINT", detach);
   try {
     for await (const report of reports) {
       last = report;
       display.update(report);
     }
   } finally {
+    process.off("SIGINT", detach);
     display.stop();
   }
   if (!last) throw new AdminError("internal", "the daemon ended the task without a report");
