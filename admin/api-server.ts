@@ -1,12 +1,12 @@
 // The control API's server: HTTP on a Unix socket that only the store's owner may open. Routes only; the work is the
 // daemon's (admin/daemon.ts).
 
-import fs from "node:fs/promises";
 import http from "node:http";
 import { z } from "zod";
 import type { CleanerReport } from "../fs/cleaner.ts";
 import type { DiskReport, ErrorReport, MountReport, StatusReport, TaskReport, WhereReport } from "./api.ts";
 import { AdminError } from "./errors.ts";
+import { listenPrivately } from "./private-socket.ts";
 
 /** No request of the command's is larger. */
 const BODY_MAX_BYTES = 64 * 1024;
@@ -133,16 +133,7 @@ export async function serveApi(control: Control, socket: string, trace: (text: s
       else send(response, HTTP_STATUS[code], { error: { code, message: (error as Error).message } } satisfies ErrorReport);
     });
   });
-  await fs.rm(socket, { force: true });
-  const before = process.umask(0o177);
-  try {
-    await new Promise<void>((resolve, reject) => {
-      server.once("error", reject);
-      server.listen(socket, resolve);
-    });
-  } finally {
-    process.umask(before);
-  }
+  await listenPrivately(server, socket);
   return {
     close: () =>
       new Promise((resolve) => {

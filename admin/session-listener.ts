@@ -1,10 +1,10 @@
 // Takes connections of mounts in other processes, and serves each a session of its own.
 
-import fs from "node:fs/promises";
 import net from "node:net";
 import { systemClock } from "../fs/clock.ts";
 import { serveSession } from "../fs/session-server.ts";
 import type { MountReport } from "./api.ts";
+import { listenPrivately } from "./private-socket.ts";
 import type { RunningStore } from "./running-store.ts";
 
 /** A mount that hangs delays others by at most this. */
@@ -46,16 +46,7 @@ export async function listenForSessions(store: RunningStore, socket: string): Pr
     session.close = () => served.close();
   });
   server.maxConnections = CONNECTIONS_MAX;
-  await fs.rm(socket, { force: true });
-  const before = process.umask(0o177);
-  try {
-    await new Promise<void>((resolve, reject) => {
-      server.once("error", reject);
-      server.listen(socket, resolve);
-    });
-  } finally {
-    process.umask(before);
-  }
+  await listenPrivately(server, socket);
   return {
     list: () => [...sessions.values()].flatMap(({ report }) => (report ? [report] : [])),
     close: () =>

@@ -24,6 +24,7 @@ const BENCHES: Record<string, { about: string; load: () => Promise<Bench> }> = {
     about: "archiving with RapidRAID against classical encoding, on a modelled network; writes an SVG plot",
     load: () => import("./archival.ts"),
   },
+  soak: { about: "mixed load for half an hour: memory, latency and counts should stay flat", load: () => import("./soak.ts") },
   coding: { about: "field kernels, Reed-Solomon and CRC32C, beside memcpy and ISA-L", load: () => import("./coding.ts") },
 };
 
