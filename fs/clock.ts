@@ -1,8 +1,10 @@
-// Time, injected: a simulation drives it, and one process has one idea of now for the mount and the namespace alike.
+// Wall time, injected: a simulation drives it, and one process has one idea of now for the mount and the namespace alike.
+// What only measures and waits takes storage/clock.ts, whose time says nothing of the date.
 
+import type { Clock as Waiting } from "../storage/clock.ts";
 import type { TimeStamp } from "./messages.ts";
 
-export interface Clock {
+export interface Clock extends Pick<Waiting, "after"> {
   /** Wall time in ms since 1970, with a fraction where the system has one. Never goes back within a process. */
   now(): number;
   /** Calls `action` once, `delayMs` from now. Returns what cancels it. Does not keep the process alive. */

@@ -12,7 +12,7 @@
 import { FsError } from "../errno.ts";
 import type { LeaseMode, SessionEvents } from "../messages.ts";
 import type { ByteString, InodeId, SessionId } from "../types.ts";
-import type { Clock } from "./clock.ts";
+import type { Clock } from "../clock.ts";
 
 export type LeaseLevel = 1 | 2 | 3;
 export const KNOWN = 1;

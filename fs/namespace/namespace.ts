@@ -12,7 +12,7 @@ import type { Table } from "../../storage/table.ts";
 import type { Stripe } from "../../replication/stripe.ts";
 import { acquire, getAttributes, setAttributes } from "./attributes.ts";
 import { checkNamespace, mend, type Mending, type Problem } from "./check.ts";
-import { type Clock, realClock, timeStamp } from "./clock.ts";
+import { type Clock, systemClock, timeStamp } from "../clock.ts";
 import { type EntryKind, EntryWriter } from "./entry.ts";
 import { commit, extents, PIECE_BYTES, reshape, share } from "./files.ts";
 import { after, id8, idFrom, TAG_ANSWER, TAG_EXTENT, TAG_META, TAG_SESSION } from "./keys.ts";
@@ -231,7 +231,7 @@ export class Server implements Namespace {
     this.limits = limits;
     this.log = options.log;
     this.table = options.table;
-    this.clock = options.clock ?? realClock;
+    this.clock = options.clock ?? systemClock();
     this.hooks = options.stripes;
     this.trace = options.trace ?? (() => {});
     this.state = new State(overlay, limits.cacheBytes);

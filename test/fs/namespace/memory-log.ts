@@ -11,7 +11,7 @@ import {
 import type { Problem } from "../../../fs/namespace/check.ts";
 import type { Attributes, ByteString, InodeId } from "../../../fs/types.ts";
 import type { SessionEvents } from "../../../fs/messages.ts";
-import type { Clock } from "../../../fs/namespace/clock.ts";
+import type { Clock } from "../../../fs/clock.ts";
 
 export class MemoryLog implements Log {
   entries: Uint8Array[] = [];
