@@ -12,7 +12,7 @@
 
 import { parseScheme } from "../coding/scheme.ts";
 import type { BlockClient, Stripes } from "../replication/block-client.ts";
-import { STRIPE_DATA_MAX_BYTES, type Stripe } from "../replication/stripe.ts";
+import { type DiskId, STRIPE_DATA_MAX_BYTES, type Stripe } from "../replication/stripe.ts";
 import { Throttle } from "../replication/throttle.ts";
 import type { Clock } from "./clock.ts";
 import { Batch } from "./cleaner-batch.ts";
@@ -378,14 +378,24 @@ export class Cleaner {
     if (options.thorough) await this.#waitForRemovals(options);
     this.#enter("compacting", options);
     for (const { id, state } of blocks.disks()) {
-      for (let more = state !== "failed"; more;) {
+      if (state === "failed") continue;
+      await this.#compactDisk(blocks, id, options).catch((error: unknown) => {
         options.signal?.throwIfAborted();
-        const below = options.thorough ? COMPACT_BELOW_THOROUGH : COMPACT_BELOW;
-        const step = await blocks.compact(id, { below, thorough: options.thorough });
-        this.#report.compactedBytes += step.movedBytes;
-        await this.#throttle.spend(step.movedBytes);
-        more = step.more;
-      }
+        // A disk that is failing keeps nobody from cleaning the others.
+        this.#report.error = `compacting disk ${id}: ${(error as Error).message}`;
+        this.#options.trace?.(`cleaner: ${this.#report.error}`);
+      });
+    }
+  }
+
+  async #compactDisk(blocks: BlockClient, disk: DiskId, { thorough, signal }: PassOptions): Promise<void> {
+    const below = thorough ? COMPACT_BELOW_THOROUGH : COMPACT_BELOW;
+    for (let more = true; more;) {
+      signal?.throwIfAborted();
+      const step = await blocks.compact!(disk, { below, thorough });
+      this.#report.compactedBytes += step.movedBytes;
+      await this.#throttle.spend(step.movedBytes);
+      more = step.more;
     }
   }
 

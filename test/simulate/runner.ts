@@ -91,6 +91,7 @@ export class Runner {
     const [first] = round.steps;
     if (first === undefined) return;
     if (first.kind === "stop") return this.#restart();
+    if (first.kind === "clean") return this.#world.beginCleaning();
     if (first.kind === "lose" || first.kind === "rot" || first.kind === "heal") return this.#disaster(first);
     const contexts = this.#world.kernels.map((_, mount) => this.#context(mount, round.steps.length === 1));
     const pinned: [Kernel, InodeId][] = [];

@@ -37,9 +37,10 @@ export interface Dangers {
   lose: number;
   rot: number;
   heal: number;
+  clean: number;
 }
 
-export const DANGERS: Dangers = { cut: 150, stop: 600, lose: 400, rot: 400, heal: 300 };
+export const DANGERS: Dangers = { cut: 150, stop: 600, lose: 400, rot: 400, heal: 300, clean: 40 };
 
 export function makeRounds(seed: number, steps: number, dangers: Dangers): Round[] {
   const random = seededRandom(seed);
@@ -73,12 +74,13 @@ export function makeRounds(seed: number, steps: number, dangers: Dangers): Round
   return rounds;
 }
 
-function eventOf(random: Random, { stop, lose, rot, heal }: Dangers): string | null {
-  const choice = random();
-  if (choice < 1 / stop) return "stop";
-  if (choice < 1 / stop + 1 / lose) return "lose";
-  if (choice < 1 / stop + 1 / lose + 1 / rot) return "rot";
-  return choice < 1 / stop + 1 / lose + 1 / rot + 1 / heal ? "heal" : null;
+function eventOf(random: Random, { stop, lose, rot, heal, clean }: Dangers): string | null {
+  let choice = random();
+  for (const [event, rounds] of Object.entries({ stop, lose, rot, heal, clean })) {
+    choice -= 1 / rounds;
+    if (choice < 0) return event;
+  }
+  return null;
 }
 
 export function describeStep({ id, mount, kind, numbers, delayMs }: Step): string {

@@ -175,6 +175,14 @@ export class World {
     this.#running = null;
   }
 
+  /** A whole pass of the cleaner begins, beside whatever comes next. */
+  beginCleaning(): void {
+    const { cleaner } = this.store;
+    if (cleaner.report().state !== "idle") return;
+    const ended = (): void => this.note(`cleaner: ${JSON.stringify(cleaner.report())}`);
+    cleaner.run({ thorough: true }).then(ended, ended);
+  }
+
   /** What the namespace's own check finds. Time stands still meanwhile. */
   async check(): Promise<string[]> {
     const { delay } = this.#system;
