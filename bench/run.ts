@@ -20,6 +20,10 @@ const BENCHES: Record<string, { about: string; load: () => Promise<Bench> }> = {
     about: "50,000 small files and one of 8 GiB: written, read back and compared, beside the local filesystem",
     load: () => import("./real.ts"),
   },
+  kill: {
+    about: "kills the daemon under load, --rounds N times, and checks what is there afterwards",
+    load: () => import("./kill.ts"),
+  },
   archival: {
     about: "archiving with RapidRAID against classical encoding, on a modelled network; writes an SVG plot",
     load: () => import("./archival.ts"),
