@@ -10,7 +10,7 @@ import type { Core } from "./core.ts";
 import type { FileState } from "./file-state.ts";
 import { shownAttributes } from "./file-state.ts";
 import type { AttributesReply, Caller, Result, SetAttributesFields } from "./handlers.ts";
-import { ACCESS_TIME_AGE_MAX_MS, ACCESS_TIMES_BATCH_MAX } from "./limits.ts";
+import { ACCESS_TIME_AGE_MAX_MS, ACCESS_TIMES_BATCH_MAX, UNCHECKED_TIMEOUT_MS } from "./limits.ts";
 import { HOLE, Piece } from "./pieces.ts";
 
 export function getAttributes(core: Core, inode: InodeId): Result<AttributesReply> {
@@ -45,7 +45,7 @@ export async function setAttributes(core: Core, inode: InodeId, fields: SetAttri
   let attributes: Attributes;
   if (size !== undefined && file !== undefined) attributes = await inTurn(file, () => truncate(core, file, size, change));
   else attributes = await changeAttributes(core, inode, file, size === undefined ? change : { mtime: "now", ...change, size });
-  return { attributes, attributeTimeoutMs: core.inodes.timeoutMs(inode) };
+  return { attributes, attributeTimeoutMs: UNCHECKED_TIMEOUT_MS };
 }
 
 async function changeAttributes(

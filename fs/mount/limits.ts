@@ -3,6 +3,13 @@
 /** How long the kernel may use names and attributes that a lease covers. A recall takes them back at any time, so this only bounds the harm of a lost one. */
 export const LEASED_TIMEOUT_MS = 3_600_000;
 
+/**
+ * The same for attributes in the answers to SETATTR, LINK and the CREATE of a file that is there already. The kernel takes
+ * those of a look-up only if no invalidation came since it asked; these it takes in any case (fuse_do_setattr and
+ * fuse_iget with version 0 in fs/fuse/dir.c), so an invalidation that overtakes the answer would be lost.
+ */
+export const UNCHECKED_TIMEOUT_MS = 0;
+
 /** 4 MiB: one buffer becomes one stripe at most. */
 export const STRIPE_BUFFER_BYTES = 4 * 1024 * 1024;
 /** 32 x 4 MiB = 128 MiB of written data that is not on disks yet. */

@@ -7,7 +7,7 @@ import { abandonFile } from "./attributes.ts";
 import { after, call, callNow } from "./core.ts";
 import type { Core } from "./core.ts";
 import type { Caller, Entry, NegativeEntry, Opened, Result } from "./handlers.ts";
-import { LEASED_TIMEOUT_MS } from "./limits.ts";
+import { LEASED_TIMEOUT_MS, UNCHECKED_TIMEOUT_MS } from "./limits.ts";
 import { openCreated, openKnown } from "./open.ts";
 
 const RENAME_NOREPLACE = 1;
@@ -101,7 +101,8 @@ export function create(
 async function openExisting(core: Core, { attributes, current }: Made, flags: number): Promise<Created> {
   const entry = core.inodes.entry(attributes, current ? "shared" : null);
   const opened = await openKnown(core, attributes, flags, false);
-  return { entry: { ...entry, attributes: core.inodes.attributes(attributes.inode) ?? entry.attributes }, opened };
+  const shown = core.inodes.attributes(attributes.inode) ?? entry.attributes;
+  return { entry: { ...entry, attributes: shown, attributeTimeoutMs: UNCHECKED_TIMEOUT_MS }, opened };
 }
 
 export async function makeUnnamed(
@@ -125,7 +126,8 @@ export function link(core: Core, inode: InodeId, parent: InodeId, name: ByteStri
   return after(callNow(core, "link", { inode, parent, name }), (reply) => {
     const current = recalls === core.recalls;
     changedOne(core, reply.parent, current);
-    return core.inodes.entry(reply.attributes, current ? "shared" : null);
+    const entry = core.inodes.entry(reply.attributes, current ? "shared" : null);
+    return { ...entry, attributeTimeoutMs: UNCHECKED_TIMEOUT_MS };
   });
 }
 
