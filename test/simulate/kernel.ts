@@ -34,6 +34,9 @@ export interface File {
   readonly owner: string;
 }
 
+/** In place of the version at which a request was sent: its answer's attributes are taken whatever came meanwhile. */
+const UNCHECKED = Infinity;
+
 let owners = 0;
 
 export class Kernel implements KernelCaches {
@@ -126,14 +129,14 @@ export class Kernel implements KernelCaches {
   async make(parent: InodeId, name: ByteString, type: "directory" | "symlink", target = "" as ByteString): Promise<InodeId> {
     return this.#turns.run([`directory ${parent}`], async () => {
       if ((await this.lookup(parent, name, true)) !== null) throw new FsError("EEXIST");
-      const { epoch, version } = this.#cache;
+      const { epoch } = this.#cache;
       const entry = await this.#request(() =>
         type === "directory"
           ? this.#mount.mkdir(this.#caller, parent, name, 0o755, 0)
           : this.#mount.symlink(this.#caller, parent, name, target),
       );
       this.#directoryChanged(parent);
-      return this.#take(parent, name, entry, epoch, version).inode;
+      return this.#take(parent, name, entry, epoch, UNCHECKED).inode;
     });
   }
 
@@ -144,10 +147,10 @@ export class Kernel implements KernelCaches {
       const inode = await this.lookup(parent, name, exclusive);
       if (inode !== null && (flags & O_CREAT) !== 0 && exclusive) throw new FsError("EEXIST");
       if (inode !== null || (flags & O_CREAT) === 0) return inode;
-      const { epoch, version } = this.#cache;
+      const { epoch } = this.#cache;
       const { entry, opened } = await this.#request(() => this.#mount.create(this.#caller, parent, name, 0o644, flags, 0));
       this.#directoryChanged(parent);
-      const cached = this.#take(parent, name, entry, epoch, version);
+      const cached = this.#take(parent, name, entry, epoch, UNCHECKED);
       if ((flags & O_TRUNC) !== 0) {
         truncatePages(cached, 0);
         this.#cache.changed(cached, 0);
@@ -236,11 +239,10 @@ export class Kernel implements KernelCaches {
   async link(inode: InodeId, parent: InodeId, name: ByteString): Promise<void> {
     await this.#turns.run([`directory ${parent}`], async () => {
       if ((await this.lookup(parent, name, true)) !== null) throw new FsError("EEXIST");
-      const { epoch, version } = this.#cache;
+      const { epoch } = this.#cache;
       const entry = await this.#request(() => this.#mount.link(this.#caller, inode, parent, name));
       this.#directoryChanged(parent);
-      const cached = this.#take(parent, name, entry, epoch, version);
-      this.#cache.dropAttributes(cached);
+      this.#take(parent, name, entry, epoch, UNCHECKED);
     });
   }
 
@@ -253,7 +255,7 @@ export class Kernel implements KernelCaches {
   }
 
   /** All names of a directory, in order, "." and ".." left out. */
-  async list(inode: InodeId, plus: boolean): Promise<Map<ByteString, InodeId>> {
+  async list(inode: InodeId, plus: boolean, once = true): Promise<Map<ByteString, InodeId>> {
     const cached = this.#cache.inodes.get(inode)!;
     // open(2) of the directory checks permissions on fresh attributes.
     await this.attributes(inode);
@@ -262,12 +264,12 @@ export class Kernel implements KernelCaches {
     try {
       const { listing } = cached;
       if (listing !== null && listing.changes === cached.changes && listing.mtime === mtimeOf(cached.attributes))
-        return namesOf(listing.items);
+        return namesOf(listing.items, once);
       const started = { mtime: mtimeOf(cached.attributes), changes: cached.changes, version: cached.version };
       const items = await this.#readDirectory(inode, handle, plus);
       if (cacheDirectory === true && cached.version === started.version)
         cached.listing = { items, mtime: started.mtime, changes: started.changes };
-      return namesOf(items);
+      return namesOf(items, once);
     } finally {
       await this.#request(() => this.#mount.releasedir(this.#caller, inode, handle));
     }
@@ -313,9 +315,8 @@ export class Kernel implements KernelCaches {
   async changeMode(inode: InodeId, mode: number): Promise<void> {
     await this.#turns.run([`file ${inode}`], async () => {
       const cached = this.#cache.inodes.get(inode)!;
-      const { version } = this.#cache;
       const reply = await this.#request(() => this.#mount.setattr(this.#caller, inode, { mode }));
-      this.#cache.takeAttributes(cached, reply, version);
+      this.#cache.takeAttributes(cached, reply, UNCHECKED);
     });
   }
 
@@ -568,11 +569,12 @@ export class Kernel implements KernelCaches {
   }
 }
 
-function namesOf(items: readonly DirectoryItem[]): Map<ByteString, InodeId> {
+/** `once`: nothing changed meanwhile, so no name may come twice. */
+function namesOf(items: readonly DirectoryItem[], once: boolean): Map<ByteString, InodeId> {
   const names = new Map<ByteString, InodeId>();
   for (const { name, inode } of items) {
     if (name === "." || name === "..") continue;
-    if (names.has(name)) throw new Error(`the listing has ${JSON.stringify(name)} twice`);
+    if (once && names.has(name)) throw new Error(`the listing has ${JSON.stringify(name)} twice`);
     names.set(name, inode);
   }
   return names;

@@ -27,6 +27,8 @@ export interface Bound {
   sync?: { inode: InodeId | null };
   /** The file whose bytes it gives. */
   reads?: InodeId;
+  /** The directory whose names it gives. */
+  lists?: InodeId;
 }
 
 export interface ContentEffect {
@@ -310,7 +312,8 @@ async function list(context: Context, { numbers }: Step): Promise<Bound> {
   const inode = await directoryOf(context, numbers[0]);
   return {
     text: `list ${inode}`,
-    run: () => kernel.list(inode, numbers[1] % 2 === 0),
+    lists: inode,
+    run: () => kernel.list(inode, numbers[1] % 2 === 0, alone),
     apply: (model, outcome) => {
       if (outcome === null || !alone) return true;
       const found = "value" in outcome ? (outcome.value as ReadonlyMap<ByteString, InodeId>) : new Map();

@@ -6,7 +6,7 @@ import { seededRandom } from "../../storage/seeded-random.ts";
 import { ERAS_MAX, type ContentChange, History } from "./history.ts";
 import { explain, type Outcome, type Ran } from "./judge.ts";
 import type { File, Kernel } from "./kernel.ts";
-import { Model, newNode, type Node } from "./model.ts";
+import { Model, newNode, type Node, type Nodes } from "./model.ts";
 import { bindFind, bindRead, bindStat, type Bound, type Context, KINDS, SLOTS } from "./operations.ts";
 import type { Round, Step } from "./steps.ts";
 import { World } from "./world.ts";
@@ -205,15 +205,16 @@ export class Runner {
 
   /** Looks at what the operations touched, so that there is no doubt about the state after them. */
   async #probe(ran: readonly RanBound[]): Promise<RanBound[]> {
-    const probes: Bound[] = [];
+    const probes: (Bound & { mount?: number })[] = [];
     const touched = new Set(ran.flatMap(({ bound }) => (bound.changes === undefined ? [] : [bound.changes.inode])));
     const mount = this.#world.random() < 0.5 ? 0 : 1;
     const kernel = this.#world.kernels[mount];
     for (const inode of touched) {
       const file = this.#slots.flat().find((open) => open !== null && open.inode === inode);
       if (file === undefined || file === null) continue;
-      const owner = this.#world.kernels[this.#slots[0].includes(file) ? 0 : 1];
-      probes.push(bindStat(owner, inode), bindRead(owner, file, 0, 2 ** 24));
+      const holder = this.#slots[0].includes(file) ? 0 : 1;
+      const owner = this.#world.kernels[holder];
+      for (const bound of [bindStat(owner, inode), bindRead(owner, file, 0, 2 ** 24)]) probes.push({ ...bound, mount: holder });
     }
     for (const { text } of ran) {
       for (const [, parent, name] of text.matchAll(/(\d+)\/(n\d)/g)) {
@@ -223,7 +224,15 @@ export class Runner {
     }
     const looked: RanBound[] = [];
     for (const bound of probes) {
-      const one: RanBound = { text: bound.text, began: 0, ended: Infinity, outcome: null, bound, step: null, apply: bound.apply };
+      const one: RanBound = {
+        text: `${bound.text} (${bound.mount ?? mount})`,
+        began: 0,
+        ended: Infinity,
+        outcome: null,
+        bound,
+        step: null,
+        apply: bound.apply,
+      };
       await this.#drive(this.#runOne(one));
       looked.push(one);
     }
@@ -240,12 +249,28 @@ export class Runner {
         `no order of these explains what they answered:\n${ran.map(({ text, outcome }) => `  ${text} -> ${describe(outcome)}`).join("\n")}${near}`,
       );
     }
+    this.#checkListings(before, ran);
     this.#model.settle();
     this.#history.add(before, ran, changesOf(ran));
     const syncs = ran.filter(({ bound, outcome }) => bound.sync !== undefined && outcome !== null && "value" in outcome);
     if (syncs.length > 0) this.#history.synced(syncs.flatMap(({ bound }) => bound.sync!.inode ?? []));
     const used = new Set(this.#slots.flat().flatMap((file) => (file === null ? [] : [file.inode])));
     this.#model.sweep(used);
+  }
+
+  /** A listing beside changes has every name that was there all the time, and none that never was. */
+  #checkListings(before: Nodes, ran: readonly RanBound[]): void {
+    const texts = ran.map(({ text }) => text).join("\n");
+    for (const { bound, outcome } of ran) {
+      if (bound.lists === undefined || outcome === null || !("value" in outcome)) continue;
+      const found = outcome.value as ReadonlyMap<ByteString, InodeId>;
+      const [then, now] = [before.get(bound.lists)?.entries, this.#model.get(bound.lists)?.entries];
+      for (const name of new Set([...found.keys(), ...(then?.keys() ?? []), ...(now?.keys() ?? [])])) {
+        if (texts.includes(`${bound.lists}/${name}`)) continue;
+        if (found.get(name) !== then?.get(name) || found.get(name) !== now?.get(name))
+          throw new Violation(`${bound.text}: ${name} is ${found.get(name)}, was ${then?.get(name)} all the time`);
+      }
+    }
   }
 
   #expected({ bound, outcome }: RanBound): string {
@@ -370,11 +395,24 @@ function lenient(bound: Bound, steps: readonly { bound: Bound }[]): boolean {
   return steps.some(({ bound: other }) => other.changes?.inode === bound.reads && other.changes?.written?.at == null);
 }
 
+/** Where bytes are that are not zeros. */
+function rangesOf(bytes: Uint8Array): string {
+  const ranges: string[] = [];
+  for (let at = 0; at < bytes.length && ranges.length < 12;) {
+    while (at < bytes.length && bytes[at] === 0) at++;
+    const start = at;
+    // Single zeros are part of most data.
+    while (at < bytes.length && bytes.subarray(at, at + 16).some((byte) => byte !== 0)) at++;
+    if (at > start) ranges.push(`[${start}, ${at})`);
+  }
+  return ranges.join(" ") || "all zeros";
+}
+
 function describe(outcome: Outcome | null): string {
   if (outcome === null) return "nobody knows";
   if ("error" in outcome) return outcome.error;
   const { value } = outcome;
-  if (value instanceof Uint8Array) return `${value.length} bytes`;
+  if (value instanceof Uint8Array) return `${value.length} bytes, ${rangesOf(value)}`;
   if (value instanceof Map) return JSON.stringify([...value]);
   return JSON.stringify(value) ?? "done";
 }
