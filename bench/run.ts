@@ -24,6 +24,10 @@ const BENCHES: Record<string, { about: string; load: () => Promise<Bench> }> = {
     about: "kills the daemon under load, --rounds N times, and checks what is there afterwards",
     load: () => import("./kill.ts"),
   },
+  cleaner: {
+    about: "what the disks hold for live data after random overwrites and removals, before and after the cleaner",
+    load: () => import("./cleaner.ts"),
+  },
   archival: {
     about: "archiving with RapidRAID against classical encoding, on a modelled network; writes an SVG plot",
     load: () => import("./archival.ts"),
