@@ -81,7 +81,7 @@ export async function reportStatus(
   if (unreadable > 0) problems.push(`${unreadable} stripes cannot be read: more blocks are lost than the scheme survives`);
   return {
     store: { data, uuid: description.uuid, format: STORE_FORMAT, scheme: description.scheme, createdAt: description.createdAt },
-    daemon: { pid: process.pid, version, startedAt: startedAt.toISOString(), residentBytes: process.memoryUsage.rss() },
+    daemon: { pid: process.pid, version, startedAt: startedAt.toISOString(), ...memory() },
     health: unreadable > 0 ? "damaged" : problems.length > 0 ? "degraded" : "healthy",
     problems,
     mounts,
@@ -150,4 +150,10 @@ export async function reportWhere(store: RunningStore, inode: number): Promise<W
   } finally {
     await session.close();
   }
+}
+
+/** Resident memory, live and dead objects of JavaScript's heap, and buffers outside it. */
+function memory(): { residentBytes: number; heapBytes: number; bufferBytes: number } {
+  const { rss, heapUsed, external } = process.memoryUsage();
+  return { residentBytes: rss, heapBytes: heapUsed, bufferBytes: external };
 }

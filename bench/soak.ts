@@ -24,6 +24,8 @@ const LARGE_FILE_BYTES = 24 * 1024 * 1024;
 interface Sample {
   seconds: number;
   residentBytes: number;
+  heapBytes: number;
+  bufferBytes: number;
   latencyP50Ms: number;
   latencyP99Ms: number;
   operations: number;
@@ -112,6 +114,8 @@ async function soak({ minutes, dir, json }: { minutes: number; dir: string; json
       samples.push({
         seconds: Math.round((Date.now() - startedAt) / 1000),
         residentBytes: status.daemon.residentBytes,
+        heapBytes: status.daemon.heapBytes,
+        bufferBytes: status.daemon.bufferBytes,
         latencyP50Ms: times[25],
         latencyP99Ms: times[49],
         operations: counts.reduce((sum, count) => sum + count, 0),
@@ -144,6 +148,8 @@ function report(samples: readonly Sample[], fsck: { exitCode: number | null; tex
   const rows = samples.map((sample) => [
     sample.seconds,
     formatBytes(sample.residentBytes),
+    formatBytes(sample.heapBytes),
+    formatBytes(sample.bufferBytes),
     sample.latencyP50Ms.toFixed(2),
     sample.latencyP99Ms.toFixed(2),
     sample.operations,
@@ -151,7 +157,7 @@ function report(samples: readonly Sample[], fsck: { exitCode: number | null; tex
     sample.stripes,
   ]);
   process.stdout.write(
-    `${formatTable(["s", "resident", "p50 ms", "p99 ms", "operations", "inodes", "stripes"], rows)}\nfsck: exit code ${fsck.exitCode}: ${fsck.text}\n`,
+    `${formatTable(["s", "resident", "heap", "buffers", "p50 ms", "p99 ms", "operations", "inodes", "stripes"], rows)}\nfsck: exit code ${fsck.exitCode}: ${fsck.text}\n`,
   );
   const quarter = Math.max(1, Math.floor(samples.length / 4));
   const mean = (part: readonly Sample[], of: (sample: Sample) => number): number =>
