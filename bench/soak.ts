@@ -44,7 +44,7 @@ export async function soakWorker(directory: string, seed: number): Promise<void>
   let done = 0;
   process.on("message", () => process.send!(done));
   process.on("disconnect", () => process.exit(0));
-  for (let turn = 0; ; turn++, done++) {
+  for (;; done++) {
     const file = path.join(directory, `f${random(FILES_PER_WORKER)}`);
     const kind = random(100);
     if (kind < 40) await fsp.writeFile(file, block.subarray(0, 1 + random(64 * 1024)));

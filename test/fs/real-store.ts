@@ -29,9 +29,16 @@ export async function openRealStore(directory: string, trace: (line: string) => 
   const isNew = mkdirSync(namespaceDirectory, { recursive: true }) !== undefined;
   const locals: LocalDisk[] = [];
   for (let disk = 1; disk <= disks; disk++) locals.push(await openDisk(path.join(directory, `disk-${disk}`), disk, isNew));
-  const blocks = new LocalBlocks({ disks: locals, onDiskFailed: (status) => trace(`disk ${status.id} failed: ${status.reason}`) });
+  const blocks = new LocalBlocks({
+    disks: locals,
+    onDiskFailed: (status) => trace(`disk ${status.id} failed: ${status.reason}`),
+  });
   await blocks.start();
-  const stripes = new StripeStore({ client: blocks, scheme: "rs:4+2", onDamage: (damage) => trace(`damage: ${JSON.stringify(damage)}`) });
+  const stripes = new StripeStore({
+    client: blocks,
+    scheme: "rs:4+2",
+    onDamage: (damage) => trace(`damage: ${JSON.stringify(damage)}`),
+  });
   const table = await RocksTable.open(path.join(namespaceDirectory, "table"));
   const logDirectory = new RealDirectory(path.join(namespaceDirectory, "log"));
   await logDirectory.makeDirectory("");
@@ -60,4 +67,3 @@ async function openDisk(directory: string, disk: number, isNew: boolean): Promis
   const blocks = await openSegmentBlocks({ directory: real, identity, index, now: () => performance.now() });
   return { id: disk as DiskId, path: directory, blocks };
 }
-
