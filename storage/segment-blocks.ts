@@ -7,6 +7,10 @@
 // 2. A record that no change speaks of any more is marked deleted or punched out, so a scan does not bring it back.
 // 3. After a failed fdatasync nothing is stored or called durable any more: the kernel may have dropped the bytes and
 //    would report the next sync as good (fsync(2)). Reads go on; opening the disk again finds out what is there.
+//
+// Above 600 lines because storing, syncing, deleting, settling and recovering keep these invariants together over one
+// set of private fields; what needs none of them is in the files named above.
+
 import { crc32cPieces } from "../native/kernels.ts";
 import { AlignedPool } from "./aligned-pool.ts";
 import { BlockError, codeOf, nameOf, textOf, type Damage, type OnDamage } from "./block-errors.ts";

@@ -3,6 +3,9 @@
 // How a call runs: attempt (transaction.ts) -> where something is missing, bring it about and attempt again -> append
 // the entry to the log -> make it true in memory -> reply. An attempt with all in memory runs to its end without
 // giving the event loop up. What is in the log reaches the table later, many changes at once (overlay.ts).
+//
+// Above 600 lines because the table of operations, sessions with their exactly-once replies, and the one path from a
+// call to the log share their order of steps; each operation itself is in a file of its concept.
 
 import { FsError } from "../errno.ts";
 import type { OperationName, Reply, Request, Session, SessionEvents, Statistics } from "../messages.ts";
