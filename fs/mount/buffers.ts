@@ -4,6 +4,13 @@
 import { STRIPE_BUFFER_BYTES } from "./limits.ts";
 import type { FileState } from "./file-state.ts";
 
+/** One file's writes to one buffer. */
+export interface BufferedPart {
+  bytes: number;
+  /** Where in the file, in the order of writing; they may overlap. */
+  ranges: { start: number; length: number }[];
+}
+
 export interface StripeBuffer {
   /** Page aligned, STRIPE_BUFFER_BYTES long. */
   readonly bytes: Uint8Array;
@@ -11,11 +18,11 @@ export interface StripeBuffer {
   used: number;
   /** Where the owner's next adjacent write goes; null for the buffer that files share. */
   owner: FileState | null;
-  /** Files that have pieces here, and how many bytes each wrote. */
-  readonly files: Map<FileState, number>;
+  /** Files that have pieces here, and what each wrote. */
+  readonly files: Map<FileState, BufferedPart>;
   /** False for one made for a single small flush, which is not given back. */
   readonly pooled: boolean;
-  /** Separate ranges written, an upper bound of the pieces. */
+  /** Separate ranges noted in `files`. */
   ranges: number;
   /** No more bytes are added or changed. */
   sealed: boolean;

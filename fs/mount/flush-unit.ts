@@ -5,6 +5,7 @@
 import type { Stripe } from "../../replication/stripe.ts";
 import type { StripeBuffer } from "./buffers.ts";
 import type { FileState } from "./file-state.ts";
+import type { Piece } from "./pieces.ts";
 
 export interface SealedRange {
   start: number;
@@ -45,4 +46,9 @@ export function newUnit(sequence: number, since: number): FlushUnit {
   return {
     sequence, files: new Map(), buffer: null, scheme: "", stripe: null, stage: "stored", error: null, bytes: 0, ranges: 0, since, waiting: [],
   }; // prettier-ignore
+}
+
+/** The file's pieces that the unit carries, in the file's order: within the ranges that it had when sealed, as pieces only shrink. */
+export function piecesOfUnit(file: FileState, unit: FlushUnit, ranges: readonly SealedRange[]): Piece[] {
+  return file.pieces.within(ranges, (piece) => piece.unit === unit);
 }

@@ -16,6 +16,7 @@ import type { InodeId, StripeId } from "../types.ts";
 import type { BufferPool, StripeBuffer } from "./buffers.ts";
 import { mergeAttributes } from "./file-state.ts";
 import type { FileState } from "./file-state.ts";
+import { piecesOfUnit } from "./flush-unit.ts";
 import type { FlushUnit, SealedRange } from "./flush-unit.ts";
 import { COMMIT_EXTENTS_MAX, COMMIT_FILES_MAX, FLUSH_RETRY_MS, STORES_IN_FLIGHT_MAX, UNCOMMITTED_STRIPES_MAX } from "./limits.ts";
 import { Piece, Pieces, STRIPED } from "./pieces.ts";
@@ -183,7 +184,7 @@ export class Flusher {
       unit.stage = "stored";
       unit.error = null;
       this.failure = null;
-      for (const file of unit.files.keys()) toStriped(file, unit);
+      for (const [file, sealed] of unit.files) toStriped(file, unit, sealed.ranges);
       this.#bufferDone(unit);
     } catch (error) {
       unit.stage = "sealed";
@@ -317,8 +318,8 @@ export class Flusher {
 
   #committed(batch: readonly FlushUnit[], versions: ReadonlyMap<InodeId, SentFile>): void {
     for (const unit of batch) {
-      for (const file of unit.files.keys()) {
-        for (const piece of file.pieces.all()) if (piece.unit === unit) piece.unit = null;
+      for (const [file, sealed] of unit.files) {
+        for (const piece of piecesOfUnit(file, unit, sealed.ranges)) piece.unit = null;
         const index = file.units.indexOf(unit);
         if (index >= 0) file.units.splice(index, 1);
       }
@@ -349,9 +350,8 @@ interface SentFile {
   mtimeNanoseconds: number;
 }
 
-function toStriped(file: FileState, unit: FlushUnit): void {
-  for (const piece of file.pieces.all()) {
-    if (piece.unit !== unit) continue;
+function toStriped(file: FileState, unit: FlushUnit, ranges: readonly SealedRange[]): void {
+  for (const piece of piecesOfUnit(file, unit, ranges)) {
     piece.kind = STRIPED;
     piece.source = unit.stripe;
   }

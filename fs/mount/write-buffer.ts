@@ -10,7 +10,7 @@ import type { Clock } from "../clock.ts";
 import { BufferPool, newStripeBuffer } from "./buffers.ts";
 import type { StripeBuffer } from "./buffers.ts";
 import type { FileState } from "./file-state.ts";
-import { newUnit } from "./flush-unit.ts";
+import { newUnit, piecesOfUnit } from "./flush-unit.ts";
 import type { FlushUnit, SealedFile } from "./flush-unit.ts";
 import {
   CODED_FROM_BYTES, INLINE_FILE_MAX_BYTES, INLINE_FLUSH_MAX_BYTES, INLINE_RANGE_MAX_BYTES, LIVE_SHARE_MIN, OWN_BUFFERS_MAX, OWN_BUFFER_FROM_BYTES,
@@ -129,7 +129,6 @@ export class WriteBuffer {
     buffer.used += length;
     // Here and not later: sealing, which a full buffer brings about at once, notes the size.
     if (offset + length > file.attributes.size) file.attributes.size = offset + length;
-    buffer.files.set(file, (buffer.files.get(file) ?? 0) + length);
     file.openBytes += length;
     const pieces = file.pieces;
     const index = pieces.indexAfter(offset - 1);
@@ -138,10 +137,11 @@ export class WriteBuffer {
       if (before.sourceOffset + (offset - before.start) === at) {
         pieces.remove(offset, offset + length);
         before.end += length;
+        noteRange(buffer, file, offset, length);
         return;
       }
     }
-    buffer.ranges++;
+    noteRange(buffer, file, offset, length);
     pieces.put(new Piece(offset, offset + length, BUFFERED, buffer, at, null));
   }
 
@@ -186,7 +186,7 @@ export class WriteBuffer {
 
   /** Puts a small file's bytes alone on their way, so that a flush does not have to send everyone's. False: too much for that. */
   #takeOut(file: FileState, shared: StripeBuffer): boolean {
-    const pieces = file.pieces.all().filter((piece) => piece.source === shared);
+    const pieces = piecesIn(file, shared);
     let bytes = 0;
     let longest = 0;
     for (const piece of pieces) {
@@ -199,7 +199,7 @@ export class WriteBuffer {
     if (!(inline && fits) && (bytes >= CODED_FROM_BYTES || shared.files.size === 1 || file.openBytes > CODED_FROM_BYTES))
       return false;
     const unit = newUnit(++this.#sequence, this.#clock.now());
-    const taken = inline && fits ? pieces : file.pieces.all().filter((piece) => piece.source === shared);
+    const taken = inline && fits ? pieces : piecesIn(file, shared);
     if (inline && fits) {
       toInline(taken);
       file.inlineBytes += bytes;
@@ -211,7 +211,7 @@ export class WriteBuffer {
   }
 
   #leave(file: FileState, shared: StripeBuffer): void {
-    file.openBytes -= shared.files.get(file) ?? 0;
+    file.openBytes -= shared.files.get(file)?.bytes ?? 0;
     shared.files.delete(file);
     if (shared.files.size === 0) {
       // Nobody's bytes are left in it: start it over.
@@ -266,9 +266,9 @@ export class WriteBuffer {
     unit.buffer = buffer;
     unit.stage = "sealed";
     let longest = 0;
-    for (const [file, bytes] of buffer.files) {
-      file.openBytes -= bytes;
-      const pieces = file.pieces.all().filter((piece) => piece.source === buffer);
+    for (const [file, part] of buffer.files) {
+      file.openBytes -= part.bytes;
+      const pieces = piecesIn(file, buffer);
       for (const piece of pieces) longest = Math.max(longest, piece.end - piece.start);
       addFile(unit, file, pieces);
     }
@@ -285,7 +285,7 @@ export class WriteBuffer {
   /** All of it is little: it rides in the log. */
   #sealInline(unit: FlushUnit, buffer: StripeBuffer): void {
     for (const [file, sealed] of unit.files) {
-      const pieces = file.pieces.all().filter((piece) => piece.unit === unit);
+      const pieces = piecesOfUnit(file, unit, sealed.ranges);
       toInline(pieces);
       sealed.ranges = rangesOf(pieces);
       for (const piece of pieces) file.inlineBytes += piece.end - piece.start;
@@ -294,6 +294,26 @@ export class WriteBuffer {
     unit.stage = "stored";
     this.#sink.release(buffer);
   }
+}
+
+/** Notes what the file has written to the buffer, so that its pieces there are found without a walk over all that it has. */
+function noteRange(buffer: StripeBuffer, file: FileState, start: number, length: number): void {
+  let part = buffer.files.get(file);
+  if (part === undefined) buffer.files.set(file, (part = { bytes: 0, ranges: [] }));
+  part.bytes += length;
+  const last = part.ranges[part.ranges.length - 1];
+  if (last !== undefined && last.start + last.length === start) {
+    last.length += length;
+    return;
+  }
+  part.ranges.push({ start, length });
+  buffer.ranges++;
+}
+
+/** The file's pieces in the open buffer, in the file's order. */
+function piecesIn(file: FileState, buffer: StripeBuffer): Piece[] {
+  const part = buffer.files.get(file);
+  return part === undefined ? [] : file.pieces.within(part.ranges, (piece) => piece.source === buffer);
 }
 
 /** Adds the pieces (none: only size and times) to the unit as the file's part of it. */
@@ -339,7 +359,7 @@ function compact(unit: FlushUnit, buffer: StripeBuffer): void {
   const parts: { piece: Piece; range: SealedFile["ranges"][number] }[] = [];
   for (const [file, sealed] of unit.files) {
     let index = 0;
-    for (const piece of file.pieces.all()) if (piece.unit === unit) parts.push({ piece, range: sealed.ranges[index++] });
+    for (const piece of piecesOfUnit(file, unit, sealed.ranges)) parts.push({ piece, range: sealed.ranges[index++] });
   }
   parts.sort((a, b) => a.piece.sourceOffset - b.piece.sourceOffset);
   let used = 0;

@@ -1,0 +1,62 @@
+import assert from "node:assert/strict";
+import test from "node:test";
+import { BUFFERED, Piece, Pieces, STRIPED } from "../../../fs/mount/pieces.ts";
+import { seededRandom } from "../../../storage/seeded-random.ts";
+
+const BYTES = 64;
+
+/** What a list of pieces says of every byte: which put it came from and the place in its source. */
+function bytesOf(pieces: Pieces, names: ReadonlyMap<object, number>): (string | null)[] {
+  const bytes = new Array<string | null>(BYTES).fill(null);
+  let end = 0;
+  for (const piece of pieces.all()) {
+    assert(
+      piece.start >= end && piece.end > piece.start,
+      `a piece at ${piece.start} to ${piece.end} after one that ends at ${end}`,
+    );
+    end = piece.end;
+    for (let at = piece.start; at < piece.end; at++)
+      bytes[at] = `${names.get(piece.source as object)}:${piece.sourceOffset + at - piece.start}`;
+  }
+  return bytes;
+}
+
+test("Pieces put, removed and filled at random say of every byte what an array of bytes says", () => {
+  const random = seededRandom(7);
+  for (let round = 0; round < 200; round++) {
+    const pieces = new Pieces();
+    const names = new Map<object, number>();
+    const model = new Array<string | null>(BYTES).fill(null);
+    for (let step = 0; step < 40; step++) {
+      const start = Math.floor(random() * (BYTES - 1));
+      const end = start + 1 + Math.floor(random() * Math.min(12, BYTES - start));
+      const source = new Uint8Array(0);
+      names.set(source, step);
+      const kind = random();
+      if (kind < 0.15) pieces.remove(start, end);
+      else if (kind < 0.3) pieces.fill(new Piece(start, end, STRIPED, source, 100, null));
+      else pieces.put(new Piece(start, end, STRIPED, source, 100, null));
+      for (let at = start; at < end; at++) {
+        if (kind < 0.15) model[at] = null;
+        else if (kind >= 0.3 || model[at] === null) model[at] = `${step}:${100 + at - start}`;
+      }
+      assert.deepEqual(bytesOf(pieces, names), model, `round ${round}, step ${step}`);
+    }
+  }
+});
+
+test("Pieces within ranges are found once each and in the file's order, however the ranges overlap", () => {
+  const random = seededRandom(11);
+  const pieces = new Pieces();
+  for (let at = 0; at < 4096; at++) pieces.put(new Piece(at * 2, at * 2 + 2, at % 3 === 0 ? BUFFERED : STRIPED, null, 0, null));
+  for (let round = 0; round < 200; round++) {
+    const ranges = Array.from({ length: 1 + Math.floor(random() * (round % 2 === 0 ? 5 : 900)) }, () => ({
+      start: Math.floor(random() * 8192),
+      length: 1 + Math.floor(random() * 20),
+    }));
+    const wanted = (piece: Piece): boolean =>
+      piece.kind === BUFFERED && ranges.some(({ start, length }) => piece.start < start + length && piece.end > start);
+    // The predicate of a caller says the same of pieces outside the ranges: a long list of ranges becomes one walk.
+    assert.deepEqual(pieces.within(ranges, wanted), pieces.all().filter(wanted));
+  }
+});
