@@ -20,6 +20,13 @@ interface Job {
   targets: Uint8Array[];
 }
 
+/** A pattern of losses: the blocks used, the blocks missing, and the matrix that makes these out of those. */
+interface Pattern {
+  used: readonly number[];
+  missing: readonly number[];
+  matrix: Matrix;
+}
+
 export class ReedSolomon implements Code {
   readonly scheme: string;
   readonly dataBlocks: number;
@@ -34,8 +41,8 @@ export class ReedSolomon implements Code {
   readonly #field: Field;
   /** In the order of their last use. */
   readonly #decodingMatrices = new Map<string, Matrix>();
-  #lastKey = "";
-  #lastMatrix: Matrix | undefined;
+  /** What reconstruct used last. Most calls follow one with the same losses. */
+  #last: Pattern = { used: [], missing: [], matrix: identity(0) };
 
   /** field: GF(2^8), with other kernels for tests and benchmarks. Throws CodingError INVALID_SCHEME for numbers that make no code. */
   constructor(dataBlocks: number, parityBlocks: number, field: Field = gf256) {
@@ -126,33 +133,39 @@ export class ReedSolomon implements Code {
     return [...differing].sort((a, b) => a - b);
   }
 
-  /** Copies what is present, and returns how the rest is computed. Plain loops: small blocks are rebuilt within a microsecond or two. */
+  /** Copies what is present, and returns how the rest is computed. Plain loops, and no list but those of buffers while the pattern of losses stays the same: small blocks are rebuilt within a microsecond. */
   #prepare(present: ReadonlyMap<number, Uint8Array>, wanted: readonly number[], into: readonly Uint8Array[]): Job | null {
     checkCount(this.scheme, "buffers for wanted blocks", into.length, wanted.length);
-    const used: number[] = [];
+    let length = into.length > 0 ? into[0].length : -1;
+    let { used, missing, matrix } = this.#last;
+    let same = true;
     const sources: Uint8Array[] = [];
-    for (const [block, bytes] of present) {
-      if (!this.#isBlock(block) || bytes.length !== (into[0] ?? bytes).length) this.#refuse(present, wanted, into);
-      if (used.length === this.dataBlocks) continue;
-      used.push(block);
+    const buffers = present.values(); // beside the keys: pairs of both cost twice as much
+    for (const block of present.keys()) {
+      const bytes = buffers.next().value as Uint8Array;
+      if (length < 0) length = bytes.length;
+      if (!this.#isBlock(block) || bytes.length !== length) this.#refuse(present, wanted, into);
+      if (sources.length === this.dataBlocks) continue;
+      same &&= used[sources.length] === block;
       sources.push(bytes);
     }
-    const missing: number[] = [];
     const targets: Uint8Array[] = [];
     for (let index = 0; index < wanted.length; index++) {
-      if (!this.#isBlock(wanted[index]) || into[index].length !== into[0].length) this.#refuse(present, wanted, into);
+      if (!this.#isBlock(wanted[index]) || into[index].length !== length) this.#refuse(present, wanted, into);
       if (present.has(wanted[index])) continue;
-      missing.push(wanted[index]);
+      same &&= missing[targets.length] === wanted[index];
       targets.push(into[index]);
     }
-    if (missing.length > 0 && used.length < this.dataBlocks) throw this.#undecodable(present, missing);
-    if (missing.length < wanted.length) {
-      wanted.forEach((block, index) => {
-        const bytes = present.get(block);
-        if (bytes) into[index].set(bytes);
-      });
+    if (targets.length > 0 && sources.length < this.dataBlocks) throw this.#undecodable(present, wanted);
+    if (targets.length < wanted.length) copyPresent(present, wanted, into);
+    if (targets.length === 0) return null;
+    if (!same || targets.length !== missing.length) {
+      used = [...present.keys()].slice(0, this.dataBlocks);
+      missing = wanted.filter((block) => !present.has(block));
+      matrix = this.#decodingMatrix(used, missing);
+      this.#last = { used, missing, matrix };
     }
-    return missing.length === 0 ? null : { matrix: this.#decodingMatrix(used, missing), sources, targets };
+    return { matrix, sources, targets };
   }
 
   #isBlock(block: number): boolean {
@@ -166,7 +179,8 @@ export class ReedSolomon implements Code {
     checkOneLength(this.scheme, [...present.values(), ...into]);
   }
 
-  #undecodable(present: ReadonlyMap<number, Uint8Array>, missing: readonly number[]): CodingError {
+  #undecodable(present: ReadonlyMap<number, Uint8Array>, wanted: readonly number[]): CodingError {
+    const missing = wanted.filter((block) => !present.has(block));
     const given = present.size === 0 ? "none" : [...present.keys()].join(", ");
     return new CodingError(
       "UNDECODABLE",
@@ -177,7 +191,6 @@ export class ReedSolomon implements Code {
   /** The matrix that makes the missing blocks out of the used ones. */
   #decodingMatrix(used: readonly number[], missing: readonly number[]): Matrix {
     const key = String.fromCharCode(...used, REED_SOLOMON_BLOCKS_MAX, ...missing); // quicker to make than decimal numbers
-    if (key === this.#lastKey && this.#lastMatrix) return this.#lastMatrix;
     let matrix = this.#decodingMatrices.get(key);
     if (matrix) {
       this.#decodingMatrices.delete(key);
@@ -190,8 +203,13 @@ export class ReedSolomon implements Code {
       }
     }
     this.#decodingMatrices.set(key, matrix);
-    this.#lastKey = key;
-    this.#lastMatrix = matrix;
     return matrix;
   }
+}
+
+function copyPresent(present: ReadonlyMap<number, Uint8Array>, wanted: readonly number[], into: readonly Uint8Array[]): void {
+  wanted.forEach((block, index) => {
+    const bytes = present.get(block);
+    if (bytes) into[index].set(bytes);
+  });
 }

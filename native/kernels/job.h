@@ -39,7 +39,7 @@ bool readBytes(napi_env env, const char* operation, const char* name, napi_value
 constexpr size_t jobBuffersMax = 1024;
 constexpr size_t encodeParameters = 4;
 
-/** encode(variant, bits, coefficients: Uint16Array, sourceCount, ...sources: Uint8Array[], ...targets: Uint8Array[]) */
+/** encode(variant, bits, coefficients: Uint16Array, targetCount, ...targets: Uint8Array[], ...sources: Uint8Array[]) */
 bool readEncodeJob(napi_env env, const napi_value* parameters, size_t count, OwnedJob* job);
 
 /** multiply(variant, bits, target, source, coefficient, accumulate): a job of one row and one column. */

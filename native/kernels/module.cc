@@ -33,18 +33,20 @@ napi_value variantNames(napi_env env, napi_callback_info) {
   return result;
 }
 
+/** As many as a job of rs:11+5 has: rather read them all again than let each small job fill up more. */
+constexpr size_t usualParameters = encodeParameters + 16;
+
 /** The parameters of a job, whose number is not fixed; 8 KiB, on the stack. */
 struct EncodeCall {
   size_t count = encodeParameters + jobBuffersMax;
   napi_value parameters[encodeParameters + jobBuffersMax];
   EncodeCall(napi_env env, napi_callback_info info) {
-    napi_value undefined;
-    napi_get_undefined(env, &undefined);
-    for (size_t index = 0; index < encodeParameters; index++) parameters[index] = undefined;
+    // count becomes the number given, which may be more than there is room for, and readEncodeJob refuses that. Node-API
+    // fills up missing ones with undefined, all of them: so room for many is shown only where many were given.
     size_t room = count;
-    // count becomes the number given, which may be more than there is room for, and readEncodeJob refuses that.
-    // Node-API fills up missing ones with undefined, all of them: so the room is asked for in two steps.
-    napi_get_cb_info(env, info, &count, nullptr, nullptr, nullptr);
+    count = usualParameters;
+    napi_get_cb_info(env, info, &count, parameters, nullptr, nullptr);
+    if (count <= usualParameters) return;
     size_t wanted = count < room ? count : room;
     napi_get_cb_info(env, info, &wanted, parameters, nullptr, nullptr);
   }
