@@ -28,6 +28,11 @@ const BENCHES: Record<string, { about: string; load: () => Promise<Bench> }> = {
     about: "what the disks hold for live data after random overwrites and removals, before and after the cleaner",
     load: () => import("./cleaner.ts"),
   },
+  rot: {
+    about:
+      "changes bits and deletes segment files of two disks under load, --rounds N times; reads must be right, scrub must mend",
+    load: () => import("./rot.ts"),
+  },
   archival: {
     about: "archiving with RapidRAID against classical encoding, on a modelled network; writes an SVG plot",
     load: () => import("./archival.ts"),
