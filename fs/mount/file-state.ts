@@ -47,7 +47,7 @@ export class FileState {
   recall: RecallGate | null = null;
   /** Leases being asked for. */
   acquiring = 0;
-  /** Writes that wait for a lease: the kernel holds their pages' locks. */
+  /** Writes, and page reads, that wait for a lease: the kernel holds their pages' locks. */
   waitingWrites = 0;
   /** Page reads being answered. */
   reads = 0;

@@ -43,8 +43,18 @@ async function readUnderLease(
 ): Promise<number | ReadReply> {
   const file = handle.file;
   if (file.recall !== null) await file.recall.wait();
-  if (file.lease === "known") await acquire(core, file, "shared");
+  if (file.lease === "known") await acquireToRead(core, file);
   return readHeld(core, handle, offset, length, into);
+}
+
+/** A recall that comes now must not wait for this read's pages: the read waits for the recall. */
+async function acquireToRead(core: Core, file: FileState): Promise<void> {
+  file.waitingWrites++;
+  try {
+    await acquire(core, file, "shared");
+  } finally {
+    file.waitingWrites--;
+  }
 }
 
 function readHeld(core: Core, handle: FileHandle, offset: number, length: number, into: Uint8Array): Result<number | ReadReply> {
