@@ -11,6 +11,7 @@ import { Model, type Nodes, treeDifference } from "./model.ts";
 /** A change that was made in a round. */
 export interface ContentChange extends Ran {
   changes: ContentEffect;
+  mount: number;
 }
 
 interface Era {
@@ -57,17 +58,21 @@ export class History {
     }
   }
 
-  /** What the rounds before the last one did to names is durable, and what they did to these files. */
-  synced(files: readonly InodeId[]): void {
+  /**
+   * What the rounds before the last one did to names is durable, and what was done to these files up to the last change
+   * by the mount that was asked. What only the other mount has written since, and nobody read, is its own to sync.
+   */
+  synced(files: readonly { inode: InodeId; mount: number }[]): void {
     const last = this.#eras.at(-1);
     if (last === undefined) return;
     this.#eras = [last];
-    for (const inode of files) {
+    for (const { inode, mount } of files) {
       const versions = this.#versions.get(inode);
       if (versions === undefined) continue;
-      const content = last.before.get(inode)?.content;
-      const kept = versions.filter((version) => version.next.some((change) => last.ran.includes(change)));
-      if (kept.length === 0 || content === undefined) this.#versions.delete(inode);
+      const before = ({ next }: Version): boolean => next.every((change) => !last.ran.includes(change));
+      const covered = versions.findLastIndex((one) => before(one) && one.next.some((change) => change.mount === mount));
+      const kept = versions.slice(covered + 1);
+      if (kept.length === 0) this.#versions.delete(inode);
       else this.#versions.set(inode, kept);
     }
   }

@@ -51,7 +51,11 @@ export class Runner {
       await runner.#restart();
     } catch (error) {
       const { stack, message } = error as Error;
-      const trace = [...runner.story.slice(-40), "trace of the store:", ...world.trace.slice(-25)].join("\n");
+      const trace = [
+        ...runner.story.slice(-Number(process.env.CAIRN_STORY ?? 40)),
+        "trace of the store:",
+        ...world.trace.slice(-25),
+      ].join("\n");
       throw new Violation(`${error instanceof Violation ? message : stack}\n${trace}`);
     } finally {
       world.halt();
@@ -200,7 +204,7 @@ export class Runner {
     for (const { text, outcome, step, began, ended } of ran)
       this.story.push(`  [${began}-${ended}] ${step?.id ?? "probe"} mount ${step?.mount}: ${text} -> ${describe(outcome)}`);
     this.story.push("");
-    if (this.story.length > 400) this.story.splice(0, 200);
+    if (this.story.length > 40000) this.story.splice(0, 20000);
   }
 
   /** Looks at what the operations touched, so that there is no doubt about the state after them. */
@@ -253,7 +257,12 @@ export class Runner {
     this.#model.settle();
     this.#history.add(before, ran, changesOf(ran));
     const syncs = ran.filter(({ bound, outcome }) => bound.sync !== undefined && outcome !== null && "value" in outcome);
-    if (syncs.length > 0) this.#history.synced(syncs.flatMap(({ bound }) => bound.sync!.inode ?? []));
+    if (syncs.length > 0) {
+      const files = syncs.flatMap(({ bound, step }) =>
+        bound.sync!.inode === null ? [] : [{ inode: bound.sync!.inode, mount: step!.mount }],
+      );
+      this.#history.synced(files);
+    }
     const used = new Set(this.#slots.flat().flatMap((file) => (file === null ? [] : [file.inode])));
     this.#model.sweep(used);
   }
@@ -386,7 +395,7 @@ export class Runner {
 
 function changesOf(ran: readonly RanBound[]): ContentChange[] {
   const changes = ran.filter(({ bound, outcome }) => bound.changes !== undefined && (outcome === null || "value" in outcome));
-  return changes.map((one) => Object.assign(one, { changes: one.bound.changes! }));
+  return changes.map((one) => Object.assign(one, { changes: one.bound.changes!, mount: one.step!.mount }));
 }
 
 /** Linux reads a file's size and its pages one after another: where both change meanwhile, what a read gives is nobody's promise. */

@@ -15,6 +15,7 @@ for (const seed of [1, 3, 4, 6, 7]) {
 // Which seed found what: the runs that once failed.
 for (const [seed, steps, what] of [
   [2, 1000, "the kernel is told of an inode again which it learns of after an invalidation"],
+  [108, 400, "a recall does not wait for the pages of a read that waits for it"],
   [5, 1000, "a copy takes the source's size from under a lease"],
 ] as const) {
   test(`seed ${seed}: ${what}`, async () => {
