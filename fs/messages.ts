@@ -168,7 +168,7 @@ export interface Session {
   readonly id: SessionId;
   /** Carries out the operation exactly once, also where the transport had to repeat it. Rejects with FsError; ETIMEDOUT when the deadline passes, ESTALE when the session is over (its time limit passed unheard). */
   call<Name extends OperationName>(operation: Name, request: Request<Name>): Promise<Reply<Name>>;
-  /** As call(), but what needs no waiting is answered, or refused by a throw, at once: a promise costs as much as a look-up. Where the namespace is in the same process. */
+  /** As call(), but what needs no waiting is answered, or refused by a throw, at once, without a promise. Where the namespace is in the same process. */
   callNow?<Name extends OperationName>(operation: Name, request: Request<Name>): Reply<Name> | Promise<Reply<Name>>;
   /** Gives everything up: leases, locks, unnamed inodes. */
   close(): Promise<void>;
