@@ -143,6 +143,8 @@ export async function sendAccessTimes(core: Core): Promise<void> {
     const files = [];
     for (const [inode, atime] of some) {
       core.accessed.delete(inode);
+      // The namespace counts whoever changes an inode as one who knows it: one that was given up must stay given up.
+      if (!core.inodes.knows(inode)) continue;
       const file = core.inodes.file(inode);
       // A program set it, or a commit took it along.
       if (file !== undefined && !file.accessTimeDirty) continue;

@@ -155,6 +155,11 @@ export class Inodes {
     // Otherwise it is forgotten once it is closed and clean: settleFile.
   }
 
+  /** Whether the namespace still counts this mount as one that knows the inode. */
+  knows(inode: InodeId): boolean {
+    return this.#known.has(inode) || this.#files.has(inode) || this.#toForget.has(inode);
+  }
+
   /** The inode's state, made from attributes if there is none. */
   open(attributes: Attributes): FileState {
     const inode = attributes.inode;

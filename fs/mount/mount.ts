@@ -398,8 +398,9 @@ export class Mount implements Handlers {
     const old = core.clock.now() - DIRTY_AGE_MAX_MS;
     core.write.sealOlder(old);
     core.flusher.commitOlder(core.clock.now() - TICK_MS);
-    await core.inodes.sendForgets();
+    // In this order, so that what is about to be forgotten gets its access time.
     await sendAccessTimes(core);
+    await core.inodes.sendForgets();
   }
 }
 

@@ -131,3 +131,18 @@ test("disk add and remove: removal drains first", () =>
     assert.deepEqual(status.disks.map((disk) => disk.id), [1, 2, 4, 5, 6, 7]); // prettier-ignore
     await shell(`echo 3 > /proc/sys/vm/drop_caches || true; cmp "${store.directory}/a" "${store.mount}/a"`);
   }));
+
+test("files that were written, read and removed leave no inode behind", () =>
+  withStore("removed", async (store) => {
+    await store.start();
+    const { inodes: before } = await store.json<StatusReport>("status");
+    await shell(
+      `cd "${store.mount}"; for i in $(seq 60); do head -c 5000 /dev/zero > f; cat f > /dev/null; echo x > g; mv g f; cat f > /dev/null; rm f; done`,
+    );
+    let after = Infinity;
+    for (let tries = 0; tries < 40 && after > before; tries++) {
+      await new Promise((resolve) => setTimeout(resolve, 500));
+      after = (await store.json<StatusReport>("status")).inodes;
+    }
+    assert.equal(after, before);
+  }));
