@@ -22,6 +22,12 @@ using namespace cairn;
 constexpr size_t rowsAtOnce = 6;
 constexpr int vectorsAtOnce = 4;
 constexpr size_t vectorBytes = 64;
+/**
+ * Targets of blocks from this length on are written past the caches, which saves reading them first: from memory a fifth to
+ * two thirds faster, and 5 to 50 % still where a checksum of the targets follows (where all is in the third-level cache, that is
+ * up to 13 % slower). Shorter ones are soon read again.
+ */
+constexpr size_t streamFromBytes = 1024 * 1024;
 
 constexpr std::array<uint64_t, 256> bitMatrices8 = makeAllBitMatrices8();
 
@@ -74,7 +80,7 @@ struct Field16 {
 };
 
 /** Computes Vectors vectors of Rows targets from `at`; the last vector only where `mask` says so. FirstIsXor: row 0 has only ones. */
-template <typename Field, size_t Rows, int Vectors, bool FirstIsXor, bool Masked>
+template <typename Field, size_t Rows, int Vectors, bool FirstIsXor, bool Masked, bool Streamed = false>
 inline __attribute__((always_inline)) void step(const Part& part, const typename Field::Matrix* matrices, const uint8_t* const* sources,
                                                 uint8_t* const* targets, size_t at, __mmask64 mask) {
   __m512i sums[Rows][Vectors];
@@ -103,11 +109,21 @@ inline __attribute__((always_inline)) void step(const Part& part, const typename
       uint8_t* to = targets[row] + at + vector * vectorBytes;
       if (Masked) {
         _mm512_mask_storeu_epi8(to, mask, bytes);
+      } else if (Streamed) {
+        _mm512_stream_si512(reinterpret_cast<__m512i*>(to), bytes);
       } else {
         _mm512_storeu_si512(to, bytes);
       }
     }
   }
+}
+
+/** Whether the targets may be written past the caches: large ones, finished in one pass, at a line's begin. */
+inline bool streamed(const Part& part, size_t at) {
+  const cairn::FieldJob& job = *part.job;
+  bool yes = job.length >= streamFromBytes && part.end - part.begin == job.length && !part.accumulate;
+  for (size_t row = 0; row < part.rows; row++) yes &= (reinterpret_cast<uintptr_t>(part.target(row)) + at) % vectorBytes == 0;
+  return yes;
 }
 
 template <typename Field, size_t Rows, bool FirstIsXor>
@@ -124,6 +140,12 @@ void runRows(const Part& part, const typename Field::Matrix* matrices) {
   if (head % 2 == 0 && head > 0 && part.end - at >= stepBytes) {
     step<Field, Rows, 1, FirstIsXor, true>(part, matrices, sources, targets, at, _bzhi_u64(~0ULL, head));
     at += head;
+  }
+  if (streamed(part, at)) {
+    for (; part.end - at >= stepBytes; at += stepBytes) {
+      step<Field, Rows, vectorsAtOnce, FirstIsXor, false, true>(part, matrices, sources, targets, at, 0);
+    }
+    _mm_sfence();  // before another thread may be told that the job is done
   }
   for (; part.end - at >= stepBytes; at += stepBytes) {
     step<Field, Rows, vectorsAtOnce, FirstIsXor, false>(part, matrices, sources, targets, at, 0);

@@ -157,6 +157,37 @@ for (const kernels of native) {
     });
   }
 
+  test(`${variant}: large blocks, which may be written past the caches, get the same bytes and touch no others`, () => {
+    const random = randomNumbers(38);
+    const length = (1 << 20) + 419; // a head, whole steps, single vectors and a tail
+    const pattern = randomBytes(length + 64, 0, random);
+    for (const bits of [8, 16] as const) {
+      const even = length & ~(bits / 8 - 1);
+      for (const [sourceAt, targetAt] of [
+        [0, 0],
+        [16, 16],
+        [16, 24],
+      ]) {
+        const sources = [0, 1].map((step) => guardedCopy(new Uint8Array(new ArrayBuffer(even + 64), sourceAt, even)).fill(step));
+        sources[0].set(pattern.subarray(0, even));
+        sources[1].set(pattern.subarray(7, 7 + even));
+        const actual = [0, 1].map(() => guardedCopy(new Uint8Array(new ArrayBuffer(even + 64), targetAt, even)));
+        const expected = [0, 1].map(() => new Uint8Array(even));
+        kernels.encode(bits, Uint16Array.of(1, 1, 7, 200), sources, actual);
+        reference.encode(bits, Uint16Array.of(1, 1, 7, 200), sources, expected);
+        actual.forEach((target, row) => {
+          assertSame(target, expected[row], `${variant} GF(2^${bits}) ${sourceAt} ${targetAt}, row ${row}`);
+          const whole = Buffer.from(target.buffer);
+          const [before, after] = [whole.subarray(0, target.byteOffset), whole.subarray(target.byteOffset + even)];
+          assert.ok(
+            [...before, ...after].every((byte) => byte === 0xa5),
+            "a byte outside of the target was written",
+          );
+        });
+      }
+    }
+  });
+
   test(`${variant}: a matrix whose rows are all ones is xor`, () => {
     const random = randomNumbers(41);
     for (const bits of [8, 16] as const) {
