@@ -85,6 +85,8 @@ const DEFAULT_LIMITS: NamespaceLimits = {
 
 /** Attempts of one call before it is given up: each brings something nearer, and the deepest walk (rename's loop check) takes one a directory. */
 const ATTEMPTS_MAX = 100_000;
+/** Records of the table looked at in one scan for a file's next extent. */
+const NEXT_EXTENT_RECORDS_MAX = 4096;
 /** A call that needs more attempts may need more records at once than the caches keep: from here on they forget nothing until it is over. */
 const ATTEMPTS_BEFORE_HOLD = 16;
 const DEFAULT_SESSION_LIMIT_MS = 10_000;
@@ -467,8 +469,9 @@ export class Server implements Namespace {
     const prefix = TAG_EXTENT + id8(inode);
     let from = prefix + id8(offset);
     const to = after(prefix);
-    while (found === Infinity && from < to) {
-      from = await this.overlay.scan(from, to, 1, (records, bound) => {
+    // Usually the first record is it; where many have been removed that the table still has, one at a time takes minutes.
+    for (let looked = 1; found === Infinity && from < to; looked = Math.min(looked * 16, NEXT_EXTENT_RECORDS_MAX)) {
+      from = await this.overlay.scan(from, to, looked, (records, bound) => {
         if (records.length > 0) found = idFrom(records[0].key, prefix.length);
         return bound;
       });

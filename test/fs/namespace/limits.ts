@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import test from "node:test";
 import type { Stripe } from "../../../replication/stripe.ts";
 import type { DiskId } from "../../../replication/stripe.ts";
-import { openNamespace } from "../../../fs/namespace/namespace.ts";
+import { openNamespace, Server } from "../../../fs/namespace/namespace.ts";
 import type { ExtentPlace, StripeDirectory } from "../../../fs/namespace/stripe-directory.ts";
 import type { ByteString, InodeId, StripeId } from "../../../fs/types.ts";
 import { makeEntry, name, openStore, problems, quietEvents, type TestStore } from "./memory-log.ts";
@@ -275,4 +275,22 @@ test("callers wait while too much is not in the table, and memory does not grow"
   await Promise.all(jobs);
   assert.ok(store.namespace.status().waitingRecords < 700, `${store.namespace.status().waitingRecords} records wait`);
   assert.equal(store.namespace.status().inodes, 501);
+});
+
+test("the next extent behind many that were removed and that the table still has is found in a few scans", async () => {
+  const store = await openStore();
+  const { inode } = await makeEntry(store.session, store.root, "scattered");
+  await writeStripes(store, inode, 1000, 4096);
+  await store.namespace.apply();
+  const punched = { inode, kind: "punch", offset: 0, length: 990 * 4096, keepSize: true } as const;
+  await store.session.call("reshape", punched);
+  const range = store.table.range.bind(store.table);
+  let scans = 0;
+  store.table.range = (question) => {
+    scans++;
+    return range(question);
+  };
+  assert(store.namespace instanceof Server);
+  assert.equal(await store.namespace.nextExtent(inode, 0), 990 * 4096);
+  assert(scans > 0 && scans < 10, `${scans} scans`);
 });
