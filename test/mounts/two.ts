@@ -133,7 +133,7 @@ test("killing one mount's process loses only what it had not synced, and frees i
   assert.equal((await store.cairn("mount", third)).code, 0);
   const { mounts } = await store.json<StatusReport>("status");
   const { pid } = mounts.find((mount) => mount.path === third)!;
-  const holder = spawn("flock", [path.join(third, "killed-lock"), "sleep", "60"], { stdio: "ignore" });
+  const holder = spawn("flock", ["-F", path.join(third, "killed-lock"), "sleep", "60"], { stdio: "ignore" });
   await shell(
     `head -c 100000 /dev/urandom > ${third}/synced; sync ${third}/synced; sha256sum < ${third}/synced > ${store.directory}/sum; head -c 1000 /dev/zero > ${third}/lost`,
   );
