@@ -67,6 +67,7 @@ export async function reportStatus(
   tasks: TaskReport[],
 ): Promise<StatusReport> {
   const { description, data } = store;
+  await store.blocks.examine();
   const disks = reportDisks(store);
   const { degraded, unreadable } = await countDegraded(store);
   const lost = disks.filter((disk) => disk.state === "failed" || disk.state === "replaced");

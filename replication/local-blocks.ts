@@ -59,6 +59,11 @@ export class LocalBlocks implements BlockClient {
     await holder?.disk.blocks?.close().catch(() => {});
   }
 
+  /** Looks at every disk now, so that disks() tells of those that are gone already. */
+  async examine(): Promise<void> {
+    await Promise.all([...this.#holders.values()].map((holder) => holder.examine()));
+  }
+
   /** Closes the store of a failed disk, so that its directory may be used for another; it stays listed as failed. */
   async release(id: DiskId): Promise<void> {
     const holder = this.#require(id);

@@ -14,7 +14,7 @@ import { flushFile } from "./core.ts";
 import type { Core } from "./core.ts";
 import { forgetClean } from "./extents.ts";
 import type { FileState, RecallGate } from "./file-state.ts";
-import { RECALL_GATE_MS, RECALL_ROUNDS_MAX, UNKNOWN_PAUSE_MAX_MS } from "./limits.ts";
+import { APPEND_GOES_ON_MS, RECALL_GATE_MS, RECALL_ROUNDS_MAX, UNKNOWN_PAUSE_MAX_MS } from "./limits.ts";
 
 export async function recall(core: Core, inode: InodeId, mode: LeaseMode, names?: readonly ByteString[]): Promise<void> {
   core.recalls++;
@@ -60,6 +60,7 @@ async function recallFile(core: Core, inode: InodeId, mode: LeaseMode): Promise<
   // A lease granted just before is still on its way through promises: let whoever asked use it once, or two writers would
   // take it from each other for ever.
   if (file.acquiring > 0) await new Promise((resolve) => setImmediate(resolve));
+  await appendOver(core, file);
   const gate = new Gate(core);
   file.recall = gate;
   try {
@@ -76,6 +77,15 @@ async function recallFile(core: Core, inode: InodeId, mode: LeaseMode): Promise<
     file.recall = null;
     gate.end();
   }
+}
+
+/** One append that the kernel cut at a page's end must not be torn apart: its rest, or the end of it, comes next. */
+async function appendOver(core: Core, file: FileState): Promise<void> {
+  if (!file.appendMayGoOn) return;
+  const ended = new Promise<void>((resolve) => file.appendEnded.push(resolve));
+  const late = new Promise<void>((resolve) => core.clock.after(APPEND_GOES_ON_MS, resolve));
+  await Promise.race([ended, late]);
+  file.endAppend();
 }
 
 /** Writes back. A failure stays with the file: its data is kept and tried again, and the next fsync says so. */
@@ -109,6 +119,7 @@ async function dropPages(core: Core, inode: InodeId): Promise<void> {
 async function dropPagesOf(core: Core, file: FileState, gate: Gate): Promise<void> {
   if (core.caches === null) return;
   for (let round = 0; round < RECALL_ROUNDS_MAX; round++) {
+    await appendOver(core, file);
     while (file.reads > 0) await new Promise<void>((resolve) => file.readsDone.push(resolve));
     const answered = gate.answered;
     let ended = false;
@@ -117,7 +128,7 @@ async function dropPagesOf(core: Core, file: FileState, gate: Gate): Promise<voi
     // at any moment of the pass: its pages are dropped once it is answered.
     do await Promise.race([pass, gate.pause()]);
     while (!ended && file.waitingWrites === 0);
-    if (gate.answered === answered && file.reads === 0) return;
+    if (gate.answered === answered && file.reads === 0 && !file.appendMayGoOn) return;
   }
   core.trace(`recall of inode ${file.inode}: pages were read again in each of ${RECALL_ROUNDS_MAX} rounds`);
 }

@@ -30,6 +30,9 @@ export class FileState {
   /** mtime and ctime were set by writes here. */
   timesDirty = false;
   accessTimeDirty = false;
+  /** The last append ended with a page: the kernel may have cut one write(2) there and send the rest next, before anything else. */
+  appendMayGoOn = false;
+  readonly appendEnded: (() => void)[] = [];
   /** Goes up when everything not committed is thrown away. */
   dropCount = 0;
   /** Goes up when clean pieces are dropped: what was being asked for before is then old. */
@@ -58,6 +61,13 @@ export class FileState {
     this.attributes = { ...attributes };
     this.committedSize = attributes.size;
     this.lease = lease;
+  }
+
+  /** The write(2) whose part may have been cut off is over. */
+  endAppend(): void {
+    if (!this.appendMayGoOn) return;
+    this.appendMayGoOn = false;
+    for (const resolve of this.appendEnded.splice(0)) resolve();
   }
 
   get dirty(): boolean {

@@ -92,3 +92,6 @@ export const RECALL_GATE_MS = 3;
 export const UNKNOWN_PAUSE_MAX_MS = 32;
 /** Rounds of invalidation in one recall. */
 export const RECALL_ROUNDS_MAX = 64;
+
+/** How long a recall waits for the rest of an append that ended with a page: the kernel sends it within microseconds, a stopped machine aside. */
+export const APPEND_GOES_ON_MS = 50;

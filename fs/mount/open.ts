@@ -64,6 +64,7 @@ export function closeHandle(core: Core, number: number): FileState {
 /** close(2) of one descriptor. Waits for nothing; says what went wrong so far. */
 export function flushHandle(core: Core, number: number, lockOwner: string): Result<void> {
   const { file, lockOwners } = core.handles.file(number);
+  file.endAppend();
   lockOwners?.delete(lockOwner);
   const owners = core.lockOwners.get(file.inode);
   if (owners !== undefined && owners.delete(lockOwner)) {

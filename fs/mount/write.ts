@@ -15,6 +15,8 @@ export const O_TRUNC = 0o1000;
 export const O_DIRECT = 0o40000;
 const O_DSYNC = 0o10000;
 const GROUP_EXECUTE = 0o10;
+/** Linux ends a WRITE with the first page that it does not have whole (fs/fuse/file.c, fuse_fill_write_pages). */
+const PAGE_BYTES = 4096;
 
 export interface WriteRequest {
   handle: FileHandle;
@@ -78,7 +80,9 @@ function writeHeld(core: Core, request: WriteRequest): Result<number> {
   const { handle, data } = request;
   const file = handle.file;
   let offset = request.offset;
+  if (!request.fromCache) file.endAppend();
   if ((request.flags & O_APPEND) !== 0 && !request.fromCache) {
+    file.appendMayGoOn = (offset + data.length) % PAGE_BYTES === 0;
     const end = file.attributes.size;
     if (end !== offset) forgetMisplacedPages(core, file, offset, data.length);
     offset = end;
