@@ -33,6 +33,7 @@ const BENCHES: Record<string, { about: string; load: () => Promise<Bench> }> = {
       "changes bits and deletes segment files of two disks under load, --rounds N times; reads must be right, scrub must mend",
     load: () => import("./rot.ts"),
   },
+  power: { about: "power cuts in every part, with thousands of seeds", load: () => import("./power.ts") },
   archival: {
     about: "archiving with RapidRAID against classical encoding, on a modelled network; writes an SVG plot",
     load: () => import("./archival.ts"),

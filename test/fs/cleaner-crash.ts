@@ -15,6 +15,7 @@ import type { Table } from "../../storage/table.ts";
 import { TestDisk } from "../storage/segment-disk.ts";
 import { newFiles, readStep, runSteps } from "./mount/model.ts";
 import { openFile, sync } from "./mount/program.ts";
+import { seedsOf } from "../fixture/seeds.ts";
 
 const schemes = { full: "rs:4+2", small: "copies:3" };
 const DISKS = 6;
@@ -111,9 +112,7 @@ async function checkStore(store: EmbeddedStore, blocks: LocalBlocks, story: stri
   }
 }
 
-const first = Number(process.env.CAIRN_SEED ?? 1);
-const seeds = Number(process.env.CAIRN_SEEDS ?? 10);
-for (let seed = first; seed < first + seeds; seed++) {
+for (const seed of seedsOf(10)) {
   test(`nothing that was synced is lost where the power goes while the cleaner works, seed ${seed}`, async () => {
     const world = await World.create(seed);
     const { random } = world;

@@ -9,6 +9,7 @@ import { SimulatedDirectory } from "../../storage/simulated-directory.ts";
 import { MemoryStripes } from "./mount/doubles.ts";
 import { newFiles, readStep, runSteps } from "./mount/model.ts";
 import { attributes, createFile, openFile, read, sync, write } from "./mount/program.ts";
+import { seedsOf } from "../fixture/seeds.ts";
 
 const schemes = { full: "rs:4+2", small: "copies:3" };
 
@@ -45,7 +46,7 @@ function tableOf(table: MemoryTable): { view: Table; end: () => void } {
   };
 }
 
-for (let seed = 1; seed <= 12; seed++) {
+for (const seed of seedsOf(12)) {
   test(`everything that was synced survives a power cut, seed ${seed}`, async () => {
     const random = seededRandom(seed);
     const disk = new SimulatedDirectory({ seed });

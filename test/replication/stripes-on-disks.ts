@@ -8,6 +8,7 @@ import { SimulatedClock } from "../../storage/clock.ts";
 import { type Random, randomBelow, seededRandom } from "../../storage/seeded-random.ts";
 import { TestDisk } from "../storage/segment-disk.ts";
 import { randomBytes } from "./cluster.ts";
+import { seedsAreChosen, seedsOf } from "../fixture/seeds.ts";
 
 const DISKS = 6;
 const SCHEME = "rs:4+2";
@@ -86,16 +87,16 @@ async function oneLife(seed: number): Promise<number> {
   return durable.length;
 }
 
-test("60 seeds: after a power cut and with any two disks wiped or rotten, every synced stripe is read right, and others right or EIO", async () => {
+test("after a power cut and with any two disks wiped or rotten, every synced stripe is read right, and others right or EIO", async () => {
   let durable = 0;
-  for (let seed = 0; seed < 60; seed++) {
+  for (const seed of seedsOf(60, 0)) {
     try {
       durable += await oneLife(seed);
     } catch (error) {
       throw new Error(`seed ${seed}`, { cause: error });
     }
   }
-  assert.ok(durable > 100, String(durable));
+  if (!seedsAreChosen) assert.ok(durable > 100, String(durable));
 });
 
 test("a disk that is wiped while it runs is found out, and writes go on without it", async () => {

@@ -6,6 +6,7 @@ import type { DiskStatus } from "../../replication/block-client.ts";
 import { type DiskId, NO_DISK, type Stripe } from "../../replication/stripe.ts";
 import { randomBelow, seededRandom } from "../../storage/seeded-random.ts";
 import { type Cluster, diskOf, makeCluster, randomBytes, readAll } from "./cluster.ts";
+import { seedsOf } from "../fixture/seeds.ts";
 
 const SCHEMES = ["rs:4+2", "copies:3", "rs:2+1", "copies:1"];
 
@@ -244,8 +245,8 @@ test("disks on one medium do not count its space twice", async () => {
   assert.equal(cluster.stripes.space().totalBytes, 1e9);
 });
 
-test("300 seeds: whatever is lost, damaged or failing, a read gives the right bytes or EIO, and EIO only beyond tolerance", async () => {
-  for (let seed = 0; seed < 300; seed++) {
+test("whatever is lost, damaged or failing, a read gives the right bytes or EIO, and EIO only beyond tolerance", async () => {
+  for (const seed of seedsOf(300, 0)) {
     const random = seededRandom(seed);
     const scheme = SCHEMES[randomBelow(random, SCHEMES.length)];
     const code = parseScheme(scheme);

@@ -5,6 +5,7 @@ import { MemoryTable } from "../../storage/memory-table.ts";
 import { seededRandom } from "../../storage/seeded-random.ts";
 import type { SegmentBlocks } from "../../storage/segment-blocks.ts";
 import { bytesOf, TestDisk } from "./segment-disk.ts";
+import { seedsOf } from "../fixture/seeds.ts";
 
 const LENGTH = 4096;
 
@@ -135,7 +136,7 @@ test("a damaged block stays where it is and does not hold compaction up", async 
 });
 
 test("at whatever call the power goes while segments are compacted, no block that was synced is lost", async () => {
-  for (let crashAt = 1; crashAt < 160; crashAt++) {
+  for (const crashAt of seedsOf(159)) {
     const random = seededRandom(crashAt);
     const disk = await TestDisk.create(crashAt, { segmentBytesMax: 512 * 1024 });
     const blocks = await disk.open();

@@ -6,6 +6,7 @@ import { MemoryTable } from "../../storage/memory-table.ts";
 import { randomBelow, seededRandom, type Random } from "../../storage/seeded-random.ts";
 import type { SegmentBlocks } from "../../storage/segment-blocks.ts";
 import { bytesOf, TestDisk } from "./segment-disk.ts";
+import { seedsOf } from "../fixture/seeds.ts";
 
 interface Step {
   kind: "store" | "delete";
@@ -171,6 +172,5 @@ async function crashRun(seed: number): Promise<void> {
 }
 
 test("after a power cut at any step what was synced is there, the rest is right or missing", async () => {
-  for (let seed = Number(process.env.CAIRN_SEED ?? 1); seed <= Number(process.env.CAIRN_SEEDS ?? 15); seed++)
-    await crashRun(seed);
+  for (const seed of seedsOf(15)) await crashRun(seed);
 });

@@ -12,6 +12,7 @@ import { type Namespace, type NamespaceSession, openNamespace } from "../../../f
 import { type ByteString, type InodeId, S_IFDIR, S_IFLNK, S_IFREG, type StripeId } from "../../../fs/types.ts";
 import { problems, quietEvents, TestClock } from "./memory-log.ts";
 import { HEAD_BYTES, Model, type Step, UNITS, unitStart } from "./model.ts";
+import { seedsOf } from "../../fixture/seeds.ts";
 
 const NAMES = ["a", "b", "c", "d", "e", "\xff\x01long"];
 const MODES = [S_IFREG | 0o644, S_IFREG | 0o600, S_IFDIR | 0o755, S_IFDIR | 0o700, S_IFLNK | 0o777];
@@ -383,8 +384,6 @@ export async function runSeed(seed: number, steps: number): Promise<void> {
   await run.log.close();
 }
 
-const first = Number(process.env["CAIRN_SEED"] ?? 1);
-const seeds = Number(process.env["CAIRN_SEEDS"] ?? 12);
-for (let seed = first; seed < first + seeds; seed++) {
+for (const seed of seedsOf(12)) {
   test(`the namespace does what the model does, over power cuts (seed ${seed})`, () => runSeed(seed, 600));
 }
