@@ -131,8 +131,10 @@ function forgetMisplacedPages(core: Core, file: FileState, offset: number, lengt
   core.clock.after(0, () => void core.caches?.invalidateInode(file.inode, offset, length).catch(() => {}));
 }
 
-/** fsync(2): the file's data and everything that the namespace was told before are durable when it resolves. */
+/** fsync(2): the file's data, whoever wrote it, and everything that the namespace was told before are durable when it resolves. */
 export async function syncFile(core: Core, file: FileState): Promise<void> {
+  // Only who holds the file exclusively has data that the namespace lacks: with a lease of our own nobody else does.
+  if (file.lease === "known") await acquire(core, file, "shared");
   await flushFile(core, file);
   await call(core, "sync", {});
 }

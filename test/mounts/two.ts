@@ -142,3 +142,14 @@ test("killing one mount's process loses only what it had not synced, and frees i
   holder.kill();
   await run("umount", ["-l", third]);
 });
+
+test("fsync on one mount makes durable what only the other wrote, also when the daemon is killed right after", async () => {
+  const third = path.join(store.directory, "other");
+  assert.equal((await store.cairn("mount", third)).code, 0);
+  // The descriptor is older than the write: opening the file would make the other mount write back by itself.
+  await script(`: > $A/both; exec 3<> $A/both; head -c 100000 /dev/urandom > ${third}/both
+    sha256sum < ${third}/both > ${store.directory}/sum; python3 -c 'import os; os.fsync(3)'`);
+  await store.kill();
+  await store.start();
+  await script(`sha256sum < $A/both | cmp - ${store.directory}/sum`);
+});

@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import test from "node:test";
 import type { KernelCaches } from "../../../fs/mount/handlers.ts";
 import { Mount } from "../../../fs/mount/mount.ts";
+import type { SessionEvents } from "../../../fs/messages.ts";
 import { ROOT_INODE } from "../../../fs/types.ts";
 import type { ByteString } from "../../../fs/types.ts";
 import { seededRandom } from "../../../storage/seeded-random.ts";
@@ -131,6 +132,25 @@ test("a full store refuses a write at once, and takes it when there is space aga
   stripes.freeBytes = 1e9;
   await new Promise((resolve) => setTimeout(resolve, 250));
   await write(file, 0, new Uint8Array(20_000));
+  await mount.destroy();
+});
+
+test("fsync without a lease asks for one first, so that another mount writes back what it holds; with one it asks for nothing", async () => {
+  let events: SessionEvents | null = null;
+  const session = new MemorySession();
+  const stripes = new MemoryStripes();
+  const openSession = (given: SessionEvents): MemorySession => ((events = given), session);
+  const mount = await Mount.open({ openSession, stripes, schemes });
+  const file = await createFile(mount, "shared");
+  const callsOf = async (action: () => Promise<void>): Promise<string[]> => {
+    const from = session.calls.length;
+    await action();
+    return session.calls.slice(from);
+  };
+  assert.deepEqual(await callsOf(() => sync(file)), ["sync"]);
+  await events!.recall(file.inode, "known");
+  assert.deepEqual(await callsOf(() => sync(file)), ["acquire", "sync"]);
+  assert.deepEqual(await callsOf(() => sync(file)), ["sync"]);
   await mount.destroy();
 });
 
