@@ -8,7 +8,7 @@ import { SimulatedClock } from "../../storage/clock.ts";
 import { type Random, randomBelow, seededRandom } from "../../storage/seeded-random.ts";
 import { TestDisk } from "../storage/segment-disk.ts";
 import { randomBytes } from "./cluster.ts";
-import { seedsAreChosen, seedsOf } from "../fixture/seeds.ts";
+import { forEachSeed, seedsAreChosen } from "../fixture/seeds.ts";
 
 const DISKS = 6;
 const SCHEME = "rs:4+2";
@@ -89,13 +89,7 @@ async function oneLife(seed: number): Promise<number> {
 
 test("after a power cut and with any two disks wiped or rotten, every synced stripe is read right, and others right or EIO", async () => {
   let durable = 0;
-  for (const seed of seedsOf(60, 0)) {
-    try {
-      durable += await oneLife(seed);
-    } catch (error) {
-      throw new Error(`seed ${seed}`, { cause: error });
-    }
-  }
+  await forEachSeed(60, 0, async (seed) => void (durable += await oneLife(seed)));
   if (!seedsAreChosen) assert.ok(durable > 100, String(durable));
 });
 

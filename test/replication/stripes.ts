@@ -6,7 +6,7 @@ import type { DiskStatus } from "../../replication/block-client.ts";
 import { type DiskId, NO_DISK, type Stripe } from "../../replication/stripe.ts";
 import { randomBelow, seededRandom } from "../../storage/seeded-random.ts";
 import { type Cluster, diskOf, makeCluster, randomBytes, readAll } from "./cluster.ts";
-import { seedsOf } from "../fixture/seeds.ts";
+import { forEachSeed } from "../fixture/seeds.ts";
 
 const SCHEMES = ["rs:4+2", "copies:3", "rs:2+1", "copies:1"];
 
@@ -246,7 +246,7 @@ test("disks on one medium do not count its space twice", async () => {
 });
 
 test("whatever is lost, damaged or failing, a read gives the right bytes or EIO, and EIO only beyond tolerance", async () => {
-  for (const seed of seedsOf(300, 0)) {
+  await forEachSeed(300, 0, async (seed) => {
     const random = seededRandom(seed);
     const scheme = SCHEMES[randomBelow(random, SCHEMES.length)];
     const code = parseScheme(scheme);
@@ -257,13 +257,9 @@ test("whatever is lost, damaged or failing, a read gives the right bytes or EIO,
       };
       if (random() < 0.2) disk.failAt = 1 + randomBelow(random, 20);
     }
-    try {
-      const stripes = await writeSome(cluster, scheme, random);
-      await Promise.all(stripes.map((written) => checkWithDamage(cluster, written, random)));
-    } catch (error) {
-      throw new Error(`seed ${seed}`, { cause: error });
-    }
-  }
+    const stripes = await writeSome(cluster, scheme, random);
+    await Promise.all(stripes.map((written) => checkWithDamage(cluster, written, random)));
+  });
 });
 
 async function writeSome(

@@ -6,7 +6,7 @@ import { LocalLog } from "../../storage/local-log.ts";
 import { LogCorrupt, type LogIndex } from "../../storage/log.ts";
 import { type Random, randomBelow, seededRandom } from "../../storage/seeded-random.ts";
 import { SimulatedDirectory } from "../../storage/simulated-directory.ts";
-import { seedsOf } from "../fixture/seeds.ts";
+import { forEachSeed } from "../fixture/seeds.ts";
 
 const FIRST_FILE = logFileName(1);
 const text = (value: string): Buffer => Buffer.from(value, "latin1");
@@ -361,20 +361,16 @@ async function turns(count: number): Promise<void> {
 }
 
 test("after power cuts what was synced is there, in order, and is a prefix of what was appended", async () => {
-  for (const seed of seedsOf(1500, 0)) {
+  await forEachSeed(1500, 0, async (seed) => {
     const random = seededRandom(seed);
     const directory = new SimulatedDirectory({ seed });
     directory.delay = () => turns(randomBelow(random, 5));
     const life = new Life(random, directory);
-    try {
-      for (let round = 0; round < 4; round++) await life.run(randomBelow(random, 40));
-      const log = await openLog(directory);
-      await life.check(log);
-      await log.close();
-    } catch (error) {
-      throw new Error(`seed ${seed}`, { cause: error });
-    }
-  }
+    for (let round = 0; round < 4; round++) await life.run(randomBelow(random, 40));
+    const log = await openLog(directory);
+    await life.check(log);
+    await log.close();
+  });
 });
 
 test("whatever call fails first, with whatever code, what was synced survives and the rest is refused", async () => {

@@ -5,7 +5,7 @@ import { MemoryTable } from "../../storage/memory-table.ts";
 import { seededRandom } from "../../storage/seeded-random.ts";
 import type { SegmentBlocks } from "../../storage/segment-blocks.ts";
 import { bytesOf, TestDisk } from "./segment-disk.ts";
-import { seedsOf } from "../fixture/seeds.ts";
+import { forEachSeed } from "../fixture/seeds.ts";
 
 const LENGTH = 4096;
 
@@ -136,7 +136,7 @@ test("a damaged block stays where it is and does not hold compaction up", async 
 });
 
 test("at whatever call the power goes while segments are compacted, no block that was synced is lost", async () => {
-  for (const crashAt of seedsOf(159)) {
+  await forEachSeed(159, 1, async (crashAt) => {
     const random = seededRandom(crashAt);
     const disk = await TestDisk.create(crashAt, { segmentBytesMax: 512 * 1024 });
     const blocks = await disk.open();
@@ -161,7 +161,7 @@ test("at whatever call the power goes while segments are compacted, no block tha
     const again = await disk.open();
     await check(again, live);
     await again.close();
-  }
+  });
 });
 
 test("whatever call fails while segments are compacted, no block is lost", async () => {
