@@ -39,6 +39,10 @@ const BENCHES: Record<string, { about: string; load: () => Promise<Bench> }> = {
     load: () => import("./archival.ts"),
   },
   soak: { about: "mixed load for half an hour: memory, latency and counts should stay flat", load: () => import("./soak.ts") },
+  memory: {
+    about: "the daemon's memory with a million files, 8 GiB written and read, 100,000 files open",
+    load: () => import("./memory-bound.ts"),
+  },
   coding: { about: "field kernels, Reed-Solomon and CRC32C, beside memcpy and ISA-L", load: () => import("./coding.ts") },
 };
 
