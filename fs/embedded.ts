@@ -90,8 +90,10 @@ export class EmbeddedStore {
     for (const mount of [...this.#mounts]) await this.closeMount(mount);
     this.#closed = true;
     this.#cancelTick();
-    await this.#ticking;
+    // The namespace stops the tick under way after the piece at hand: waiting for all of it could take minutes.
+    const ticking = this.#ticking;
     await this.namespace.close();
+    await ticking;
   }
 
   #scheduleTick(delayMs: number): void {

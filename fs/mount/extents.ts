@@ -10,7 +10,7 @@ import { HOLE, INLINE, Piece, STRIPED, UNWRITTEN } from "./pieces.ts";
 
 /** After this, [from, some end > from) is known; `to` bounds what is of interest, `limit` how many extents are fetched. Pieces that were known stay. */
 export async function fetchExtents(core: Core, file: FileState, from: number, to: number, limit: number): Promise<void> {
-  if (file.pieces.count > CLEAN_PIECES_PER_FILE_MAX) forgetClean(file);
+  if (file.pieces.count > CLEAN_PIECES_PER_FILE_MAX) forgetOldest(file);
   const generation = file.cleanGeneration;
   const reply = await callNow(core, "extents", { inode: file.inode, from, to, limit });
   // What was dropped meanwhile may have been newer than this answer: the caller looks again and asks again.
@@ -40,6 +40,12 @@ function pieceOf(extent: Extent, start: number, stripes: ReadonlyMap<number, Str
 /** Forgets where committed bytes are. */
 export function forgetClean(file: FileState): void {
   file.pieces.dropClean();
+  file.cleanGeneration++;
+}
+
+/** ... of the half that was learned first. */
+function forgetOldest(file: FileState): void {
+  file.pieces.dropOldest();
   file.cleanGeneration++;
 }
 

@@ -26,6 +26,8 @@ export class Piece {
   sourceOffset: number;
   /** The flush that carries it to the namespace: set from sealing to commit. */
   unit: FlushUnit | null;
+  /** When it was put into its list: higher is later. */
+  age = 0;
   constructor(start: number, end: number, kind: PieceKind, source: PieceSource, sourceOffset: number, unit: FlushUnit | null) {
     this.start = start;
     this.end = end;
@@ -42,6 +44,7 @@ export class Piece {
 
 export class Pieces {
   #list: Piece[] = [];
+  #put = 0;
 
   get count(): number {
     return this.#list.length;
@@ -94,6 +97,7 @@ export class Pieces {
   /** Puts the piece in place of whatever its range held. Moving the rest of a long list is what costs: at most once, and not where one piece takes another's place. */
   put(piece: Piece): void {
     const list = this.#list;
+    piece.age = ++this.#put;
     const index = this.indexAfter(piece.start);
     if (index === list.length) {
       list.push(piece);
@@ -141,6 +145,7 @@ export class Pieces {
       const gapEnd = next === undefined ? piece.end : Math.min(piece.end, next.start);
       if (gapEnd > start) {
         const part = new Piece(start, gapEnd, piece.kind, piece.source, piece.sourceOffset + (start - piece.start), piece.unit);
+        part.age = ++this.#put;
         this.#list.splice(index, 0, part);
       }
       start = next === undefined ? piece.end : Math.max(gapEnd, next.end);
@@ -152,6 +157,14 @@ export class Pieces {
     const before = this.#list.length;
     this.#list = this.#list.filter((piece) => piece.pinned);
     return before - this.#list.length;
+  }
+
+  /** Drops the half of the pieces that are not pinned that has been here longest. Sorts them, so it should be rare. */
+  dropOldest(): void {
+    const ages = this.#list.flatMap((piece) => (piece.pinned ? [] : [piece.age])).sort((a, b) => a - b);
+    if (ages.length === 0) return;
+    const last = ages[Math.ceil(ages.length / 2) - 1];
+    this.#list = this.#list.filter((piece) => piece.pinned || piece.age > last);
   }
 
   /** Drops clean pieces that touch [start, end). */
@@ -174,5 +187,7 @@ function cutFront(piece: Piece, start: number): void {
 }
 
 function tailOf(piece: Piece, start: number): Piece {
-  return new Piece(start, piece.end, piece.kind, piece.source, piece.sourceOffset + (start - piece.start), piece.unit);
+  const tail = new Piece(start, piece.end, piece.kind, piece.source, piece.sourceOffset + (start - piece.start), piece.unit);
+  tail.age = piece.age;
+  return tail;
 }

@@ -60,3 +60,25 @@ test("Pieces within ranges are found once each and in the file's order, however 
     assert.deepEqual(pieces.within(ranges, wanted), pieces.all().filter(wanted));
   }
 });
+
+test("Of too many pieces the half that came first goes, whatever its place in the file, and none that is pinned", () => {
+  const pieces = new Pieces();
+  const source = new Uint8Array(0);
+  for (const start of [70, 10, 50, 30]) pieces.fill(new Piece(start, start + 10, STRIPED, source, 0, null));
+  pieces.put(new Piece(0, 5, BUFFERED, null, 0, null));
+  // Cut in two: both parts are as old as the whole.
+  pieces.remove(74, 76);
+  pieces.fill(new Piece(90, 95, STRIPED, source, 0, null));
+  pieces.dropOldest();
+  assert.deepEqual(
+    pieces.all().map(({ start }) => start),
+    [0, 30, 50, 90],
+  );
+  pieces.dropOldest();
+  pieces.dropOldest();
+  pieces.dropOldest();
+  assert.deepEqual(
+    pieces.all().map(({ start }) => start),
+    [0],
+  );
+});
