@@ -1,20 +1,25 @@
 // Asks the namespace where a file's bytes are and fills the gaps of its pieces with the answer.
 
-import type { Extent } from "../messages.ts";
+import type { Extent, Reply } from "../messages.ts";
 import type { Stripe } from "../../replication/stripe.ts";
-import { callNow } from "./core.ts";
+import { after, callNow } from "./core.ts";
 import type { Core } from "./core.ts";
 import type { FileState } from "./file-state.ts";
+import type { Result } from "./handlers.ts";
 import { CLEAN_PIECES_PER_FILE_MAX } from "./limits.ts";
 import { HOLE, INLINE, Piece, STRIPED, UNWRITTEN } from "./pieces.ts";
 
 /** After this, [from, some end > from) is known; `to` bounds what is of interest, `limit` how many extents are fetched. Pieces that were known stay. */
-export async function fetchExtents(core: Core, file: FileState, from: number, to: number, limit: number): Promise<void> {
+export function fetchExtents(core: Core, file: FileState, from: number, to: number, limit: number): Result<void> {
   if (file.pieces.count > CLEAN_PIECES_PER_FILE_MAX) forgetOldest(file);
   const generation = file.cleanGeneration;
-  const reply = await callNow(core, "extents", { inode: file.inode, from, to, limit });
-  // What was dropped meanwhile may have been newer than this answer: the caller looks again and asks again.
-  if (generation !== file.cleanGeneration) return;
+  return after(callNow(core, "extents", { inode: file.inode, from, to, limit }), (reply) => {
+    // What was dropped meanwhile may have been newer than this answer: the caller looks again and asks again.
+    if (generation === file.cleanGeneration) fillGaps(file, from, to, reply);
+  });
+}
+
+function fillGaps(file: FileState, from: number, to: number, reply: Reply<"extents">): void {
   const stripes = new Map<number, Stripe>();
   for (const stripe of reply.stripes) stripes.set(stripe.id, stripe);
   const end = Math.max(from + 1, Math.min(to, reply.end));

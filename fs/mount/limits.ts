@@ -72,6 +72,15 @@ export const READ_BUFFERS_MAX = 8;
 export const READ_AHEAD_FROM_BYTES = 256 * 1024;
 /** Stripes ahead of the reader. */
 export const READ_AHEAD_STRIPES = 2;
+/** So many small reads through a stripe, each at most so far behind the one before, have it fetched whole: from then on they cost a copy each. */
+export const WALK_READS_MIN = 3;
+export const WALK_STEP_MAX_BYTES = 256 * 1024;
+/** Larger reads are worth a request to the disks each. */
+export const WALK_READ_MAX_BYTES = 128 * 1024;
+/** A small stripe is read block by block out of the page cache. */
+export const WALK_STRIPE_MIN_BYTES = 256 * 1024;
+/** Walks through stripes that go on beside each other. */
+export const WALKS_MAX = 16;
 /** A read from the disks is tried again with fresh extents this often (a stripe may be replaced while it is read). */
 export const READ_ATTEMPTS_MAX = 3;
 

@@ -5,7 +5,15 @@
 import type { Stripes } from "../../replication/block-client.ts";
 import type { Stripe } from "../../replication/stripe.ts";
 import type { AllocateBuffer } from "./buffers.ts";
-import { READ_BUFFERS_MAX, STRIPE_BUFFER_BYTES } from "./limits.ts";
+import {
+  READ_BUFFERS_MAX,
+  STRIPE_BUFFER_BYTES,
+  WALK_READS_MIN,
+  WALK_READ_MAX_BYTES,
+  WALK_STEP_MAX_BYTES,
+  WALK_STRIPE_MIN_BYTES,
+  WALKS_MAX,
+} from "./limits.ts";
 
 export interface AheadStripe {
   readonly id: number;
@@ -15,12 +23,23 @@ export interface AheadStripe {
   pins: number;
 }
 
+/** Reads that went through a stripe so far. */
+interface Walk {
+  readonly id: number;
+  readonly dataBytes: number;
+  /** Where the last one ended, and how many there were. */
+  end: number;
+  count: number;
+}
+
 export class ReadAhead {
   readonly #stripes: Stripes;
   readonly #allocate: AllocateBuffer;
   /** Least recently used first. */
   readonly #entries = new Map<number, AheadStripe>();
   readonly #free: Uint8Array[] = [];
+  /** Last begun last. */
+  readonly #walks: Walk[] = [];
   #made = 0;
 
   constructor(stripes: Stripes, allocate: AllocateBuffer) {
@@ -40,6 +59,40 @@ export class ReadAhead {
 
   has(id: number): boolean {
     return this.#entries.has(id);
+  }
+
+  /**
+   * As get(), for a small read. Files made together lie in the same stripes and are read together: small reads that go
+   * through a stripe from its front to its end, in steps, make it worth fetching whole.
+   */
+  walked(stripe: Stripe, from: number, length: number): AheadStripe | undefined {
+    const ahead = this.get(stripe.id);
+    if (length > WALK_READ_MAX_BYTES || stripe.dataBytes < WALK_STRIPE_MIN_BYTES) return ahead;
+    if (ahead !== undefined) {
+      const walk = this.#walks.find(({ id }) => id === stripe.id);
+      if (walk !== undefined) walk.end = Math.max(walk.end, from + length);
+      return ahead;
+    }
+    if (!this.#goesOn(stripe, from, from + length)) return undefined;
+    this.fetch(stripe);
+    return this.get(stripe.id);
+  }
+
+  #goesOn(stripe: Stripe, from: number, to: number): boolean {
+    const walks = this.#walks;
+    const walk = walks.find(({ id, end }) => id === stripe.id && from >= end && from <= end + WALK_STEP_MAX_BYTES);
+    if (walk !== undefined) {
+      walk.end = to;
+      return ++walk.count >= WALK_READS_MIN;
+    }
+    // The stripe that follows one that was walked through.
+    const before = walks.find(({ id, dataBytes, end, count }) => {
+      const near = stripe.id > id && stripe.id <= id + WALKS_MAX && from <= WALK_STEP_MAX_BYTES;
+      return near && count >= WALK_READS_MIN && end + WALK_STEP_MAX_BYTES >= dataBytes;
+    });
+    if (walks.length >= WALKS_MAX) walks.shift();
+    walks.push({ id: stripe.id, dataBytes: stripe.dataBytes, end: to, count: before === undefined ? 1 : WALK_READS_MIN });
+    return before !== undefined;
   }
 
   /** Begins to read the stripe. Does nothing where it is there, or where every buffer is in use. */

@@ -69,11 +69,10 @@ function readHeld(core: Core, handle: FileHandle, offset: number, length: number
       return reference;
     }
   }
-  const waiting: StripeRead[] = [];
-  const gap = gather(core, file, offset, end, into, waiting);
+  const waiting = gatherNow(core, file, offset, end, into, sequential);
   if (sequential) readOn(core, file, offset);
-  if (gap === -1 && waiting.length === 0) return end - offset;
-  return readWaiting(core, file, offset, end, into, sequential);
+  if (!(waiting instanceof Promise) && waiting.length === 0) return end - offset;
+  return readWaiting(core, file, offset, end, into, sequential, waiting);
 }
 
 function followRun(handle: FileHandle, offset: number, end: number): boolean {
@@ -96,6 +95,29 @@ function byReference(core: Core, file: FileState, offset: number, end: number): 
   const from = piece.sourceOffset + (offset - piece.start);
   ahead.pins++;
   return { buffers: [ahead.bytes.subarray(from, from + (end - offset))], release: () => void ahead.pins-- };
+}
+
+/** As gatherAll, but where the namespace does not know at once where the bytes are, what has to be waited for. */
+function gatherNow(
+  core: Core,
+  file: FileState,
+  offset: number,
+  end: number,
+  into: Uint8Array,
+  sequential: boolean,
+): StripeRead[] | Promise<void> {
+  for (;;) {
+    const waiting: StripeRead[] = [];
+    const gap = gather(core, file, offset, end, into, waiting);
+    if (gap === -1) return waiting;
+    const fetched = fetchGap(core, file, gap, end, sequential);
+    if (fetched instanceof Promise) return fetched;
+  }
+}
+
+function fetchGap(core: Core, file: FileState, gap: number, end: number, sequential: boolean): Result<void> {
+  const to = sequential ? Math.max(end, file.attributes.size) : end;
+  return fetchExtents(core, file, gap, to, sequential ? EXTENTS_SEQUENTIAL : EXTENTS_RANDOM);
 }
 
 /** Copies what can be had at once and lists the rest. Returns the offset of the first byte that is not known, or -1. */
@@ -128,7 +150,7 @@ function gather(core: Core, file: FileState, offset: number, end: number, into: 
 }
 
 function gatherStripe(core: Core, stripe: Stripe, from: number, target: Uint8Array, waiting: StripeRead[]): void {
-  const ahead = core.readAhead.get(stripe.id);
+  const ahead = core.readAhead.walked(stripe, from, target.length);
   if (ahead !== undefined && ahead.loading === null) target.set(ahead.bytes.subarray(from, from + target.length));
   else if (ahead !== undefined || !core.stripes.readNow(stripe, from, target))
     waiting.push({ stripe, offset: from, into: target });
@@ -141,12 +163,15 @@ async function readWaiting(
   end: number,
   into: Uint8Array,
   sequential: boolean,
+  begun: StripeRead[] | Promise<void>,
 ): Promise<number> {
   file.reads++;
   try {
+    let gathered = begun instanceof Promise ? await begun : begun;
     for (let attempt = 1; ; attempt++) {
       const generation = file.cleanGeneration;
-      const waiting = await gatherAll(core, file, offset, end, into, sequential);
+      const waiting = gathered ?? (await gatherAll(core, file, offset, end, into, sequential));
+      gathered = undefined;
       try {
         await Promise.all(waiting.map((read) => readStripe(core, read)));
         return end - offset;
@@ -174,8 +199,7 @@ async function gatherAll(
     const waiting: StripeRead[] = [];
     const gap = gather(core, file, offset, end, into, waiting);
     if (gap === -1) return waiting;
-    const to = sequential ? Math.max(end, file.attributes.size) : end;
-    await fetchExtents(core, file, gap, to, sequential ? EXTENTS_SEQUENTIAL : EXTENTS_RANDOM);
+    await fetchGap(core, file, gap, end, sequential);
   }
 }
 

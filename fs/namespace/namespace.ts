@@ -428,7 +428,8 @@ export class Server implements Namespace {
     if (session.expires) session.lastHeard = this.clock.now();
     const operation = OPERATIONS[name];
     if (operation === undefined) return this.#callOther(session, name, request);
-    if (name === "extents") return this.#callExtents(session, request as Request<"extents">) as Promise<Reply<Name>>;
+    if (name === "extents")
+      return this.#callExtents(session, request as Request<"extents">) as Reply<Name> | Promise<Reply<Name>>;
     if (name === "reshape") return this.#callPieces(session, request as Request<"reshape">) as Promise<Reply<Name>>;
     const [run, kind] = operation;
     return this.#transactNow(kind, session, (tx) => run(tx, request as never, this.identities)) as Reply<Name>;
@@ -457,10 +458,18 @@ export class Server implements Namespace {
   }
 
   /** The reply, and where it found nothing, how far nothing is to be found: files may be sparse over petabytes. */
-  async #callExtents(session: ServerSession, request: Request<"extents">): Promise<Reply<"extents">> {
-    const reply = await this.transact("none", session, (tx) => extents(tx, request));
+  #callExtents(session: ServerSession, request: Request<"extents">): Reply<"extents"> | Promise<Reply<"extents">> {
+    const reply = this.#transactNow("none", session, (tx) => extents(tx, request));
+    if (reply instanceof Promise) return reply.then((found) => this.#reachOfExtents(request, found));
+    return this.#reachOfExtents(request, reply);
+  }
+
+  #reachOfExtents(request: Request<"extents">, reply: Reply<"extents">): Reply<"extents"> | Promise<Reply<"extents">> {
     if (reply.extents.length > 0 || reply.end >= request.to) return reply;
-    return { ...reply, end: Math.min(request.to, Math.max(reply.end, await this.nextExtent(request.inode, reply.end))) };
+    return this.nextExtent(request.inode, reply.end).then((next) => ({
+      ...reply,
+      end: Math.min(request.to, Math.max(reply.end, next)),
+    }));
   }
 
   /** Where the inode's first extent at or behind the offset begins, as far as its key says; Infinity where there is none. */

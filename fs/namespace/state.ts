@@ -5,7 +5,7 @@ import type { ByteString, InodeId, StripeId } from "../types.ts";
 import type { Extent } from "../messages.ts";
 import { Cache } from "./cache.ts";
 import { after, id8, idFrom, TAG_EXTENT, TAG_INODE, TAG_NAME, TAG_ORDER, TAG_STRIPE, TAG_XATTR } from "./keys.ts";
-import type { Overlay } from "./overlay.ts";
+import type { Overlay, ScannedRecord } from "./overlay.ts";
 import { denseRange, ReadAhead } from "./read-ahead.ts";
 import {
   decodeExtent,
@@ -33,6 +33,8 @@ const SCAN_MAX = 1 << 20;
 
 /** Extents loaded ahead for files that are likely read next. */
 const EXTENTS_AHEAD_MAX = 512;
+/** Names loaded ahead of directories that are likely listed next: some 4 ms. */
+const NAMES_AHEAD_MAX = 2048;
 
 const NAME_BYTES = 120;
 
@@ -105,6 +107,7 @@ export class State {
   readonly #pages = new Map<InodeId, Page>();
   readonly #inodesAhead = new ReadAhead();
   readonly #windowsAhead = new ReadAhead();
+  readonly #directoriesAhead = new ReadAhead();
 
   constructor(overlay: Overlay, cacheBytes: number) {
     this.overlay = overlay;
@@ -274,11 +277,12 @@ export class State {
     const ids: InodeId[] = [];
     for (const miss of misses) if (miss.kind === "inode") ids.push(miss.inode);
     if (ids.length === 0) return;
+    // Those of one listing, too: a tree of small directories is walked from one to the next.
+    const first = Math.min(...ids);
+    const count = this.#inodesAhead.missed(first);
     const dense = denseRange(ids);
-    if (dense !== null) return this.#loadInodes(dense.first, dense.count);
-    if (ids.length > 1) return;
-    const count = this.#inodesAhead.missed(ids[0]);
-    if (count > 1) return this.#loadInodes(ids[0], count);
+    if (dense !== null) return this.#loadInodes(first, Math.max(dense.count, count));
+    if (count > 1) return this.#loadInodes(first, count);
   }
 
   #loadInodes(first: number, count: number): Promise<void> {
@@ -308,21 +312,40 @@ export class State {
   }
 
   #loadRange(miss: Miss): Promise<void> {
-    if (miss.kind === "directory") return this.#loadDirectory(miss.directory);
+    if (miss.kind === "directory") return this.#loadDirectoriesAhead(miss.directory);
     if (miss.kind === "page") return this.#loadPage(miss.directory, miss.after, miss.limit);
     if (miss.kind === "window") return this.#loadWindowsAhead(miss.inode, miss.window, miss.count);
     if (miss.kind === "xattrs") return this.#loadXattrs(miss.inode);
     throw new TypeError(`loadRange: ${miss.kind} is not a range`);
   }
 
+  /** A directory near one that was loaded before is loaded together with those that follow. */
+  async #loadDirectoriesAhead(directory: InodeId): Promise<void> {
+    const count = this.#directoriesAhead.missed(directory);
+    if (count > 1 && !this.overlay.hasChanges(TAG_ORDER + id8(directory))) await this.#loadDirectories(directory, count);
+    if (count === 1 || this.completeDirectory(directory) === undefined) await this.#loadDirectory(directory);
+  }
+
+  /** Those among the inode numbers from `first` on that have names, as far as their names are few. */
+  #loadDirectories(first: number, count: number): Promise<void> {
+    const from = TAG_ORDER + id8(first);
+    return this.overlay.readAhead(from, TAG_ORDER + id8(first + count), NAMES_AHEAD_MAX, (records, bound) => {
+      for (let at = 0; at < records.length;) {
+        const prefix = records[at].key.slice(0, 9);
+        const known = new Directory(true);
+        for (; at < records.length && records[at].key.startsWith(prefix); at++) keepOrdered(known, records[at]);
+        const id = idFrom(prefix, 1) as InodeId;
+        if (after(prefix) > bound || this.overlay.hasChanges(prefix) || this.completeDirectory(id) !== undefined) continue;
+        this.#directories.set(id, known);
+      }
+    });
+  }
+
   #loadDirectory(directory: InodeId): Promise<void> {
     const prefix = TAG_ORDER + id8(directory);
     return this.overlay.scan(prefix, after(prefix), SCAN_MAX, (records) => {
       const known = new Directory(true);
-      for (const { key, value } of records) {
-        const { inode, type, name } = decodeOrder(openValue(key, value));
-        known.names.set(name, { inode, type, cookie: idFrom(key, 9) });
-      }
+      for (const record of records) keepOrdered(known, record);
       this.#directories.set(directory, known);
     });
   }
@@ -411,6 +434,11 @@ export class State {
       ? { kind: "directory", directory: directory.inode }
       : { kind: "name", directory: directory.inode, name };
   }
+}
+
+function keepOrdered(directory: Directory, { key, value }: ScannedRecord): void {
+  const { inode, type, name } = decodeOrder(openValue(key, value));
+  directory.names.set(name, { inode, type, cookie: idFrom(key, 9) });
 }
 
 function pointKey(miss: Miss): string {

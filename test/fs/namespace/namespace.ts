@@ -98,3 +98,39 @@ test("a record that was changed and written to the table while it was being read
   assert.equal((await slow).attributes.mode & 0o777, 0o600);
   assert.equal((await session.call("getAttributes", { inode })).attributes.mode & 0o777, 0o600);
 });
+
+test("directories listed one after the other are loaded many at a time, and show what changed before they were", async () => {
+  const directories = 40;
+  class CountingTable extends MemoryTable {
+    ranges = 0;
+    override range(options: Parameters<MemoryTable["range"]>[0]): ReturnType<MemoryTable["range"]> {
+      this.ranges++;
+      return super.range(options);
+    }
+  }
+  const table = new CountingTable();
+  const log = new MemoryLog();
+  const first = await openNamespace({ table, log });
+  const writer = await first.openSession(quietEvents);
+  const made: InodeId[] = [];
+  for (let count = 0; count < directories; count++) {
+    const { inode } = await makeEntry(writer, 1 as InodeId, `directory-${count}`, 0o40755);
+    made.push(inode);
+    for (const file of ["a", "b", "c"]) await makeEntry(writer, inode, file);
+  }
+  await first.close();
+  const namespace = await openNamespace({ table, log });
+  const session = await namespace.openSession(quietEvents);
+  const list = async (inode: InodeId): Promise<string[]> => {
+    const { entries } = await session.call("list", { inode, after: 0, limit: 100, attributes: true });
+    return entries.map((entry) => entry.name);
+  };
+  await makeEntry(session, made[20], "d");
+  await session.call("unlink", { parent: made[21], name: name("b"), directory: false });
+  table.ranges = 0;
+  for (let count = 0; count < directories; count++) {
+    const expected = count === 20 ? ["a", "b", "c", "d"] : count === 21 ? ["a", "c"] : ["a", "b", "c"];
+    assert.deepEqual(await list(made[count]), expected, `directory ${count}`);
+  }
+  assert.ok(table.ranges < directories / 2, `${table.ranges} ranges for ${directories} directories`);
+});
