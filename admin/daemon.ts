@@ -80,10 +80,11 @@ export class Daemon implements Control {
   /** Mounts, serves the API, and goes on with what an earlier daemon left unfinished. */
   async begin(mount: string): Promise<void> {
     const { data, trace } = this.#store;
-    await this.#mounts.add(mount);
     const socket = socketPath(data, "control.sock");
     const sessions = socketPath(data, "session.sock");
+    // Before the first mount, which waits for the mounts of before to say what they hold.
     this.#listener = await listenForSessions(this.#store, sessions);
+    await this.#mounts.add(mount);
     this.#api = await serveApi(this, socket, trace);
     await writeDaemon(data, { pid: process.pid, socket, sessions, version, startedAt: this.#startedAt.toISOString() });
     this.#tasks.resume();

@@ -33,7 +33,7 @@ export async function startMountProcess(options: MountProcessOptions, trace: (te
       `no daemon serves the store ${options.data}; start one with \`cairn up --data ${options.data}\``,
     );
   }
-  const { session, deliverTo } = await openSession(daemon.sessions, options.directory);
+  const { session, deliverTo } = await openSession(daemon.sessions, options.directory, trace);
   try {
     await prepareMountpoint(options.directory);
     const mount = await Mount.open({
@@ -69,13 +69,34 @@ export async function startMountProcess(options: MountProcessOptions, trace: (te
 async function openSession(
   socket: string,
   directory: string,
+  trace: (text: string) => void,
 ): Promise<{ session: RemoteSession; deliverTo: (events: SessionEvents) => void }> {
   let receiver: SessionEvents | null = null;
   const events: SessionEvents = {
     recall: (inode, mode, names) => receiver?.recall(inode, mode, names) ?? Promise.resolve(),
     moved: (inodes) => receiver?.moved?.(inodes),
+    held: () => receiver?.held?.() ?? [],
+    renewed: (locked) => receiver?.renewed?.(locked),
     expired: () => receiver?.expired(),
   };
+  try {
+    const session = await RemoteSession.open({
+      connect: () => connect(socket),
+      mountpoint: path.resolve(directory),
+      pid: process.pid,
+      clock: systemClock(),
+      events,
+      trace,
+    });
+    return { session, deliverTo: (target) => (receiver = target) };
+  } catch (error) {
+    throw new AdminError("unavailable", `cannot open a session with the daemon at ${socket}: ${(error as Error).message}`, {
+      cause: error,
+    });
+  }
+}
+
+async function connect(socket: string): Promise<net.Socket> {
   const stream = net.connect(socket);
   try {
     await new Promise<void>((resolve, reject) => {
@@ -83,19 +104,10 @@ async function openSession(
       stream.once("connect", resolve);
       stream.once("error", reject);
     });
-    stream.setTimeout(0);
-    const session = await RemoteSession.open({
-      stream,
-      mountpoint: path.resolve(directory),
-      pid: process.pid,
-      clock: systemClock(),
-      events,
-    });
-    return { session, deliverTo: (target) => (receiver = target) };
   } catch (error) {
     stream.destroy();
-    throw new AdminError("unavailable", `cannot open a session with the daemon at ${socket}: ${(error as Error).message}`, {
-      cause: error,
-    });
+    throw error;
   }
+  stream.setTimeout(0);
+  return stream;
 }

@@ -15,6 +15,7 @@ import { RealDirectory } from "../storage/real-directory.ts";
 import { RocksTable, TableError } from "../storage/rocks-table.ts";
 import type { Table } from "../storage/table.ts";
 import { openDisk } from "./disks.ts";
+import { mayComeBack } from "./session-listener.ts";
 import { AdminError } from "./errors.ts";
 import { diskDirectory, type StoreDescription, type StoreDisk } from "./store-file.ts";
 
@@ -112,6 +113,7 @@ async function openParts(
       blocks,
       schemes: schemesOf(scheme),
       clean: true,
+      awaits: mayComeBack,
       trace,
       root,
     });

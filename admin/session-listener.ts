@@ -1,8 +1,9 @@
-// Takes connections of mounts in other processes, and serves each a session of its own.
+// Takes connections of mounts in other processes, and serves their sessions.
 
+import fs from "node:fs";
 import net from "node:net";
 import { systemClock } from "../fs/clock.ts";
-import { serveSession } from "../fs/session-server.ts";
+import { SessionServer } from "../fs/session-server.ts";
 import type { MountReport } from "./api.ts";
 import { listenPrivately } from "./private-socket.ts";
 import type { RunningStore } from "./running-store.ts";
@@ -18,41 +19,60 @@ export interface SessionListener {
   close(): Promise<void>;
 }
 
+/** Whose a session is, as text that the namespace keeps. */
+interface Owner {
+  pid: number;
+}
+
+/** Whether the process is there and no zombie. */
+function isAlive(pid: number): boolean {
+  try {
+    const stat = fs.readFileSync(`/proc/${pid}/stat`, "latin1");
+    return !/^[ZX]/.test(stat.slice(stat.lastIndexOf(")") + 2));
+  } catch {
+    return false;
+  }
+}
+
+/** Whether the session of before a restart may come back: its process is there, or one that has its number. */
+export function mayComeBack(owner: string): boolean {
+  try {
+    return isAlive((JSON.parse(owner) as Owner).pid);
+  } catch {
+    return false;
+  }
+}
+
 /** Listens on the socket, which only the store's owner may open; a leftover socket file is replaced. */
 export async function listenForSessions(store: RunningStore, socket: string): Promise<SessionListener> {
   const { namespace, blocks, trace, description } = store;
-  const clock = systemClock();
-  const sessions = new Map<net.Socket, { report: MountReport | null; close(): void }>();
-  const server = net.createServer((stream) => {
-    const session = { report: null as MountReport | null, close: () => {} };
-    sessions.set(stream, session);
-    const served = serveSession({
-      stream,
-      blocks,
-      clock,
-      trace,
-      scheme: description.scheme,
-      timeLimitMs: SESSION_TIME_LIMIT_MS,
-      openSession: async (events, name, pid) => {
-        const opened = await namespace.openSession(events, { expires: true, limitMs: SESSION_TIME_LIMIT_MS });
-        session.report = { path: name, session: opened.id, pid, requests: 0 };
-        return opened;
-      },
-      heard: () => {
-        if (session.report) session.report.requests++;
-      },
-      closed: () => sessions.delete(stream),
-    });
-    session.close = () => served.close();
+  const sessions = new SessionServer({
+    blocks,
+    clock: systemClock(),
+    trace,
+    store: description.uuid,
+    scheme: description.scheme,
+    timeLimitMs: SESSION_TIME_LIMIT_MS,
+    isAlive,
+    written: () => namespace.written(),
+    openSession: (events, { pid, resume }) =>
+      namespace.openSession(events, {
+        expires: true,
+        durable: true,
+        limitMs: SESSION_TIME_LIMIT_MS,
+        owner: JSON.stringify({ pid } satisfies Owner),
+        resume,
+      }),
   });
+  const server = net.createServer((stream) => sessions.serve(stream));
   server.maxConnections = CONNECTIONS_MAX;
   await listenPrivately(server, socket);
   return {
-    list: () => [...sessions.values()].flatMap(({ report }) => (report ? [report] : [])),
+    list: () => sessions.list().map(({ mountpoint, session, pid, requests }) => ({ path: mountpoint, session, pid, requests })),
     close: () =>
       new Promise((resolve) => {
         server.close(() => resolve());
-        for (const session of sessions.values()) session.close();
+        sessions.close();
       }),
   };
 }

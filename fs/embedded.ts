@@ -33,6 +33,8 @@ export interface EmbeddedOptions {
   clock?: Clock;
   trace?: (line: string) => void;
   limits?: Partial<NamespaceLimits>;
+  /** Whether a session of before this start, with this owner, may come back. */
+  awaits?: (owner: string) => boolean;
   /** Clean in the background. Otherwise the cleaner runs when it is asked to. */
   clean?: boolean;
   /** Owner and permissions of a new store's root directory. */
@@ -63,8 +65,8 @@ export class EmbeddedStore {
 
   static async open(options: EmbeddedOptions): Promise<EmbeddedStore> {
     const clock = options.clock ?? systemClock();
-    const { table, log, trace, limits, root } = options;
-    const namespace = await openNamespace({ table, log, clock, stripes: stripeHooks(options), trace, limits, root });
+    const { table, log, trace, limits, root, awaits } = options;
+    const namespace = await openNamespace({ table, log, clock, stripes: stripeHooks(options), trace, limits, root, awaits });
     return new EmbeddedStore(options, clock, namespace);
   }
 

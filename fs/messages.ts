@@ -163,11 +163,25 @@ export type OperationName = keyof Operations;
 export type Request<Name extends OperationName> = Operations[Name][0];
 export type Reply<Name extends OperationName> = Operations[Name][1];
 
+/** A lease that a session holds. */
+export interface HeldLease {
+  inode: InodeId;
+  mode: LeaseMode;
+}
+
+/** A lock that a session holds. */
+export interface HeldLock {
+  inode: InodeId;
+  lock: ByteLock;
+}
+
 /** A session as its mount sees it: a request channel. In one process fs/namespace gives one out; over a socket, fs/remote-session.ts. */
 export interface Session {
   readonly id: SessionId;
   /** Carries out the operation exactly once, also where the transport had to repeat it. Rejects with FsError; ETIMEDOUT when the deadline passes, ESTALE when the session is over (its time limit passed unheard). */
   call<Name extends OperationName>(operation: Name, request: Request<Name>): Promise<Reply<Name>>;
+  /** False while the server cannot be reached. Absent where it always can. */
+  readonly connected?: boolean;
   /** As call(), but what needs no waiting is answered, or refused by a throw, at once, without a promise. Where the namespace is in the same process. */
   callNow?<Name extends OperationName>(operation: Name, request: Request<Name>): Reply<Name> | Promise<Reply<Name>>;
   /** Gives everything up: leases, locks, unnamed inodes. */
@@ -186,6 +200,10 @@ export interface SessionEvents {
   recall(inode: InodeId, mode: LeaseMode, names?: readonly ByteString[]): Promise<void>;
   /** Committed bytes of these files, still the same, lie at other places from now on: better forget where they were. Nobody waits for an answer; who misses this finds out when the old place is removed. */
   moved?(inodes: readonly InodeId[]): void;
-  /** The session is over: nothing that it holds is valid, nothing it has not synced is kept. */
+  /** Every inode that the session knows and the lease on it. Asked where the server was started again and has forgotten. */
+  held?(): Iterable<HeldLease>;
+  /** The session was over, and another goes on in its place, through the same object: nothing that was held is valid, nothing that was not committed is kept. `locked`: where locks were lost. */
+  renewed?(locked: ReadonlySet<InodeId>): void;
+  /** The session is over for good: nothing that it holds is valid, nothing it has not synced is kept. */
   expired(): void;
 }

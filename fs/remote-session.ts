@@ -1,13 +1,16 @@
-// A mount's session with a namespace in another process, and the blocks behind it, over one connection.
+// A mount's session with a namespace in another process, and the blocks behind it. It outlives its connection, and the
+// server: see fs/DESIGN.md.
 
 import type { Duplex } from "node:stream";
 import type { BlockClient } from "../replication/block-client.ts";
-import { Connection, type Message } from "../replication/connection.ts";
+import type { Connection, Message, RequestError } from "../replication/connection.ts";
 import { RemoteBlocks } from "../replication/remote-blocks.ts";
 import type { Clock } from "./clock.ts";
 import { FsError, type ErrnoName, errno } from "./errno.ts";
 import { decodeMessage, decodeReply, encodeMessage, encodeRequest } from "./message-codec.ts";
-import type { LeaseMode, OperationName, Reply, Request, Session, SessionEvents } from "./messages.ts";
+import type { HeldLock, LeaseMode, OperationName, Reply, Request, Session, SessionEvents } from "./messages.ts";
+import { Locks } from "./namespace/locks.ts";
+import { SessionLink, SessionOver } from "./session-link.ts";
 import { SESSION_PROTOCOL_VERSION } from "./session-server.ts";
 import type { ByteString, InodeId, SessionId } from "./types.ts";
 
@@ -15,14 +18,37 @@ import type { ByteString, InodeId, SessionId } from "./types.ts";
 const DEADLINE_MS = 60_000;
 /** A waiting lock has no deadline of its own; this is the longest timer there is. */
 const LOCK_DEADLINE_MS = 2 ** 31 - 1;
+const BYE_DEADLINE_MS = 5_000;
 /** Heard of this often within its time limit, a session survives two lost turns. */
 const PINGS_PER_LIMIT = 3;
+/** Leases in one reclaim request. */
+const RECLAIM_MAX = 8192;
+/** The server keeps the replies to a session's last 256 numbered requests: no more than this are in flight between the oldest and the newest. */
+const NUMBERS_IN_FLIGHT_MAX = 128;
+
+/** What changes something, and must not be done twice when it is sent twice. */
+const NUMBERED: ReadonlySet<string> = new Set<OperationName>([
+  "setAttributes", "make", "makeUnnamed", "link", "unlink", "rename", "setXattr", "removeXattr", "reserveStripes", "commit", "reshape", "share",
+]); // prettier-ignore
+/** What means the same under another session. */
+const RENEWABLE: ReadonlySet<string> = new Set([
+  "lookup", "parent", "getAttributes", "readLink", "list", "getXattr", "listXattrs", "extents", "statistics", "testLock", "acquire", "sync",
+  "block.disks", "block.sync", "block.retrieve", "block.list", "block.verify", "block.locate",
+]); // prettier-ignore
 
 interface RecallMessage {
   inode: InodeId;
   mode: LeaseMode;
   names: ByteString[];
   allNames: boolean;
+}
+
+interface Welcome {
+  session: SessionId;
+  timeLimitMs: number;
+  scheme: string;
+  store: string;
+  reclaim: boolean;
 }
 
 /** What the server and the network refuse with, as a program will see it. */
@@ -33,95 +59,239 @@ function refusal(error: unknown): FsError {
 }
 
 export interface RemoteSessionOptions {
-  stream: Duplex;
+  /** A new stream to the server, each time it is called. */
+  connect: () => Promise<Duplex>;
   /** Shown in the daemon's status. */
   mountpoint: string;
   pid: number;
   clock: Clock;
+  /** From 0 up to 1. Default Math.random. */
+  random?: () => number;
   events: SessionEvents;
+  trace?: (text: string) => void;
 }
 
 export class RemoteSession implements Session {
-  readonly id: SessionId;
-  readonly blocks: BlockClient;
-  /** Scheme of new full stripes. */
-  readonly scheme: string;
-  readonly #connection: Connection;
-  readonly #cancelPings: () => void;
+  readonly #options: RemoteSessionOptions;
+  readonly #link: SessionLink;
+  /** What the server holds for this session, for one that has forgotten. */
+  readonly #locks = new Locks();
+  /** The last recall of each inode that is under way. */
+  readonly #recalls = new Map<InodeId, Promise<void>>();
+  readonly #unsettled = new Set<number>();
+  #numberQueue: (() => void)[] = [];
+  #nextNumber = 1;
+  #welcome: Welcome | null = null;
+  #blocks!: BlockClient;
+  #cancelPing: () => void = () => {};
+  #closed = false;
 
-  private constructor(id: SessionId, scheme: string, blocks: BlockClient, connection: Connection, cancelPings: () => void) {
-    this.id = id;
-    this.scheme = scheme;
-    this.blocks = blocks;
-    this.#connection = connection;
-    this.#cancelPings = cancelPings;
+  private constructor(options: RemoteSessionOptions) {
+    this.#options = options;
+    this.#link = new SessionLink({
+      connect: options.connect,
+      greet: (connection) => this.#greet(connection),
+      handle: (request, message) => this.#answer(request, message),
+      clock: options.clock,
+      random: options.random ?? Math.random,
+      trace: options.trace ?? (() => {}),
+      over: (reason) => {
+        options.trace?.(`session: ${reason.message}`);
+        options.events.expired();
+      },
+    });
   }
 
   /** Says hello and learns the disks. Rejects with FsError where the daemon refuses or does not answer. */
-  static async open({ stream, mountpoint, pid, clock, events }: RemoteSessionOptions): Promise<RemoteSession> {
-    let cancelPings = (): void => {};
-    let over = false;
-    const connection = new Connection({
-      stream,
-      handle: (request, message) => answerRecall(events, request, message),
-      setTimer: (action, delayMs) => clock.after(delayMs, action),
-      closed: () => {
-        over = true;
-        cancelPings();
-        events.expired();
-      },
-    });
+  static async open(options: RemoteSessionOptions): Promise<RemoteSession> {
+    const session = new RemoteSession(options);
     try {
-      const hello = encodeMessage("Hello", { version: SESSION_PROTOCOL_VERSION, mountpoint, pid });
-      const { body } = await connection.request("hello", { body: hello }, { deadlineMs: DEADLINE_MS });
-      const { session, timeLimitMs, scheme } = decodeMessage<{ session: SessionId; timeLimitMs: number; scheme: string }>(
-        "Welcome",
-        body,
-      );
-      const ping = (): void => {
-        if (over) return;
-        connection
-          .request("ping", { body: encodeMessage("Empty", {}) }, { deadlineMs: timeLimitMs })
-          .catch(() => connection.close());
-        cancelPings = clock.after(timeLimitMs / PINGS_PER_LIMIT, ping);
+      await session.#link.open();
+      const requester = {
+        request: (name: string, message: Message, { deadlineMs }: { deadlineMs: number }) =>
+          session.#link.request(name, message, { deadlineMs, renewable: RENEWABLE.has(name) }),
       };
-      ping();
-      const blocks = await RemoteBlocks.open(connection, () => clock.now());
-      return new RemoteSession(session, scheme, blocks, connection, () => cancelPings());
+      session.#blocks = await RemoteBlocks.open(requester, () => options.clock.now());
+      return session;
     } catch (error) {
-      connection.close();
+      session.#link.close();
       throw refusal(error);
     }
+  }
+
+  get id(): SessionId {
+    return this.#welcome!.session;
+  }
+
+  get blocks(): BlockClient {
+    return this.#blocks;
+  }
+
+  /** Scheme of new full stripes. */
+  get scheme(): string {
+    return this.#welcome!.scheme;
+  }
+
+  get connected(): boolean {
+    return this.#link.connected;
   }
 
   async call<Name extends OperationName>(operation: Name, request: Request<Name>): Promise<Reply<Name>> {
     const waits = operation === "lock" && (request as Request<"lock">).wait;
-    let message: Message;
+    const deadlineMs = waits ? LOCK_DEADLINE_MS : DEADLINE_MS;
+    const number = NUMBERED.has(operation) ? await this.#takeNumber() : undefined;
     try {
-      message = await this.#connection.request(
-        operation,
-        { body: encodeRequest(operation, request) },
-        { deadlineMs: waits ? LOCK_DEADLINE_MS : DEADLINE_MS, long: waits },
-      );
+      const body = encodeRequest(operation, request);
+      const message = await this.#link.request(operation, { body }, { deadlineMs, long: waits, number, renewable: RENEWABLE.has(operation) }); // prettier-ignore
+      this.#note(operation, request, true);
+      return decodeReply(operation, message.body);
     } catch (error) {
+      this.#note(operation, request, false);
       throw refusal(error);
+    } finally {
+      if (number !== undefined) this.#settleNumber(number);
     }
-    return decodeReply(operation, message.body);
   }
 
   async close(): Promise<void> {
-    this.#cancelPings();
-    this.#connection.close();
+    this.#closed = true;
+    this.#cancelPing();
+    if (this.#link.connected)
+      await this.#link
+        .request("bye", { body: encodeMessage("Empty", {}) }, { deadlineMs: BYE_DEADLINE_MS, renewable: false })
+        .catch(() => {});
+    this.#link.close();
   }
-}
 
-async function answerRecall(events: SessionEvents, request: string, message: Message): Promise<Message> {
-  if (request === "moved") {
-    events.moved?.(decodeMessage<{ inodes: InodeId[] }>("ForgetRequest", message.body).inodes);
+  async #takeNumber(): Promise<number> {
+    for (;;) {
+      const [oldest] = this.#unsettled;
+      if (oldest === undefined || this.#nextNumber - oldest < NUMBERS_IN_FLIGHT_MAX) break;
+      await new Promise<void>((resolve) => this.#numberQueue.push(resolve));
+    }
+    const number = this.#nextNumber++;
+    this.#unsettled.add(number);
+    return number;
+  }
+
+  #settleNumber(number: number): void {
+    this.#unsettled.delete(number);
+    for (const wake of this.#numberQueue.splice(0)) wake();
+  }
+
+  /** Keeps what locks are held. */
+  #note(operation: OperationName, request: unknown, done: boolean): void {
+    if (operation === "lock") {
+      const { inode, lock } = request as Request<"lock">;
+      // flock(2) gives the old lock up before it waits for the new one, whatever becomes of that.
+      if (done) this.#locks.restore(this.id, inode, lock);
+      else if (lock.kind === "flock") this.#locks.restore(this.id, inode, { ...lock, type: "unlock" });
+    } else if (operation === "releaseLocks" && done) {
+      const { inode, kind, owner } = request as Request<"releaseLocks">;
+      this.#locks.releaseOwner(this.id, inode, kind, owner);
+    }
+  }
+
+  // A new connection.
+
+  async #greet(connection: Connection): Promise<boolean> {
+    const before = this.#welcome;
+    let goesOn = true;
+    let welcome: Welcome;
+    try {
+      welcome = await this.#hello(connection, before);
+      if (welcome.reclaim) await this.#reclaim(connection);
+    } catch (error) {
+      if (before === null || (error as RequestError).code !== "ESTALE") throw this.#final(error);
+      goesOn = false;
+      welcome = await this.#hello(connection, null).catch((failure: unknown) => {
+        throw this.#final(failure);
+      });
+      this.#renew((error as Error).message);
+    }
+    this.#welcome = welcome;
+    this.#ping(connection);
+    return goesOn;
+  }
+
+  async #hello(connection: Connection, resume: Welcome | null): Promise<Welcome> {
+    const { mountpoint, pid } = this.#options;
+    const hello = {
+      version: SESSION_PROTOCOL_VERSION,
+      mountpoint,
+      pid,
+      session: resume?.session ?? 0,
+      store: this.#welcome?.store ?? "",
+    };
+    const { body } = await connection.request("hello", { body: encodeMessage("Hello", hello) }, { deadlineMs: DEADLINE_MS });
+    return decodeMessage<Welcome>("Welcome", body);
+  }
+
+  /** Another version, or another store: asking again would bring the same answer. */
+  #final(error: unknown): unknown {
+    const { code, message } = error as RequestError;
+    return this.#welcome !== null && (code === "EINVAL" || code === "EPROTO") ? new SessionOver(message) : error;
+  }
+
+  #renew(reason: string): void {
+    this.#options.trace?.(`session ${this.id}: over (${reason}); another goes on in its place`);
+    const locked = new Set<InodeId>();
+    for (const { inode } of this.#locks.held()) locked.add(inode);
+    this.#locks.releaseSession(this.id);
+    this.#options.events.renewed?.(locked);
+  }
+
+  /** Tells a server that was started again what this session holds. */
+  async #reclaim(connection: Connection): Promise<void> {
+    const leases = (this.#options.events.held?.() ?? [])[Symbol.iterator]();
+    const locks = [...this.#locks.held()];
+    for (let last = false; !last;) {
+      const part: Record<LeaseMode, InodeId[]> = { known: [], shared: [], exclusive: [] };
+      for (let count = 0; count < RECLAIM_MAX && !last; count++) {
+        const next = leases.next();
+        if (next.done) last = true;
+        else part[next.value.mode].push(next.value.inode);
+      }
+      const someLocks: HeldLock[] = locks.splice(0, RECLAIM_MAX);
+      last &&= locks.length === 0;
+      const body = encodeMessage("Reclaim", { ...part, locks: someLocks, last });
+      await connection.request("reclaim", { body }, { deadlineMs: DEADLINE_MS });
+    }
+  }
+
+  #ping(connection: Connection): void {
+    this.#cancelPing();
+    if (this.#closed) return;
+    const { timeLimitMs } = this.#welcome!;
+    connection.request("ping", { body: encodeMessage("Empty", {}) }, { deadlineMs: timeLimitMs }).then(
+      () => (this.#cancelPing = this.#options.clock.after(timeLimitMs / PINGS_PER_LIMIT, () => this.#ping(connection))),
+      () => connection.close(),
+    );
+  }
+
+  // What the server asks.
+
+  async #answer(request: string, message: Message): Promise<Message> {
+    const { events } = this.#options;
+    if (request === "moved") {
+      events.moved?.(decodeMessage<{ inodes: InodeId[] }>("ForgetRequest", message.body).inodes);
+      return { body: encodeMessage("Empty", {}) };
+    }
+    if (request !== "recall") throw new FsError("ENOSYS", `there is no request ${request}`);
+    await this.#recall(decodeMessage<RecallMessage>("Recall", message.body));
     return { body: encodeMessage("Empty", {}) };
   }
-  if (request !== "recall") throw new FsError("ENOSYS", `there is no request ${request}`);
-  const { inode, mode, names, allNames } = decodeMessage<RecallMessage>("Recall", message.body);
-  await events.recall(inode, mode, allNames ? undefined : names);
-  return { body: encodeMessage("Empty", {}) };
+
+  /** A recall may come again after a break of the connection, while its first form is still being answered: one at a time of each inode. */
+  async #recall({ inode, mode, names, allNames }: RecallMessage): Promise<void> {
+    const before = this.#recalls.get(inode);
+    const run = (): Promise<void> => this.#options.events.recall(inode, mode, allNames ? undefined : names);
+    const recall = before === undefined ? run() : before.then(run, run);
+    this.#recalls.set(inode, recall);
+    try {
+      await recall;
+    } finally {
+      if (this.#recalls.get(inode) === recall) this.#recalls.delete(inode);
+    }
+  }
 }

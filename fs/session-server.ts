@@ -1,8 +1,9 @@
-// Serves one mount of another process: its session with the namespace, and the blocks, over one connection.
+// Serves mounts of other processes: their sessions with the namespace, and the blocks, each over one connection at a time.
 //
-// The session ends with the connection, or when nothing was heard for its time limit (the namespace watches that): a
-// stopped process then finds every later request refused, so it cannot overwrite what others did meanwhile. Blocks
-// that it stores are harmless: only a commit makes them part of a file.
+// A session outlives its connection: the mount connects again and goes on. It ends when the mount says so, when its process
+// is gone, or when nothing was heard of it for its time limit (the namespace watches that): a stopped process then finds every
+// later request refused, so it cannot overwrite what others did meanwhile. Blocks that it stores are harmless: only a
+// commit makes them part of a file. What the server was told of a session before a restart: see fs/DESIGN.md.
 
 import type { Duplex } from "node:stream";
 import type { BlockClient } from "../replication/block-client.ts";
@@ -12,133 +13,277 @@ import { Connection, type Message } from "../replication/connection.ts";
 import type { Clock } from "./clock.ts";
 import { FsError } from "./errno.ts";
 import { decodeMessage, decodeRequest, encodeMessage, encodeReply, isOperation } from "./message-codec.ts";
-import type { LeaseMode, Session, SessionEvents } from "./messages.ts";
-import type { ByteString, InodeId } from "./types.ts";
+import type { HeldLock, LeaseMode, OperationName, Reply, Request, Session, SessionEvents } from "./messages.ts";
+import type { ByteString, InodeId, SessionId } from "./types.ts";
 
 /** Goes up when the messages change in a way that an older side cannot speak. */
-export const SESSION_PROTOCOL_VERSION = 1;
+export const SESSION_PROTOCOL_VERSION = 2;
+/** How often a mount without a connection is looked for: one that was killed shall not keep its leases for the whole time limit. */
+const PROCESS_CHECK_MS = 250;
 
-/** A session whose life the namespace watches. */
-export interface HeardSession extends Session {
-  /** Something was heard of the mount. Every call says so by itself. */
+/** A session as the namespace gives it out (NamespaceSession). */
+export interface ServedSession extends Session {
   heard(): void;
+  callNumbered<Name extends OperationName>(number: number, operation: Name, request: Request<Name>): Promise<Reply<Name>>;
+  readonly reclaiming: boolean;
+  reclaim(leases: readonly { inode: InodeId; mode: LeaseMode }[], locks: readonly HeldLock[]): void;
+  reclaimed(): Promise<void>;
+}
+
+export interface SessionRequest {
+  mountpoint: string;
+  pid: number;
+  /** A session of before a restart. */
+  resume?: SessionId;
 }
 
 export interface SessionServerOptions {
-  stream: Duplex;
-  /** Opens a session with the namespace that expires when nothing is heard of it for timeLimitMs. */
-  openSession: (events: SessionEvents, mountpoint: string, pid: number) => Promise<HeardSession>;
+  /** Opens a durable session with the namespace that expires when nothing is heard of it for timeLimitMs. ESTALE where it cannot be resumed. */
+  openSession: (events: SessionEvents, request: SessionRequest) => Promise<ServedSession>;
+  /** Resolves when what was acknowledged outlives the process. */
+  written: () => Promise<void> | undefined;
+  /** Which store this is. */
+  store: string;
   /** Scheme of new full stripes. */
   scheme: string;
   blocks: BlockClient;
   clock: Clock;
-  /** The session's time limit. */
+  /** The sessions' time limit. */
   timeLimitMs: number;
+  /** Whether the process may still be there. */
+  isAlive: (pid: number) => boolean;
   trace: (text: string) => void;
-  /** Called for each request. */
-  heard?: () => void;
-  /** Called once, when the session is over. */
-  closed?: () => void;
 }
 
 interface Hello {
   version: number;
   mountpoint: string;
   pid: number;
+  session: SessionId;
+  store: string;
 }
 
-class SessionServer {
+interface Reclaim extends Record<LeaseMode, InodeId[]> {
+  locks: HeldLock[];
+  last: boolean;
+}
+
+export interface ServedReport {
+  mountpoint: string;
+  pid: number;
+  session: SessionId;
+  requests: number;
+  connected: boolean;
+}
+
+/** A session, and the connection that it has at the moment. */
+interface Hosted {
+  session: ServedSession;
+  mountpoint: string;
+  pid: number;
+  requests: number;
+  connection: Connection | null;
+  over: boolean;
+  /** Waiting for a connection, or for the session's end (null). */
+  waiting: ((connection: Connection | null) => void)[];
+}
+
+const EMPTY = (): Message => ({ body: encodeMessage("Empty", {}) });
+
+export class SessionServer {
   readonly #options: SessionServerOptions;
-  readonly #connection: Connection;
-  #session: HeardSession | null = null;
-  #over = false;
+  readonly #hosted = new Map<SessionId, Hosted>();
+  readonly #connections = new Set<Connection>();
+  #closing = false;
 
   constructor(options: SessionServerOptions) {
     this.#options = options;
-    const { stream, clock, timeLimitMs } = options;
-    this.#connection = new Connection({
+  }
+
+  /** Begins to serve a connection. */
+  serve(stream: Duplex): void {
+    const { clock, timeLimitMs } = this.#options;
+    let hosted: Hosted | null = null;
+    const connection: Connection = new Connection({
       stream,
-      handle: (name, message) => this.#handle(name, message),
+      handle: async (name, message, signal) => {
+        if (name === "ping") {
+          hosted?.session.heard();
+          return EMPTY();
+        }
+        if (name === "hello") {
+          if (hosted !== null && !hosted.over) throw new FsError("EINVAL", "hello was said already");
+          const { welcome, host } = await this.#hello(connection, decodeMessage<Hello>("Hello", message.body));
+          hosted = host;
+          return welcome;
+        }
+        if (hosted === null) throw new FsError("EINVAL", `${name} was asked before hello`);
+        if (hosted.connection !== connection) throw new FsError("EINVAL", `${name}: the session has another connection`);
+        return this.#handle(hosted, name, message, signal);
+      },
       setTimer: (action, delayMs) => clock.after(delayMs, action),
-      closed: (reason) => void this.#end(reason.message),
+      closed: (reason) => {
+        this.#connections.delete(connection);
+        for (const host of this.#hosted.values()) if (host.connection === connection) this.#detach(host, reason.message);
+      },
     });
+    this.#connections.add(connection);
     clock.after(timeLimitMs, () => {
-      if (!this.#session) this.#connection.close();
+      if (hosted === null) connection.close();
     });
   }
 
+  /** The sessions that there are. */
+  list(): ServedReport[] {
+    return [...this.#hosted.values()].map(({ session, mountpoint, pid, requests, connection }) => ({
+      mountpoint,
+      pid,
+      session: session.id,
+      requests,
+      connected: connection !== null,
+    }));
+  }
+
+  /** Ends all connections. The sessions stay, for the mounts to resume when the server is there again. */
   close(): void {
-    this.#connection.close();
+    this.#closing = true;
+    for (const connection of [...this.#connections]) connection.close();
   }
 
-  async #end(reason: string): Promise<void> {
-    if (this.#over) return;
-    this.#over = true;
-    if (this.#session) {
-      this.#options.trace(`session ${this.#session.id}: over: ${reason}`);
-      await this.#session
-        .close()
-        .catch((error: unknown) => this.#options.trace(`session ${this.#session?.id}: close: ${(error as Error).message}`));
+  async #hello(connection: Connection, hello: Hello): Promise<{ welcome: Message; host: Hosted }> {
+    const { store, scheme, timeLimitMs } = this.#options;
+    if (hello.version !== SESSION_PROTOCOL_VERSION)
+      throw new FsError(
+        "EINVAL",
+        `the mount speaks version ${hello.version} of the session protocol; this daemon speaks ${SESSION_PROTOCOL_VERSION}`,
+      );
+    if (hello.store !== "" && hello.store !== store)
+      throw new FsError("EINVAL", `the mount is of store ${hello.store}; this daemon serves ${store}`);
+    const host = this.#hosted.get(hello.session) ?? (await this.#open(hello));
+    host.session.heard();
+    const former = host.connection;
+    host.connection = connection;
+    former?.close();
+    if (!this.#connections.has(connection)) this.#detach(host, "the connection was closed during hello");
+    for (const resolve of host.waiting.splice(0)) resolve(connection);
+    const reclaim = host.session.reclaiming;
+    const welcome = { session: host.session.id, timeLimitMs, scheme, store, reclaim };
+    return { welcome: { body: encodeMessage("Welcome", welcome) }, host };
+  }
+
+  async #open({ mountpoint, pid, session: resume }: Hello): Promise<Hosted> {
+    let host: Hosted | null = null;
+    const session = await this.#options.openSession(
+      {
+        recall: async (inode, mode, names) => (host === null ? undefined : this.#recall(host, inode, mode, names)),
+        moved: (inodes) => (host === null ? undefined : this.#moved(host, inodes)),
+        expired: () => void (host !== null && this.#forget(host)),
+      },
+      { mountpoint, pid, resume: resume === 0 ? undefined : resume },
+    );
+    host = { session, mountpoint, pid, requests: 0, connection: null, over: false, waiting: [] };
+    this.#hosted.set(session.id, host);
+    return host;
+  }
+
+  #detach(host: Hosted, reason: string): void {
+    host.connection = null;
+    if (this.#closing || host.over) return;
+    this.#options.trace(`session ${host.session.id}: connection lost: ${reason}`);
+    this.#watch(host);
+  }
+
+  /** A mount whose process is gone does not come back. */
+  #watch(host: Hosted): void {
+    this.#options.clock.after(PROCESS_CHECK_MS, () => {
+      if (host.over || host.connection !== null || this.#closing) return;
+      if (this.#options.isAlive(host.pid)) this.#watch(host);
+      else void this.#end(host, `process ${host.pid} is gone`);
+    });
+  }
+
+  /** The mount, or its process, is over. */
+  async #end(host: Hosted, reason: string): Promise<void> {
+    if (host.over) return;
+    const { id } = host.session;
+    this.#options.trace(`session ${id}: over: ${reason}`);
+    this.#hosted.delete(id);
+    host.over = true;
+    await host.session
+      .close()
+      .catch((error: unknown) => this.#options.trace(`session ${id}: close: ${(error as Error).message}`));
+    for (const resolve of host.waiting.splice(0)) resolve(null);
+  }
+
+  /** The namespace has ended the session. */
+  #forget(host: Hosted): void {
+    if (host.over) return;
+    host.over = true;
+    this.#hosted.delete(host.session.id);
+    host.connection?.close();
+    for (const resolve of host.waiting.splice(0)) resolve(null);
+  }
+
+  async #handle(host: Hosted, name: string, message: Message, signal: AbortSignal): Promise<Message> {
+    const { session } = host;
+    session.heard();
+    host.requests++;
+    if (name === "reclaim") return this.#reclaim(host, decodeMessage<Reclaim>("Reclaim", message.body));
+    if (session.reclaiming) throw new FsError("EINVAL", `${name} was asked before all was reclaimed`);
+    if (name === "bye") {
+      await this.#end(host, "the mount ended it");
+      return EMPTY();
     }
-    this.#options.closed?.();
-  }
-
-  async #handle(name: string, message: Message): Promise<Message> {
-    if (this.#over) throw new FsError("ESTALE", "this session is over");
-    this.#session?.heard();
-    this.#options.heard?.();
-    if (name === "hello") return this.#hello(decodeMessage<Hello>("Hello", message.body));
-    if (name === "ping") return { body: encodeMessage("Empty", {}) };
-    if (!this.#session) throw new FsError("EINVAL", `${name} was asked before hello`);
     if (isBlockOperation(name)) return serveBlocks(this.#options.blocks, name, message);
     if (!isOperation(name)) throw new FsError("ENOSYS", `there is no operation ${name}`);
-    const reply = await this.#session.call(name, decodeRequest(name, message.body));
+    const request = decodeRequest(name, message.body);
+    // A lock that nobody waits for any more must not be granted.
+    if (name === "lock")
+      signal.addEventListener("abort", () => this.#cancelLock(session, request as Request<"lock">), { once: true });
+    const reply = await (message.number ? session.callNumbered(message.number, name, request) : session.call(name, request));
+    // A daemon that is killed must not have told what it then has forgotten: the mount goes on.
+    const written = this.#options.written();
+    if (written !== undefined) await written;
     return { body: encodeReply(name, reply) };
   }
 
-  async #hello({ version, mountpoint, pid }: Hello): Promise<Message> {
-    if (version !== SESSION_PROTOCOL_VERSION)
-      throw new FsError(
-        "EINVAL",
-        `the mount speaks version ${version} of the session protocol; this daemon speaks ${SESSION_PROTOCOL_VERSION}`,
-      );
-    if (this.#session) throw new FsError("EINVAL", "hello was said already");
-    this.#session = await this.#options.openSession(
-      {
-        recall: (inode, mode, names) => this.#recall(inode, mode, names),
-        moved: (inodes) => this.#moved(inodes),
-        expired: () => this.#connection.close(),
-      },
-      mountpoint,
-      pid,
+  #cancelLock(session: ServedSession, { wait, ticket }: Request<"lock">): void {
+    if (wait) session.call("cancelLock", { ticket }).catch(() => {});
+  }
+
+  async #reclaim(host: Hosted, { known, shared, exclusive, locks, last }: Reclaim): Promise<Message> {
+    const leases = Object.entries({ known, shared, exclusive }).flatMap(([mode, inodes]) =>
+      inodes.map((inode) => ({ inode, mode: mode as LeaseMode })),
     );
-    return {
-      body: encodeMessage("Welcome", {
-        session: this.#session.id,
-        timeLimitMs: this.#options.timeLimitMs,
-        scheme: this.#options.scheme,
-      }),
-    };
-  }
-
-  #moved(inodes: readonly InodeId[]): void {
-    const body = encodeMessage("ForgetRequest", { inodes });
-    this.#connection.request("moved", { body }, { deadlineMs: this.#options.timeLimitMs }).catch(() => {});
-  }
-
-  /** Resolves when the mount has done it, or when its session is over and there is nothing left to give back. */
-  async #recall(inode: InodeId, mode: LeaseMode, names?: readonly ByteString[]): Promise<void> {
-    const body = encodeMessage("Recall", { inode, mode, names: names ?? [], allNames: names === undefined });
     try {
-      await this.#connection.request("recall", { body }, { deadlineMs: this.#options.timeLimitMs });
+      host.session.reclaim(leases, locks);
     } catch (error) {
-      await this.#end(`recall of inode ${inode}: ${(error as Error).message}`);
-      this.#connection.close();
+      await this.#end(host, (error as Error).message);
+      throw error;
+    }
+    if (last) await host.session.reclaimed();
+    return EMPTY();
+  }
+
+  #moved({ connection }: Hosted, inodes: readonly InodeId[]): void {
+    const body = encodeMessage("ForgetRequest", { inodes });
+    connection?.request("moved", { body }, { deadlineMs: this.#options.timeLimitMs }).catch(() => {});
+  }
+
+  /** Resolves when the mount has done it, or when its session is over and there is nothing left to give back. While the connection is gone the mount may come back: the namespace says how long that is waited for. */
+  async #recall(host: Hosted, inode: InodeId, mode: LeaseMode, names?: readonly ByteString[]): Promise<void> {
+    const body = encodeMessage("Recall", { inode, mode, names: names ?? [], allNames: names === undefined });
+    while (!host.over) {
+      const connection = host.connection ?? (await new Promise<Connection | null>((resolve) => host.waiting.push(resolve)));
+      if (connection === null) return;
+      try {
+        await connection.request("recall", { body }, { deadlineMs: this.#options.timeLimitMs });
+        return;
+      } catch (error) {
+        if ((error as { code?: string }).code === "ECONNRESET") continue;
+        await this.#end(host, `recall of inode ${inode}: ${(error as Error).message}`);
+        connection.close();
+      }
     }
   }
-}
-
-/** Begins to serve the connection. `close` ends the session and the connection. */
-export function serveSession(options: SessionServerOptions): { close(): void } {
-  return new SessionServer(options);
 }

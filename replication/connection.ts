@@ -32,6 +32,8 @@ export type RequestHandler = (name: string, message: Message, signal: AbortSigna
 export interface Message {
   body: Uint8Array;
   payload?: Uint8Array;
+  /** Of a received request: see RequestOptions. */
+  number?: number;
 }
 
 const NO_BYTES = new Uint8Array();
@@ -55,6 +57,8 @@ interface Waiting {
 export interface RequestOptions {
   deadlineMs: number;
   signal?: AbortSignal;
+  /** Given to the handler beside the message: for who must know a request that is sent again on another connection. */
+  number?: number;
   /** It may wait long by its nature. Refused with EAGAIN where all places for such are taken. */
   long?: boolean;
 }
@@ -102,7 +106,7 @@ export class Connection {
       this.#sent.set(id, { name, resolve, reject, cancelTimer, long });
       if (long) this.#long++;
       signal?.addEventListener("abort", () => giveUp("EINTR", `${name} was interrupted`), { once: true });
-      this.#send({ kind: "request", id, name, deadlineMs, message: "", body, payload });
+      this.#send({ kind: "request", id, name, deadlineMs, message: "", body, payload, number: options.number });
     });
   }
 
@@ -172,7 +176,7 @@ export class Connection {
     try {
       const { body, payload = NO_BYTES } = await this.#options.handle(
         frame.name,
-        { body: frame.body, payload: frame.payload },
+        { body: frame.body, payload: frame.payload, number: frame.number },
         abort.signal,
       );
       this.#send({ ...answer, kind: "reply", name: "", message: "", body, payload });

@@ -6,7 +6,8 @@
 //    5  1  kind: 1 request, 2 reply, 3 refusal, 4 cancel
 //    6  2  zero
 //    8  4  header bytes, at most 8 MiB
-//   12  .  header: a protobuf message, FrameHeader below; its body is the message of whoever asks or answers
+//   12  .  header: a protobuf message, FrameHeader below; its body is the message of whoever asks or answers, its number
+//          is absent where it is 0
 //    .  .  payload: raw bytes (of a block), what is left of the length, at most 8 MiB
 //
 // A decoder trusts nothing: a length, version or kind that cannot be ends the connection with a FrameError.
@@ -38,6 +39,8 @@ export interface FrameHeader {
   message: string;
   /** The message asked or answered with, encoded. */
   body: Uint8Array;
+  /** Of a request: its number in the session, the same when it is sent again on another connection; 0: none. */
+  number?: number;
 }
 
 export interface Frame extends FrameHeader {
@@ -52,14 +55,21 @@ export class FrameError extends Error {
 const headerType = protobuf
   .parse(
     `syntax = "proto3";
-     message FrameHeader { uint64 id = 1; string name = 2; uint32 deadline_ms = 3; string message = 4; bytes body = 5; }`,
+     message FrameHeader { uint64 id = 1; string name = 2; uint32 deadline_ms = 3; string message = 4; bytes body = 5; uint64 number = 6; }`,
   )
   .root.lookupType("FrameHeader");
 
 /** The frame's bytes in pieces (prefix and header, then the payload uncopied). Throws FrameError where it is too large. */
 export function encodeFrame(frame: Frame): Uint8Array[] {
   const header = headerType
-    .encode({ id: frame.id, name: frame.name, deadlineMs: frame.deadlineMs, message: frame.message, body: frame.body })
+    .encode({
+      id: frame.id,
+      name: frame.name,
+      deadlineMs: frame.deadlineMs,
+      message: frame.message,
+      body: frame.body,
+      number: frame.number ?? 0,
+    })
     .finish();
   if (header.length > HEADER_MAX_BYTES)
     throw new FrameError(`frame header is ${header.length} bytes; at most ${HEADER_MAX_BYTES} fit`);
@@ -78,8 +88,10 @@ export function encodeFrame(frame: Frame): Uint8Array[] {
 function decodeHeader(bytes: Uint8Array): FrameHeader {
   try {
     const decoded = headerType.decode(bytes) as unknown as FrameHeader;
-    if (!Number.isSafeInteger(decoded.id)) throw new FrameError(`frame id ${decoded.id} is beyond 2^53`);
-    return { id: decoded.id, name: decoded.name, deadlineMs: decoded.deadlineMs, message: decoded.message, body: decoded.body };
+    const { id, name, deadlineMs, message, body, number } = decoded;
+    if (!Number.isSafeInteger(id)) throw new FrameError(`frame id ${id} is beyond 2^53`);
+    if (!Number.isSafeInteger(number)) throw new FrameError(`frame number ${number} is beyond 2^53`);
+    return { id, name, deadlineMs, message, body, number };
   } catch (error) {
     throw new FrameError(`frame header of ${bytes.length} bytes cannot be decoded: ${(error as Error).message}`, {
       cause: error,

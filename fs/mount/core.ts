@@ -117,5 +117,5 @@ export function throwKeptError(file: FileState): void {
   const code = file.error;
   if (code === null) return;
   file.error = null;
-  throw new FsError(code, `inode ${file.inode}: written data could not be stored (${code}); it is kept and tried again`);
+  throw new FsError(code, `inode ${file.inode}: written data could not be stored (${code})`);
 }

@@ -125,6 +125,12 @@ export class Flusher {
     this.#sweep();
   }
 
+  /** As abandon, where another session goes on: nothing is sent under the old one's numbers. */
+  renew(): void {
+    this.abandon();
+    this.#options.numbers.reset();
+  }
+
   /** No more retries. */
   stop(): void {
     this.#stopped = true;

@@ -4,7 +4,7 @@
 
 import { S_IFDIR, S_IFMT, ROOT_INODE } from "../types.ts";
 import type { Attributes, InodeId } from "../types.ts";
-import type { LeaseMode, Session } from "../messages.ts";
+import type { HeldLease, LeaseMode, Session } from "../messages.ts";
 import { FileState, mergeAttributes, shownAttributes } from "./file-state.ts";
 import type { Entry } from "./handlers.ts";
 import { ATTRIBUTES_MAX, CLEAN_PIECES_MAX, FORGET_BATCH_MAX, IDLE_FILES_MAX, LEASED_TIMEOUT_MS } from "./limits.ts";
@@ -226,10 +226,28 @@ export class Inodes {
         for (const inode of again) await this.#session.call("acquire", { inode, mode: "shared" });
       } catch (error) {
         // The session's end frees them as well.
+        this.#beingForgotten.clear();
         this.#onError(`forgetting ${inodes.length} inodes: ${String(error)}`);
         return;
       }
     }
+  }
+
+  /** Every inode that the session knows, and the lease on it. */
+  *held(): Generator<HeldLease> {
+    for (const inode of this.#known.keys()) yield { inode, mode: this.lease(inode) };
+    for (const [inode, { lease }] of this.#files) if (!this.#known.has(inode)) yield { inode, mode: lease };
+  }
+
+  /** As clear, where another session goes on. Nothing is dirty any more. Returns what the kernel may have cached. */
+  renew(): InodeId[] {
+    const cached = new Set(this.#files.keys());
+    for (const [inode, value] of this.#known) if (value % 4 > 0) cached.add(inode);
+    for (const inode of this.#idle.keys()) this.#files.delete(inode);
+    this.clear();
+    this.#toForget.clear();
+    for (const file of [...this.#files.values()]) this.settleFile(file);
+    return [...cached];
   }
 
   /** Everything that was remembered is void: the session is over. */

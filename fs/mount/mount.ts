@@ -24,6 +24,7 @@ import type {
 } from "./handlers.ts"; // prettier-ignore
 import { Handles } from "./handles.ts";
 import { Inodes } from "./inodes.ts";
+import { renew } from "./renewal.ts";
 import { DIRTY_AGE_MAX_MS, TICK_MS, WRITE_BUFFERS_MAX } from "./limits.ts";
 import { noteLockOwner, releaseDescriptionLocks, releaseFlock, setLock, testLock } from "./locks.ts";
 import { create, link, lookup, make, makeUnnamed, rename, unlink } from "./names.ts";
@@ -83,6 +84,8 @@ export class Mount implements Handlers {
       // Before the session is there, it holds nothing.
       recall: async (inode, mode, names) => (core === null ? undefined : recall(core, inode, mode, names)),
       moved: (inodes) => (core === null ? undefined : moved(core, inodes)),
+      held: () => core?.inodes.held() ?? [],
+      renewed: (locked) => void (core !== null && renew(core, locked)),
       expired: () => void (core !== null && expire(core)),
     });
     core = makeCore(options, session, trace);
@@ -369,7 +372,9 @@ export class Mount implements Handlers {
     this.#cancelTick();
     if (this.#ticking !== null) await this.#ticking;
     try {
-      if (!core.expired) await this.sync();
+      // Where the server is gone, only what would be lost is worth waiting for it.
+      const cutOff = core.session.connected === false && ![...core.inodes.files()].some(({ dirty }) => dirty);
+      if (!core.expired && !cutOff) await this.sync();
     } finally {
       core.flusher.stop();
       await core.session.close();

@@ -14,6 +14,11 @@ export class StripeNumbers {
     this.#session = session;
   }
 
+  /** The session that they were reserved for is over. */
+  reset(): void {
+    this.#next = this.#end = 0;
+  }
+
   next(): StripeId | Promise<StripeId> {
     if (this.#next < this.#end) return this.#next++ as StripeId;
     return this.#wait();

@@ -62,6 +62,10 @@ interface Reserved extends Reservation {
   unused: Set<StripeId>;
 }
 
+function idsOf({ first, count }: Pick<Reservation, "first" | "count">): StripeId[] {
+  return Array.from({ length: count }, (_, index) => (first + index) as StripeId);
+}
+
 export class Identities implements Services {
   readonly #overlay: Overlay;
   readonly #ticks: Ticks;
@@ -72,6 +76,8 @@ export class Identities implements Services {
   /** Records that may still be made without asking how much room there is. */
   #checksSaved = 0;
   readonly #reserved = new Map<SessionId, Reserved[]>();
+  /** Reservations of before the restart, of sessions that may come back. */
+  readonly #awaited = new Map<SessionId, Reservation[]>();
 
   constructor(overlay: Overlay, ticks: Ticks, hooks: StripeHooks | undefined) {
     this.#overlay = overlay;
@@ -79,16 +85,38 @@ export class Identities implements Services {
     this.#hooks = hooks;
   }
 
-  async start(): Promise<void> {
+  /** `awaits`: whether a session of before the restart may come back. */
+  async start(awaits: (session: SessionId) => boolean): Promise<void> {
     for (const counter of [this.#inodes, this.#stripes, this.#sessions]) await counter.load(this.#overlay);
-    // Reservations of before the restart belong to sessions that are over.
     const left = await this.#overlay.scan(TAG_RESERVATION, after(TAG_RESERVATION), 1 << 20, (records) =>
       records.map(({ key, value }): Reservation => {
         const reader = openValue(key, value);
         return { first: idFrom(key, 1) as StripeId, session: reader.varint() as SessionId, count: reader.varint() };
       }),
     );
-    for (const reservation of left) this.#ticks.sweep(reservation);
+    for (const reservation of left) {
+      const { session } = reservation;
+      if (awaits(session)) this.#awaited.set(session, [...(this.#awaited.get(session) ?? []), reservation]);
+      else this.#ticks.sweep(reservation);
+    }
+  }
+
+  /** Numbers that a session reserved before the restart, used or not. */
+  awaitedStripes(session: SessionId): StripeId[] {
+    return (this.#awaited.get(session) ?? []).flatMap(idsOf);
+  }
+
+  /** The session goes on with its reservations, `used` numbers excepted. */
+  sessionResumed(session: SessionId, used: ReadonlySet<StripeId>): void {
+    const reserved = (this.#awaited.get(session) ?? []).map((reservation) => ({
+      ...reservation,
+      unused: new Set(idsOf(reservation).filter((id) => !used.has(id))),
+    }));
+    this.#awaited.delete(session);
+    this.#reserved.set(
+      session,
+      reserved.filter(({ unused }) => unused.size > 0),
+    );
   }
 
   allocateInode(tx: Transaction): InodeId {
@@ -107,7 +135,7 @@ export class Identities implements Services {
       writer.varint(count);
     });
     tx.afterwards(() => {
-      const unused = new Set(Array.from({ length: count }, (_, index) => (first + index) as StripeId));
+      const unused = new Set(idsOf({ first, count }));
       const reservations = this.#reserved.get(session) ?? [];
       reservations.push({ first, session, count, unused });
       this.#reserved.set(session, reservations);
@@ -146,8 +174,10 @@ export class Identities implements Services {
 
   /** What an ended session reserved and did not use may lie on the disks, uncommitted. */
   sessionEnded(session: SessionId): void {
-    for (const reservation of this.#reserved.get(session) ?? []) this.#ticks.sweep(reservation);
-    this.#reserved.delete(session);
+    for (const reserved of [this.#reserved, this.#awaited]) {
+      for (const reservation of reserved.get(session) ?? []) this.#ticks.sweep(reservation);
+      reserved.delete(session);
+    }
   }
 
   isBeingRemoved(stripe: StripeId): boolean {

@@ -90,6 +90,14 @@ export class Leases {
     if (held === undefined || held < level) session.holds.set(inode, level);
   }
 
+  /** Whether another session holds what the level does not go together with. */
+  conflicts(inode: InodeId, level: LeaseLevel, session: SessionLeases): boolean {
+    const othersAtMost = level === EXCLUSIVE ? KNOWN : level === SHARED ? SHARED : EXCLUSIVE;
+    for (const other of this.#sessions.values())
+      if (other !== session && (other.holds.get(inode) ?? 0) > othersAtMost) return true;
+    return false;
+  }
+
   /** Whether the session is just giving up a lease on the inode. */
   beingRecalled(inode: InodeId, session: SessionLeases): boolean {
     return this.#gates.get(inode)?.recalling.has(session) ?? false;

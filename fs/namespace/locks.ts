@@ -1,8 +1,8 @@
-// Byte-range locks (fcntl(2)) and whole-file locks (flock(2)) of all sessions. In memory: they end with their session,
-// and all sessions end with the server.
+// Byte-range locks (fcntl(2)) and whole-file locks (flock(2)) of all sessions. In memory: they end with their session. One
+// that outlives the server says what it held (restore).
 
 import { FsError } from "../errno.ts";
-import type { ByteLock } from "../messages.ts";
+import type { ByteLock, HeldLock } from "../messages.ts";
 import type { InodeId, SessionId } from "../types.ts";
 
 /** Locks held and asked for on one inode; more get ENOLCK. */
@@ -181,6 +181,17 @@ export class Locks {
       this.#withdraw(waiting, new FsError("EINTR"));
     }
     this.#set(inode, file, session, { kind, type: "unlock", start: 0, end: Infinity, owner, pid: 0 });
+  }
+
+  /** Takes (or, type unlock, gives up) a lock that was granted elsewhere. */
+  restore(session: SessionId, inode: InodeId, lock: ByteLock): void {
+    this.#set(inode, this.#file(inode), session, lock);
+  }
+
+  /** All locks that are held. */
+  *held(): Generator<HeldLock> {
+    for (const [inode, { held }] of this.#files)
+      for (const { kind, type, start, end, owner, pid } of held) yield { inode, lock: { kind, type, start, end, owner, pid } };
   }
 
   /** Everything that a session holds or waits for. */

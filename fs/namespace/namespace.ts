@@ -8,7 +8,7 @@
 // call to the log share their order of steps; each operation itself is in a file of its concept.
 
 import { FsError } from "../errno.ts";
-import type { OperationName, Reply, Request, Session, SessionEvents, Statistics } from "../messages.ts";
+import type { HeldLease, HeldLock, OperationName, Reply, Request, Session, SessionEvents, Statistics } from "../messages.ts";
 import { type InodeId, ROOT_INODE, S_IFDIR, type SessionId, type StripeId } from "../types.ts";
 import type { Log, LogIndex } from "../../storage/log.ts";
 import type { Table } from "../../storage/table.ts";
@@ -20,11 +20,12 @@ import { type EntryKind, EntryWriter } from "./entry.ts";
 import { commit, extents, PIECE_BYTES, reshape, share } from "./files.ts";
 import { after, id8, idFrom, TAG_ANSWER, TAG_EXTENT, TAG_META, TAG_SESSION } from "./keys.ts";
 import { Identities } from "./identities.ts";
-import { ended, type LeaseLevel, Leases, type SessionLeases } from "./leases.ts";
+import { ended, leaseLevel, type LeaseLevel, Leases, type SessionLeases } from "./leases.ts";
 import { Locks } from "./locks.ts";
 import { getXattr, listXattrs, removeXattr, setXattr } from "./xattrs.ts";
 import { link, list, lookup, make, makeUnnamed, newInode, parent, readLink, rename, unlink } from "./names.ts";
 import { openTable, replay } from "./recovery.ts";
+import { Resumption } from "./resumption.ts";
 import { encodeNumber } from "./records.ts";
 import { type Overlay, type OverlayLimits } from "./overlay.ts";
 import { type Relocation, relocationOf } from "./relocation.ts";
@@ -45,6 +46,8 @@ export interface NamespaceOptions {
   limits?: Partial<NamespaceLimits>;
   /** Owner and permissions of the root directory of a new store. */
   root?: { mode: number; uid: number; gid: number };
+  /** Whether a durable session of before this start, with what it gave as its owner, may come back. By default each may. */
+  awaits?: (owner: string) => boolean;
 }
 
 export interface StripeHooks {
@@ -68,6 +71,8 @@ export interface NamespaceLimits extends OverlayLimits {
   /** Replies kept for each durable session. */
   answersPerSession: number;
   sessions: number;
+  /** How long after a start everyone else waits for durable sessions to come back (resumption.ts). */
+  resumeMs: number;
 }
 
 const DEFAULT_LIMITS: NamespaceLimits = {
@@ -81,6 +86,7 @@ const DEFAULT_LIMITS: NamespaceLimits = {
   deadStripeGraceMs: 2_000,
   answersPerSession: 256,
   sessions: 1024,
+  resumeMs: 10_000,
 };
 
 /** Attempts of one call before it is given up: each brings something nearer, and the deepest walk (rename's loop check) takes one a directory. */
@@ -96,8 +102,10 @@ export interface SessionOptions {
   limitMs?: number;
   /** The session ends when nothing is heard of it for limitMs: for mounts in other processes. */
   expires?: boolean;
-  /** Replies to changes are stored with the state, so that a repeated request is answered and not done twice. */
+  /** It outlives the server: replies to changes are stored with the state, so that a repeated request is answered and not done twice. */
   durable?: boolean;
+  /** Of a durable session: text kept with it, for NamespaceOptions.awaits. */
+  owner?: string;
   /** A durable session of before a restart of the server. */
   resume?: SessionId;
 }
@@ -108,6 +116,12 @@ export interface NamespaceSession extends Session {
   callNumbered<Name extends OperationName>(number: number, operation: Name, request: Request<Name>): Promise<Reply<Name>>;
   /** The session was heard of. Every call says so by itself. */
   heard(): void;
+  /** Resumed after a restart of the server, and not yet done with saying what it held: it makes no calls until `reclaimed`. */
+  readonly reclaiming: boolean;
+  /** Says what a resumed session held. ESTALE where another holds what conflicts: the session cannot go on then. */
+  reclaim(leases: readonly HeldLease[], locks: readonly HeldLock[]): void;
+  /** That was all. Resolves when every other session had its turn, too: from then on there may be changes. */
+  reclaimed(): Promise<void>;
 }
 
 export interface Namespace {
@@ -118,6 +132,8 @@ export interface Namespace {
   tick(): Promise<boolean>;
   /** Everything acknowledged is durable in the log. */
   sync(): Promise<void>;
+  /** Everything acknowledged so far outlives this process (not the machine). Undefined where that is so already. */
+  written(): Promise<void> | undefined;
   /** Writes all changes to the table. */
   apply(): Promise<void>;
   readonly stripes: StripeDirectory;
@@ -152,6 +168,7 @@ class ServerSession implements SessionLeases {
   /** Requests under way and replies stored, by number. */
   readonly answers = new Map<number, Promise<unknown>>();
   ended = false;
+  reclaiming = false;
   lastHeard = 0;
 
   constructor(id: SessionId, events: SessionEvents, options: SessionOptions) {
@@ -190,6 +207,11 @@ const OPERATIONS: Partial<Record<OperationName, readonly [Operation, EntryKind]>
   acquire: [acquire, "none"],
 };
 
+/** What is kept of a reply. */
+function storedAnswer(name: OperationName, reply: unknown): unknown {
+  return name === "commit" ? { gone: (reply as Reply<"commit">).gone } : reply;
+}
+
 /** Stripe numbers that one request may reserve. */
 const RESERVE_MAX = 4096;
 
@@ -223,6 +245,7 @@ export class Server implements Namespace {
   readonly table: Table;
   readonly ticks: Ticks;
   readonly identities: Identities;
+  readonly resumption: Resumption;
   readonly stripes: StripeDirectory;
   readonly relocation: Relocation;
   readonly trace: (line: string) => void;
@@ -244,6 +267,7 @@ export class Server implements Namespace {
     this.#tx = new Transaction(this.state, this.leases);
     this.ticks = new Ticks(this);
     this.identities = new Identities(this.overlay, this.ticks, options.stripes);
+    this.resumption = new Resumption(this.clock, limits.resumeMs, options.awaits ?? (() => true), (id) => this.#notResumed(id));
     this.stripes = stripeDirectory(this);
     this.relocation = relocationOf(this);
   }
@@ -260,7 +284,8 @@ export class Server implements Namespace {
   }
 
   async start(): Promise<void> {
-    await this.identities.start();
+    await this.resumption.start(this.overlay);
+    await this.identities.start((session) => this.resumption.awaits(session));
     await this.ticks.start();
   }
 
@@ -382,38 +407,83 @@ export class Server implements Namespace {
   // Sessions.
 
   async openSession(events: SessionEvents, options: SessionOptions = {}): Promise<NamespaceSession> {
+    const { resume } = options;
+    if (resume === undefined && this.resumption.pending) await this.resumption.over;
     if (this.#closed) throw new FsError("ENOTCONN", "the namespace is closed");
     if (this.#sessions.size >= this.limits.sessions)
       throw new FsError("EAGAIN", `${this.#sessions.size} sessions are open, the limit is ${this.limits.sessions}`);
-    const id = options.resume ?? (await this.transact("session", null, (tx) => this.identities.allocateSession(tx)));
+    const id = resume ?? (await this.transact("session", null, (tx) => this.identities.allocateSession(tx)));
     const session = new ServerSession(id, events, options);
     session.lastHeard = this.clock.now();
-    if (options.durable) await this.#openDurable(session, options.resume !== undefined);
+    if (resume !== undefined) await this.#resume(session);
+    else if (options.durable) await this.#makeDurable(session, options.owner ?? "");
     this.#sessions.set(id, session);
     this.leases.add(session);
+    return this.#handleOf(session);
+  }
+
+  #handleOf(session: ServerSession): NamespaceSession {
     const call: Session["call"] = (operation, request) => this.#call(session, operation, request);
     return {
-      id,
+      id: session.id,
       call,
       callNow: (operation, request) => this.#callNow(session, operation, request),
       callNumbered: (number, operation, request) => this.#callNumbered(session, number, operation, request),
       heard: () => {
         session.lastHeard = this.clock.now();
       },
+      get reclaiming() {
+        return session.reclaiming;
+      },
+      reclaim: (leases, locks) => this.#reclaim(session, leases, locks),
+      reclaimed: () => {
+        session.reclaiming = false;
+        this.resumption.settled(session.id);
+        return this.resumption.over;
+      },
       close: async () => this.#end(session, null),
     };
   }
 
-  async #openDurable(session: ServerSession, resumed: boolean): Promise<void> {
-    const key = TAG_SESSION + id8(session.id);
-    if (!resumed) {
-      await this.transact("session", session, (tx) => tx.raw(key, "", () => {}));
-      return;
-    }
-    const known = await this.overlay.get([key], ([value]) => value !== null);
-    if (!known || this.#sessions.has(session.id))
-      throw new FsError("ESTALE", `session ${session.id} is not one that can be resumed`);
+  async #makeDurable(session: ServerSession, owner: string): Promise<void> {
+    await this.transact("session", session, (tx) =>
+      tx.raw(TAG_SESSION + id8(session.id), "", (writer) => writer.raw(Buffer.from(owner))),
+    );
+  }
+
+  async #resume(session: ServerSession): Promise<void> {
+    if (!this.resumption.take(session.id)) throw new FsError("ESTALE", `session ${session.id} is not one that can be resumed`);
     for (const [number, reply] of await this.identities.answers(session.id)) session.answers.set(number, Promise.resolve(reply));
+    const ids = this.identities.awaitedStripes(session.id);
+    const used = await this.transact("none", null, (tx) => {
+      tx.wantStripes(ids);
+      return new Set(ids.filter((id) => tx.stripe(id) !== null));
+    });
+    if (!this.resumption.awaits(session.id)) throw new FsError("ESTALE", `session ${session.id} came back too late`);
+    this.identities.sessionResumed(session.id, used);
+    session.reclaiming = true;
+  }
+
+  #reclaim(session: ServerSession, leases: readonly HeldLease[], locks: readonly HeldLock[]): void {
+    if (session.ended) throw ended();
+    if (!session.reclaiming) throw new FsError("EINVAL", `session ${session.id} has nothing to reclaim`);
+    session.lastHeard = this.clock.now();
+    for (const { inode, mode } of leases) {
+      const level = leaseLevel(mode);
+      if (this.leases.conflicts(inode, level, session))
+        throw new FsError("ESTALE", `another session holds a lease on inode ${inode} already`);
+      this.leases.grant(session, inode, level);
+    }
+    for (const { inode, lock } of locks) this.locks.restore(session.id, inode, lock);
+  }
+
+  /** A session of before this start has not come back in time: what it left is cleared away. */
+  #notResumed(id: SessionId): void {
+    const session = this.#sessions.get(id);
+    if (session !== undefined) return this.#end(session, "it did not say in time what it holds");
+    this.trace(`namespace: session ${id} of before the start has not come back`);
+    this.identities.sessionEnded(id);
+    this.ticks.forgetSession(id);
   }
 
   async #call<Name extends OperationName>(session: ServerSession, name: Name, request: Request<Name>): Promise<Reply<Name>> {
@@ -538,23 +608,47 @@ export class Server implements Namespace {
     request: Request<Name>,
   ): Promise<Reply<Name>> {
     const stored = session.answers.get(number);
-    if (stored !== undefined) return stored as Promise<Reply<Name>>;
+    if (stored !== undefined) return this.#answerAgain(session, name, request, await stored) as Promise<Reply<Name>>;
     const [run, kind] = OPERATIONS[name] ?? [null, "none"];
+    // Pieces of a large fallocate(2) are transactions of their own, and repeated ones change nothing.
     const reply =
-      run === null || kind === "none" || !session.durable
+      run === null || kind === "none" || name === "reshape" || !session.durable
         ? this.#call(session, name, request)
-        : (this.transact(kind, session, (tx) => this.#answered(tx, session, number, run, request)) as Promise<Reply<Name>>);
+        : (this.transact(kind, session, (tx) => this.#answered(tx, session, number, name, run, request)) as Promise<Reply<Name>>);
     session.answers.set(number, reply);
-    reply.catch(() => {});
+    // What failed has changed nothing: asked again, it is tried again.
+    reply.then(
+      (done) => name === "commit" && session.answers.set(number, Promise.resolve(storedAnswer(name, done))),
+      () => session.answers.delete(number),
+    );
     this.#dropAnswers(session, number);
     return reply;
   }
 
+  /** A commit's attributes are looked up again: there may be thousands, and they need not be those of then. */
+  async #answerAgain(session: ServerSession, name: OperationName, request: unknown, stored: unknown): Promise<unknown> {
+    if (name !== "commit" || (stored as Reply<"commit">).attributes !== undefined) return stored;
+    const { files } = request as Request<"commit">;
+    const attributes = await this.transact("none", session, (tx) => {
+      tx.wantInodes(files.map(({ inode }) => inode));
+      return files.flatMap(({ inode }) => tx.find(inode)?.attributes() ?? []);
+    });
+    return { ...(stored as object), attributes };
+  }
+
   /** The reply goes into the state together with what it replies to. */
-  #answered(tx: Transaction, session: ServerSession, number: number, run: Operation, request: unknown): unknown {
+  #answered(
+    tx: Transaction,
+    session: ServerSession,
+    number: number,
+    name: OperationName,
+    run: Operation,
+    request: unknown,
+  ): unknown {
     const reply = run(tx, request as never, this.identities);
     const prefix = TAG_ANSWER + id8(session.id);
-    tx.raw(prefix, id8(number), (writer) => writer.raw(Buffer.from(JSON.stringify(reply))));
+    const text = Buffer.from(JSON.stringify(storedAnswer(name, reply)));
+    tx.raw(prefix, id8(number), (writer) => writer.raw(text));
     const old = number - this.limits.answersPerSession;
     if (old >= 0) tx.raw(prefix, id8(old), null);
     return reply;
@@ -600,6 +694,7 @@ export class Server implements Namespace {
     for (const inode of held) this.ticks.forgotten(inode);
     this.identities.sessionEnded(session.id);
     if (session.durable) this.ticks.forgetSession(session.id);
+    this.resumption.settled(session.id);
     if (reason === null) return;
     this.trace(`namespace: session ${session.id} was ended: ${reason}`);
     session.events.expired();
@@ -617,6 +712,14 @@ export class Server implements Namespace {
     } catch (error) {
       throw this.#refusal("sync the log", error);
     }
+  }
+
+  written(): Promise<void> | undefined {
+    if (this.log.pendingBytes === 0) return undefined;
+    return this.log.drained().catch((error: unknown) => {
+      // On a full disk the log goes on by itself once there is space.
+      if ((error as { code?: string }).code !== "ENOSPC") throw this.#refusal("write the log", error);
+    });
   }
 
   apply(): Promise<void> {
@@ -647,11 +750,15 @@ export class Server implements Namespace {
     };
   }
 
-  /** Ends all sessions, writes everything to the table and makes it durable. Log and table stay open: they are the caller's. */
+  /** Ends all sessions, durable ones so that they can be resumed; writes everything to the table and makes it durable. Log and table stay open: they are the caller's. */
   async close(): Promise<void> {
     if (this.#closed) return;
     this.#closed = true;
-    for (const session of [...this.#sessions.values()]) this.#end(session, null);
+    this.resumption.abandon();
+    for (const session of [...this.#sessions.values()]) {
+      if (session.durable) this.leases.remove(session);
+      else this.#end(session, null);
+    }
     await this.ticks.stop();
     try {
       await this.overlay.apply();

@@ -126,7 +126,8 @@ export class Ticks {
     this.#server.expireUnheard();
     let more = false;
     for (let piece = 0; piece < PIECES_PER_TICK && !this.#stopped; piece++) {
-      const freed = await this.#freePiece();
+      // A session that is still to come back may know inodes without names.
+      const freed = !this.#server.resumption.pending && (await this.#freePiece());
       const cut = await this.#cutNext();
       more = freed || cut;
       if (!more) break;

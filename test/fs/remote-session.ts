@@ -1,0 +1,276 @@
+// Sessions over a stream that breaks, and a server that is killed and started again, in one process.
+
+import assert from "node:assert/strict";
+import type { Duplex } from "node:stream";
+import test, { after } from "node:test";
+import { systemClock } from "../../fs/clock.ts";
+import { encodeMessage } from "../../fs/message-codec.ts";
+import type { ByteLock, HeldLease, SessionEvents } from "../../fs/messages.ts";
+import { type Namespace, openNamespace } from "../../fs/namespace/namespace.ts";
+import { RemoteSession } from "../../fs/remote-session.ts";
+import { SessionServer } from "../../fs/session-server.ts";
+import type { InodeId, SessionId, StripeId } from "../../fs/types.ts";
+import type { BlockClient } from "../../replication/block-client.ts";
+import { MemoryTable } from "../../storage/memory-table.ts";
+import { duplexPair } from "../fixture/duplex.ts";
+import { MemoryLog, name, problems } from "./namespace/memory-log.ts";
+
+const ROOT = 1 as InodeId;
+const noBlocks = { disks: () => [] } as unknown as BlockClient;
+const owned = { mode: 0o100644, umask: 0, uid: 0, gid: 0, exclusive: true };
+
+// The system's clock does not keep the process alive.
+const alive = setInterval(() => {}, 1000);
+after(() => clearInterval(alive));
+
+/** The log as one run of the server has it: after that run was killed, nothing of it gets in any more. */
+function logOfOneRun(log: MemoryLog): { log: MemoryLog; kill: () => void } {
+  let dead = false;
+  const run = Object.create(log) as MemoryLog;
+  run.append = (entry) => {
+    assert.ok(!dead, "the server was killed");
+    return log.append(entry);
+  };
+  for (const method of ["tail", "first", "read", "sync", "drained", "trim"] as const)
+    run[method] = (log[method] as () => never).bind(log);
+  return { log: run, kill: () => (dead = true) };
+}
+
+class Machine {
+  readonly clock = systemClock();
+  readonly #table = new MemoryTable();
+  readonly #log = new MemoryLog();
+  store = "a store";
+  namespace!: Namespace;
+  #server!: SessionServer;
+  #killLog: () => void = () => {};
+  #streams: Duplex[] = [];
+  #down = false;
+  /** Chunks sent over all connections; at `cutAt` they break, before it is delivered. */
+  chunks = 0;
+  cutAt = Infinity;
+  onCut: () => Promise<void> = async () => {};
+
+  async start(): Promise<void> {
+    const run = logOfOneRun(this.#log);
+    this.#killLog = run.kill;
+    this.namespace = await openNamespace({ table: this.#table, log: run.log, clock: this.clock, limits: { resumeMs: 2_000 } });
+    const { namespace } = this;
+    this.#server = new SessionServer({
+      openSession: (events, { resume }) => namespace.openSession(events, { durable: true, expires: true, resume }),
+      written: () => namespace.written(),
+      store: this.store,
+      scheme: "copies:1",
+      blocks: noBlocks,
+      clock: this.clock,
+      timeLimitMs: 5_000,
+      isAlive: () => true,
+      trace: () => {},
+    });
+    this.#down = false;
+  }
+
+  /** As kill -9. */
+  kill(): void {
+    this.#down = true;
+    this.#killLog();
+    this.cut();
+  }
+
+  cut(): void {
+    for (const stream of this.#streams.splice(0)) stream.destroy();
+  }
+
+  connect = async (): Promise<Duplex> => {
+    if (this.#down) throw new Error("connection refused");
+    const [left, right] = duplexPair();
+    this.#streams.push(left, right);
+    left.on("close", () => right.destroy());
+    right.on("close", () => left.destroy());
+    for (const end of [left, right]) {
+      const write = end._write.bind(end);
+      end._write = (chunk, encoding, done) => {
+        if (++this.chunks !== this.cutAt) return write(chunk, encoding, done);
+        this.cut();
+        done();
+        void this.onCut();
+      };
+    }
+    this.#server.serve(right);
+    return left;
+  };
+
+  open(events: Partial<SessionEvents> = {}): Promise<RemoteSession> {
+    return RemoteSession.open({
+      connect: this.connect,
+      mountpoint: "/mnt",
+      pid: process.pid,
+      clock: this.clock,
+      random: () => 0,
+      events: { recall: async () => {}, expired: () => {}, ...events },
+    });
+  }
+}
+
+/** Changes of every kind, one after the other; each must succeed, once. Returns the names that are left. */
+async function changes(session: RemoteSession): Promise<string[]> {
+  const directory = await session.call("make", { ...owned, parent: ROOT, name: name("d"), mode: 0o040755 });
+  const parent = directory.attributes.inode;
+  const file = await session.call("make", { ...owned, parent, name: name("f") });
+  const { inode } = file.attributes;
+  await session.call("commit", { files: [{ inode, extents: [{ offset: 0, length: 3, inline: Buffer.from("abc") }], sizeAtLeast: 3 }], stripes: [] }); // prettier-ignore
+  await session.call("link", { inode, parent, name: name("hard") });
+  await session.call("rename", {
+    parent,
+    name: name("f"),
+    newParent: parent,
+    newName: name("g"),
+    noReplace: true,
+    exchange: false,
+  });
+  await session.call("setXattr", { inode, name: name("user.a"), value: Buffer.from("1"), create: true, replace: false, clearSetGroupId: false }); // prettier-ignore
+  await session.call("removeXattr", { inode, name: name("user.a") });
+  await session.call("unlink", { parent, name: name("hard"), directory: false });
+  await Promise.all([1, 2, 3].map((number) => session.call("make", { ...owned, parent, name: name(`n${number}`) })));
+  const first = await session.call("reserveStripes", { count: 4 });
+  const second = await session.call("reserveStripes", { count: 4 });
+  assert.ok(second.first >= ((first.first + 4) as StripeId));
+  await session.call("sync", {});
+  const { entries } = await session.call("list", { inode: parent, after: 0, limit: 100, attributes: true });
+  const size = entries.find((entry) => entry.name === "g")!.attributes!;
+  assert.deepEqual([size.size, size.linkCount], [3, 1]);
+  return entries.map((entry) => entry.name as string).sort();
+}
+
+for (const what of ["the connection breaks", "the server is killed and started again"]) {
+  test(`each change is made exactly once where ${what} at any chunk of the conversation`, async () => {
+    const whole = new Machine();
+    await whole.start();
+    const expected = await changes(await whole.open());
+    assert.deepEqual(expected, ["g", "n1", "n2", "n3"]);
+    const before = 4; // hello, the disks
+    for (let cutAt = before + 1; cutAt <= whole.chunks; cutAt++) {
+      const machine = new Machine();
+      await machine.start();
+      const session = await machine.open();
+      machine.cutAt = cutAt;
+      machine.onCut = async () => {
+        if (what === "the connection breaks") return;
+        machine.kill();
+        await machine.start();
+      };
+      assert.deepEqual(await changes(session), expected, `cut at chunk ${cutAt}`);
+      assert.ok(machine.chunks > cutAt, "it was cut");
+      assert.deepEqual(await problems(machine.namespace), [], `cut at chunk ${cutAt}`);
+      await session.close();
+    }
+  });
+}
+
+const lock = (owner: string): ByteLock => ({ kind: "posix", type: "write", start: 0, end: Infinity, owner, pid: 1 });
+
+test("leases and locks are held through a restart of the server", async () => {
+  const machine = new Machine();
+  await machine.start();
+  const held: HeldLease[] = [];
+  const recalls: string[] = [];
+  const one = await machine.open({
+    held: () => held,
+    recall: async (inode, mode) => void recalls.push(`${inode} ${mode}`),
+  });
+  const { attributes } = await one.call("make", { ...owned, parent: ROOT, name: name("file") });
+  const { inode } = attributes;
+  held.push({ inode, mode: "exclusive" });
+  await one.call("lock", { inode, lock: lock("one"), wait: false, ticket: 1 });
+  machine.kill();
+  await machine.start();
+  const two = await machine.open();
+  await assert.rejects(two.call("lock", { inode, lock: lock("two"), wait: false, ticket: 1 }), { code: "EAGAIN" });
+  assert.deepEqual(recalls, []);
+  assert.equal((await two.call("getAttributes", { inode })).attributes.size, 0);
+  assert.deepEqual(recalls, [`${inode} shared`], "the lease was asked back");
+  await one.close();
+  await two.call("lock", { inode, lock: lock("two"), wait: false, ticket: 2 });
+  await two.close();
+});
+
+test("an open file without a name stays through a restart of the server, and goes when its session does", async () => {
+  const machine = new Machine();
+  await machine.start();
+  const held: HeldLease[] = [];
+  const one = await machine.open({ held: () => held });
+  const { attributes } = await one.call("makeUnnamed", { ...owned, parent: ROOT });
+  held.push({ inode: attributes.inode, mode: "exclusive" });
+  machine.kill();
+  await machine.start();
+  while (await machine.namespace.tick());
+  assert.equal((await one.call("getAttributes", { inode: attributes.inode })).attributes.linkCount, 0);
+  while (await machine.namespace.tick());
+  assert.equal(machine.namespace.status().unnamedInodes, 1);
+  await one.close();
+  while (await machine.namespace.tick());
+  assert.equal(machine.namespace.status().unnamedInodes, 0);
+});
+
+test("nobody gets a session while one of before may still come back, and not for longer than the limit", async () => {
+  const machine = new Machine();
+  await machine.start();
+  const one = await machine.open();
+  const waiting = one.id;
+  machine.kill();
+  await new Promise((resolve) => setTimeout(resolve, 10));
+  await one.close();
+  await machine.start();
+  let open = false;
+  const local = machine.namespace.openSession({ recall: async () => {}, expired: () => {} }).then((session) => {
+    open = true;
+    return session;
+  });
+  await new Promise((resolve) => setTimeout(resolve, 100));
+  assert.equal(open, false);
+  assert.notEqual((await local).id, waiting);
+  await assert.rejects(
+    machine.namespace.openSession({ recall: async () => {}, expired: () => {} }, { durable: true, resume: waiting }),
+    { code: "ESTALE" },
+  );
+});
+
+test("a session that the server has ended is replaced: the mount is told, changes under way are refused, and it goes on", async () => {
+  const machine = new Machine();
+  await machine.start();
+  const locked: InodeId[][] = [];
+  const one = await machine.open({ renewed: (inodes) => void locked.push([...inodes]) });
+  const { attributes } = await one.call("make", { ...owned, parent: ROOT, name: name("file") });
+  await one.call("lock", { inode: attributes.inode, lock: lock("one"), wait: false, ticket: 1 });
+  const before = one.id;
+  machine.namespace.expireSession(before, "for the test");
+  const late = one.call("setAttributes", { inode: attributes.inode, change: { mode: 0o600 } });
+  const read = one.call("getAttributes", { inode: attributes.inode });
+  await assert.rejects(late, { code: "EIO" });
+  assert.equal((await read).attributes.mode & 0o777, 0o644);
+  assert.deepEqual(locked, [[attributes.inode]]);
+  assert.notEqual(one.id, before);
+  await one.call("setAttributes", { inode: attributes.inode, change: { mode: 0o640 } });
+  await one.close();
+});
+
+test("a mount does not go on with another store that is served at the same place", async () => {
+  const machine = new Machine();
+  await machine.start();
+  let expired = 0;
+  const one = await machine.open({ expired: () => expired++ });
+  machine.kill();
+  machine.store = "another store";
+  await machine.start();
+  await assert.rejects(one.call("getAttributes", { inode: ROOT }), { code: "EIO", message: /another store/ });
+  assert.equal(expired, 1);
+});
+
+test("hello's and reclaim's golden bytes", () => {
+  const hello = encodeMessage("Hello", { version: 2, mountpoint: "/m", pid: 7, session: 5 as SessionId, store: "s" });
+  assert.equal(Buffer.from(hello).toString("hex"), "0802" + "12022f6d" + "1807" + "2005" + "2a0173");
+  const welcome = encodeMessage("Welcome", { session: 5, timeLimitMs: 10_000, scheme: "rs:4+2", store: "s", reclaim: true });
+  assert.equal(Buffer.from(welcome).toString("hex"), "0805" + "10904e" + "1a0672733a342b32" + "220173" + "2801");
+  const reclaim = encodeMessage("Reclaim", { known: [1], shared: [300], exclusive: [2, 3], locks: [], last: true });
+  assert.equal(Buffer.from(reclaim).toString("hex"), "0a0101" + "1202ac02" + "1a020203" + "2801");
+});
