@@ -1,11 +1,13 @@
 // The check of the namespace: walks all records and compares what should agree. It works on a snapshot, so transactions
-// may go on meanwhile; what it finds was so at one moment. Takes some 300 bytes of memory an inode.
+// may go on meanwhile; what it finds was so at one moment. Takes 79 bytes of memory an inode (check-inodes.ts), some 60 a
+// stripe, and some 200 for each name of the largest directory.
 //
 // Counts are mended by their difference: every transaction changes a count and what it counts alike, so a difference that
 // was there at the snapshot is there still.
 
 import { type InodeId, ROOT_INODE, S_IFDIR, S_IFMT, type StripeId } from "../types.ts";
 import type { Slice } from "./bytes.ts";
+import { type Seen, SeenInodes } from "./check-inodes.ts";
 import {
   after,
   describeKey,
@@ -54,43 +56,32 @@ const PAGE_RECORDS = 4096;
 /** Enough to see what happened. */
 const PROBLEMS_MAX = 10_000;
 
-interface Seen {
-  mode: number;
-  linkCount: number;
-  size: number;
-  allocatedBytes: number;
-  flags: number;
-  parent: InodeId;
-  extentEnd: number;
-  cutFrom: number;
-  cutTo: number;
-  names: number;
-  subdirectories: number;
-  entryBytes: number;
-  extentBytes: number;
-  xattrs: number;
-  unnamed: boolean;
-}
+/** Names held before their directories' orders are read: short ranges of the table are slow. */
+const NAMES_HELD = 16 * 1024;
 
 type Found = Generator<Problem>;
 
-/** Walks one tag; a damaged record is a problem and the walk goes on. */
-async function* walk(
-  overlay: OverlaySnapshot,
-  tag: string,
-  visit: (key: string, value: Slice) => Found,
-): AsyncGenerator<Problem> {
-  const to = after(tag);
-  for (let from = tag; from < to;) {
+type Visit = (key: string, value: Slice) => Found;
+
+/** Walks one tag. */
+async function* walk(overlay: OverlaySnapshot, tag: string, visit: Visit): AsyncGenerator<Problem> {
+  yield* walkRange(overlay, tag, after(tag), visit);
+}
+
+async function* walkRange(overlay: OverlaySnapshot, from: string, to: string, visit: Visit): AsyncGenerator<Problem> {
+  while (from < to) {
     const page = await overlay.scan(from, to, PAGE_RECORDS, (records, bound) => ({ records, bound }));
     from = page.bound;
-    for (const { key, value } of page.records) {
-      try {
-        yield* visit(key, value);
-      } catch (error) {
-        yield { kind: "damaged", text: (error as Error).message };
-      }
-    }
+    for (const { key, value } of page.records) yield* visitSafely(key, value, visit);
+  }
+}
+
+/** A damaged record is a problem, and the walk goes on. */
+function* visitSafely(key: string, value: Slice, visit: Visit): Found {
+  try {
+    yield* visit(key, value);
+  } catch (error) {
+    yield { kind: "damaged", text: (error as Error).message };
   }
 }
 
@@ -120,7 +111,7 @@ export function mend(tx: Transaction, mending: Mending): boolean {
 
 class Check {
   readonly #overlay: OverlaySnapshot;
-  readonly #inodes = new Map<InodeId, Seen>();
+  readonly #inodes = new SeenInodes();
   readonly #live = new Map<StripeId, number>();
   readonly #blocks = new Map<StripeId, number>();
   readonly #dead = new Set<StripeId>();
@@ -137,8 +128,7 @@ class Check {
       this.#inode(idFrom(key, 1) as InodeId, decodeInode(openValue(key, value), idFrom(key, 1) as InodeId)),
     );
     yield* walk(overlay, TAG_UNNAMED, (key, value) => this.#unnamed(key, value));
-    yield* walk(overlay, TAG_NAME, (key, value) => this.#name(key, value));
-    yield* walk(overlay, TAG_ORDER, (key, value) => this.#ordered(key, value));
+    yield* this.#namesAndOrder();
     yield* walk(overlay, TAG_XATTR, (key, value) => this.#xattr(key, value));
     yield* walk(overlay, TAG_CUT, (key, value) => this.#cut(key, value));
     yield* walk(overlay, TAG_EXTENT, (key, value) => this.#extent(key, value));
@@ -149,44 +139,63 @@ class Check {
   }
 
   *#inode(id: InodeId, inode: Inode): Found {
-    const { mode, linkCount, size, allocatedBytes, flags, parent, extentEnd, cutFrom, cutTo } = inode;
-    this.#inodes.set(id, { mode, linkCount, size, allocatedBytes, flags, parent, extentEnd, cutFrom, cutTo, names: 0, subdirectories: 0, entryBytes: 0, extentBytes: 0, xattrs: 0, unnamed: false }); // prettier-ignore
-    if (id === ROOT_INODE && parent !== ROOT_INODE)
-      yield { kind: "links", text: `the root directory's parent is inode ${parent}` };
+    this.#inodes.add(inode, (inode.flags & HAS_CUT) !== 0);
+    if (id === ROOT_INODE && inode.parent !== ROOT_INODE)
+      yield { kind: "links", text: `the root directory's parent is inode ${inode.parent}` };
+  }
+
+  /** Names, and the order of their directories as soon as all names of a directory were seen. */
+  async *#namesAndOrder(): AsyncGenerator<Problem> {
+    const to = after(TAG_NAME);
+    let orderFrom = TAG_ORDER;
+    for (let from = TAG_NAME; from < to;) {
+      const page = await this.#overlay.scan(from, to, PAGE_RECORDS, (records, bound) => ({ records, bound }));
+      from = page.bound;
+      for (const { key, value } of page.records) yield* visitSafely(key, value, () => this.#name(key, value));
+      if (this.#order.size < NAMES_HELD && from < to) continue;
+      // The last directory's names may go on in the next page.
+      const orderTo = from < to ? TAG_ORDER + page.records.at(-1)!.key.slice(1, 9) : after(TAG_ORDER);
+      yield* walkRange(this.#overlay, orderFrom, orderTo, (key, value) => this.#ordered(key, value));
+      orderFrom = orderTo;
+    }
   }
 
   *#unnamed(key: string, value: Slice): Found {
     openValue(key, value);
     const id = idFrom(key, 1) as InodeId;
-    const inode = this.#inodes.get(id);
+    const inode = this.#inodes.find(id);
     if (inode === undefined) yield { kind: "orphan", text: `inode ${id} is on the list of unnamed ones and does not exist` };
-    else inode.unnamed = true;
+    else inode.rows.unnamed[inode.row] = 1;
   }
 
   *#name(key: string, value: Slice): Found {
     const entry = decodeName(openValue(key, value));
     const directory = idFrom(key, 1) as InodeId;
     const name = key.slice(9);
-    const above = this.#inodes.get(directory);
-    const inode = this.#inodes.get(entry.inode);
-    if (above === undefined || (above.mode & S_IFMT) !== S_IFDIR)
+    const above = this.#inodes.find(directory);
+    const inode = this.#inodes.find(entry.inode);
+    if (above === undefined || (above.rows.mode[above.row] & S_IFMT) !== S_IFDIR)
       yield { kind: "entry", text: `${describeKey(key)}: the directory does not exist` };
-    else above.entryBytes += name.length + 16;
+    else above.rows.entryBytes[above.row] += name.length + 16;
     this.#order.set(`${directory}/${entry.cookie}`, `${entry.inode} ${entry.type} ${name}`);
     if (inode === undefined) {
       yield { kind: "entry", text: `${describeKey(key)} leads to inode ${entry.inode}, which does not exist` };
       return;
     }
-    inode.names++;
-    if ((inode.mode & S_IFMT) !== entry.type)
+    const { rows, row } = inode;
+    rows.names[row]++;
+    if ((rows.mode[row] & S_IFMT) !== entry.type)
       yield {
         kind: "entry",
-        text: `${describeKey(key)} says type ${entry.type.toString(8)}, inode ${entry.inode} has mode ${inode.mode.toString(8)}`,
+        text: `${describeKey(key)} says type ${entry.type.toString(8)}, inode ${entry.inode} has mode ${rows.mode[row].toString(8)}`,
       };
     if (entry.type !== S_IFDIR) return;
-    if (above !== undefined) above.subdirectories++;
-    if (inode.parent !== directory)
-      yield { kind: "links", text: `directory ${entry.inode} says its parent is ${inode.parent}; its name is in ${directory}` };
+    if (above !== undefined) above.rows.subdirectories[above.row]++;
+    if (rows.parent[row] !== directory)
+      yield {
+        kind: "links",
+        text: `directory ${entry.inode} says its parent is ${rows.parent[row]}; its name is in ${directory}`,
+      };
   }
 
   *#ordered(key: string, value: Slice): Found {
@@ -203,17 +212,17 @@ class Check {
 
   *#xattr(key: string, value: Slice): Found {
     openValue(key, value);
-    const inode = this.#inodes.get(idFrom(key, 1) as InodeId);
-    if (inode === undefined || (inode.flags & HAS_XATTRS) === 0)
+    const inode = this.#inodes.find(idFrom(key, 1) as InodeId);
+    if (inode === undefined || (inode.rows.flags[inode.row] & HAS_XATTRS) === 0)
       yield { kind: "orphan", text: `${describeKey(key)}: the inode does not exist or has no attributes` };
-    else inode.xattrs++;
+    else inode.rows.xattrs[inode.row]++;
   }
 
   *#cut(key: string, value: Slice): Found {
     openValue(key, value);
     const id = idFrom(key, 1) as InodeId;
-    const inode = this.#inodes.get(id);
-    if (inode === undefined || (inode.flags & HAS_CUT) === 0)
+    const inode = this.#inodes.find(id);
+    if (inode === undefined || (inode.rows.flags[inode.row] & HAS_CUT) === 0)
       yield { kind: "orphan", text: `inode ${id} is on the list of cuts and has none` };
   }
 
@@ -226,24 +235,26 @@ class Check {
     const extent = decodeExtent(openValue(key, value), offset);
     const end = offset + extent.length;
     if (extent.stripe !== undefined) this.#live.set(extent.stripe, (this.#live.get(extent.stripe) ?? 0) + extent.length);
-    const inode = this.#inodes.get(id);
+    const inode = this.#inodes.find(id);
     if (inode === undefined) {
       yield { kind: "extent", text: `${describeKey(key)}: the inode does not exist` };
       return;
     }
-    inode.extentBytes += extent.length;
+    const { rows, row } = inode;
+    rows.extentBytes[row] += extent.length;
     if (id === this.#lastInode && offset < this.#lastEnd)
       yield { kind: "extent", text: `${describeKey(key)} begins before the one before it ends (${this.#lastEnd})` };
     if (Math.floor(offset / WINDOW_BYTES) !== Math.floor((end - 1) / WINDOW_BYTES))
       yield { kind: "extent", text: `${describeKey(key)} of ${extent.length} bytes crosses a window` };
-    if (end > inode.extentEnd)
+    if (end > rows.extentEnd[row])
       yield {
         kind: "extent",
-        text: `${describeKey(key)} ends at ${end}, the inode says that none does above ${inode.extentEnd}`,
+        text: `${describeKey(key)} ends at ${end}, the inode says that none does above ${rows.extentEnd[row]}`,
       };
-    const cut = (inode.flags & HAS_CUT) !== 0 && offset >= inode.cutFrom && offset < inode.cutTo;
-    if (end > inode.size && !cut && !inode.unnamed && (extent.stripe !== undefined || extent.inline !== undefined))
-      yield { kind: "extent", text: `${describeKey(key)} has data to ${end}, the file ends at ${inode.size}` };
+    const cut = this.#inodes.cut(id);
+    const isCut = cut !== undefined && offset >= cut.from && offset < cut.to;
+    if (end > rows.size[row] && !isCut && rows.unnamed[row] === 0 && (extent.stripe !== undefined || extent.inline !== undefined))
+      yield { kind: "extent", text: `${describeKey(key)} has data to ${end}, the file ends at ${rows.size[row]}` };
     this.#lastInode = id;
     this.#lastEnd = end;
   }
@@ -287,40 +298,44 @@ class Check {
     for (const id of this.#live.keys()) yield { kind: "stripe", text: `stripe ${id} has extents and no record` };
     for (const id of this.#dead) yield { kind: "stripe", text: `stripe ${id} is on the list of dead ones and has no record` };
     for (const id of this.#blocks.keys()) yield { kind: "stripe", text: `stripe ${id} is listed for disks and has no record` };
-    for (const [id, inode] of this.#inodes) yield* this.#inodeTotals(id, inode);
-    if (this.#inodes.size !== this.#overlay.inodes)
-      yield { kind: "count", text: `there are ${this.#inodes.size} inodes, ${this.#overlay.inodes} are counted` };
+    for (const [id, inode] of this.#inodes.all()) yield* this.#inodeTotals(id, inode);
+    if (this.#inodes.count !== this.#overlay.inodes)
+      yield { kind: "count", text: `there are ${this.#inodes.count} inodes, ${this.#overlay.inodes} are counted` };
   }
 
-  *#inodeTotals(id: InodeId, inode: Seen): Found {
-    const isDirectory = (inode.mode & S_IFMT) === S_IFDIR;
-    const named = inode.names > 0 || id === ROOT_INODE;
-    const links = !isDirectory ? inode.names : named ? 2 + inode.subdirectories : 0;
-    if (inode.linkCount !== links)
+  *#inodeTotals(id: InodeId, { rows, row }: Seen): Found {
+    const [mode, linkCount, names, flags] = [rows.mode[row], rows.linkCount[row], rows.names[row], rows.flags[row]];
+    const [size, entryBytes] = [rows.size[row], rows.entryBytes[row]];
+    const [allocatedBytes, extentBytes] = [rows.allocatedBytes[row], rows.extentBytes[row]];
+    const [unnamed, xattrs] = [rows.unnamed[row] !== 0, rows.xattrs[row]];
+    const isDirectory = (mode & S_IFMT) === S_IFDIR;
+    const named = names > 0 || id === ROOT_INODE;
+    const links = !isDirectory ? names : named ? 2 + rows.subdirectories[row] : 0;
+    if (linkCount !== links)
       yield {
         kind: "links",
-        text: `inode ${id} has link count ${inode.linkCount}, it should be ${links}`,
-        mending: { record: "inode", id, field: "linkCount", difference: links - inode.linkCount },
+        text: `inode ${id} has link count ${linkCount}, it should be ${links}`,
+        mending: { record: "inode", id, field: "linkCount", difference: links - linkCount },
       };
-    if (isDirectory && inode.names > 1) yield { kind: "links", text: `directory ${id} has ${inode.names} names` };
-    if (!named !== inode.unnamed)
+    if (isDirectory && names > 1) yield { kind: "links", text: `directory ${id} has ${names} names` };
+    if (!named !== unnamed)
       yield {
         kind: "orphan",
-        text: `inode ${id} has ${inode.names} names and ${inode.unnamed ? "is" : "is not"} on the list of unnamed ones`,
+        text: `inode ${id} has ${names} names and ${unnamed ? "is" : "is not"} on the list of unnamed ones`,
       };
-    if (isDirectory && inode.size !== inode.entryBytes)
+    if (isDirectory && size !== entryBytes)
       yield {
         kind: "count",
-        text: `directory ${id} has size ${inode.size}, its names make ${inode.entryBytes}`,
-        mending: { record: "inode", id, field: "size", difference: inode.entryBytes - inode.size },
+        text: `directory ${id} has size ${size}, its names make ${entryBytes}`,
+        mending: { record: "inode", id, field: "size", difference: entryBytes - size },
       };
-    if (inode.allocatedBytes !== inode.extentBytes)
+    if (allocatedBytes !== extentBytes)
       yield {
         kind: "count",
-        text: `inode ${id} counts ${inode.allocatedBytes} allocated bytes, its extents have ${inode.extentBytes}`,
-        mending: { record: "inode", id, field: "allocatedBytes", difference: inode.extentBytes - inode.allocatedBytes },
+        text: `inode ${id} counts ${allocatedBytes} allocated bytes, its extents have ${extentBytes}`,
+        mending: { record: "inode", id, field: "allocatedBytes", difference: extentBytes - allocatedBytes },
       };
-    if (((inode.flags & HAS_XATTRS) !== 0) !== inode.xattrs > 0)
-      yield { kind: "count", text: `inode ${id} has ${inode.xattrs} attributes, its flags say ${inode.flags}` };
+    if (((flags & HAS_XATTRS) !== 0) !== xattrs > 0)
+      yield { kind: "count", text: `inode ${id} has ${xattrs} attributes, its flags say ${flags}` };
   }
 }

@@ -1,0 +1,88 @@
+// What the check remembers of every inode between its walks: 79 bytes each in typed arrays, where an object takes 300,
+// so that checking a million inodes takes 80 MB. Inodes come in ascending order, as they lie in the table.
+
+import type { InodeId } from "../types.ts";
+import type { Inode } from "./records.ts";
+
+const ROWS = 4096;
+
+/** One column a field; a row is an inode. */
+class Rows {
+  count = 0;
+  readonly ids = new Float64Array(ROWS);
+  readonly mode = new Uint32Array(ROWS);
+  readonly linkCount = new Uint32Array(ROWS);
+  readonly size = new Float64Array(ROWS);
+  readonly allocatedBytes = new Float64Array(ROWS);
+  readonly flags = new Uint8Array(ROWS);
+  readonly parent = new Float64Array(ROWS);
+  readonly extentEnd = new Float64Array(ROWS);
+  /** Counted by the walks that follow. */
+  readonly names = new Uint32Array(ROWS);
+  readonly subdirectories = new Uint32Array(ROWS);
+  readonly entryBytes = new Float64Array(ROWS);
+  readonly extentBytes = new Float64Array(ROWS);
+  readonly xattrs = new Uint32Array(ROWS);
+  /** 1: on the list of unnamed inodes. */
+  readonly unnamed = new Uint8Array(ROWS);
+}
+
+/** An inode's place. */
+export interface Seen {
+  readonly rows: Rows;
+  readonly row: number;
+}
+
+export class SeenInodes {
+  readonly #parts: Rows[] = [];
+  /** Large truncates under way are few. */
+  readonly #cuts = new Map<InodeId, { from: number; to: number }>();
+  count = 0;
+
+  /** Ids must ascend. */
+  add(inode: Inode, hasCut: boolean): void {
+    let rows = this.#parts.at(-1);
+    if (rows === undefined || rows.count === ROWS) this.#parts.push((rows = new Rows()));
+    const row = rows.count++;
+    this.count++;
+    rows.ids[row] = inode.inode;
+    rows.mode[row] = inode.mode;
+    rows.linkCount[row] = inode.linkCount;
+    rows.size[row] = inode.size;
+    rows.allocatedBytes[row] = inode.allocatedBytes;
+    rows.flags[row] = inode.flags;
+    rows.parent[row] = inode.parent;
+    rows.extentEnd[row] = inode.extentEnd;
+    if (hasCut) this.#cuts.set(inode.inode, { from: inode.cutFrom, to: inode.cutTo });
+  }
+
+  cut(id: InodeId): { from: number; to: number } | undefined {
+    return this.#cuts.get(id);
+  }
+
+  /** O(log n). */
+  find(id: InodeId): Seen | undefined {
+    const parts = this.#parts;
+    const part = lastAtMost(parts.length, (at) => parts[at].ids[0] <= id);
+    if (part < 0) return undefined;
+    const rows = parts[part];
+    const row = lastAtMost(rows.count, (at) => rows.ids[at] <= id);
+    return rows.ids[row] === id ? { rows, row } : undefined;
+  }
+
+  *all(): Generator<[InodeId, Seen]> {
+    for (const rows of this.#parts) for (let row = 0; row < rows.count; row++) yield [rows.ids[row] as InodeId, { rows, row }];
+  }
+}
+
+/** The last of 0..count-1 for which it holds, where it holds for a first part of them; -1 for none. */
+function lastAtMost(count: number, holds: (at: number) => boolean): number {
+  let low = 0;
+  let high = count;
+  while (low < high) {
+    const middle = (low + high) >>> 1;
+    if (holds(middle)) low = middle + 1;
+    else high = middle;
+  }
+  return low - 1;
+}
