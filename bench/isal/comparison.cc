@@ -1,7 +1,8 @@
 // Measures ISA-L for bench/coding.ts, which compiles and starts this program where libisal is installed. Not a part of
 // the product. Reads one case a line from stdin, "OPERATION K M BLOCK_BYTES POOL_BYTES MILLISECONDS", where OPERATION is
 // encode, rebuild (M data blocks from K others) or crc (K = 1, M = 0); answers each with GB/s of data in.
-// Blocks are cut from one pool; POOL_BYTES of it are gone through in turn, so a large one comes from memory.
+// Blocks are cut from one pool; POOL_BYTES of it are gone through in turn, so a large one comes from memory. Every case goes on
+// where the one before ended: one that began anew would find in the caches what the warm-up or the last case has read.
 #include <isa-l.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -36,6 +37,7 @@ int main() {
   char operation[16];
   int k, m, blockBytes, milliseconds;
   size_t poolBytes;
+  size_t position = 0;
   while (scanf("%15s %d %d %d %zu %d", operation, &k, &m, &blockBytes, &poolBytes, &milliseconds) == 6) {
     std::vector<unsigned char> tables(32 * k * (m > 0 ? m : 1));
     bool crc = strcmp(operation, "crc") == 0;
@@ -51,8 +53,8 @@ int main() {
       begin = end = seconds();
       double until = begin + milliseconds * (phase == 0 ? 0.0002 : 0.001);
       while (end < until) {
-        for (int repeat = 0; repeat < 16; repeat++, calls++) {
-          unsigned char* from = pool + calls % sets * setBytes;
+        for (int repeat = 0; repeat < 16; repeat++, calls++, position++) {
+          unsigned char* from = pool + position % sets * setBytes;
           if (crc) {
             sink = crc32_iscsi(from, blockBytes, sink);
           } else {
