@@ -30,10 +30,10 @@ message MakeRequest { uint64 parent = 1; bytes name = 2; uint32 mode = 3; uint32
 message MakeReply { Attributes attributes = 1; bool created = 2; Attributes parent = 3; }
 message MakeUnnamedRequest { uint64 parent = 1; uint32 mode = 2; uint32 umask = 3; uint32 uid = 4; uint32 gid = 5; }
 message LinkRequest { uint64 inode = 1; uint64 parent = 2; bytes name = 3; }
-message ChangedReply { Attributes attributes = 1; Attributes parent = 2; }
+message ChangedReply { Attributes attributes = 1; Attributes parent = 2; optional bool knownElsewhere = 3; }
 message UnlinkRequest { uint64 parent = 1; bytes name = 2; bool directory = 3; }
 message RenameRequest { uint64 parent = 1; bytes name = 2; uint64 newParent = 3; bytes newName = 4; bool noReplace = 5; bool exchange = 6; }
-message RenameReply { Attributes moved = 1; optional Attributes replaced = 2; Attributes parent = 3; Attributes newParent = 4; }
+message RenameReply { Attributes moved = 1; optional Attributes replaced = 2; Attributes parent = 3; Attributes newParent = 4; optional bool knownElsewhere = 5; }
 message ReadLinkReply { bytes target = 1; }
 message ListRequest { uint64 inode = 1; uint64 after = 2; uint32 limit = 3; bool attributes = 4; }
 message ListReply { repeated DirectoryEntry entries = 1; }

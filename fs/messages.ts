@@ -102,12 +102,15 @@ export interface Operations {
   /** A regular file without a name (O_TMPFILE); `link` gives it one. */
   makeUnnamed: [{ parent: InodeId; mode: number; umask: number; uid: number; gid: number }, { attributes: Attributes }];
   link: [{ inode: InodeId; parent: InodeId; name: ByteString }, { attributes: Attributes; parent: Attributes }];
-  /** Removes a name that is not a directory's (`directory` false: EISDIR) or an empty directory's (`directory` true: ENOTDIR, ENOTEMPTY). The reply has the inode's attributes afterwards; with link count 0 it lives on while any session knows it. */
-  unlink: [{ parent: InodeId; name: ByteString; directory: boolean }, { attributes: Attributes; parent: Attributes }];
-  /** rename(2) and renameat2(2). The replaced inode's attributes are in the reply. EEXIST (noReplace), ENOTEMPTY, EISDIR, ENOTDIR, EINVAL (into itself), ENOENT. */
+  /** Removes a name that is not a directory's (`directory` false: EISDIR) or an empty directory's (`directory` true: ENOTDIR, ENOTEMPTY). The reply has the inode's attributes afterwards; with link count 0 it lives on while any session knows it, and `knownElsewhere` says whether a session other than this one does. */
+  unlink: [
+    { parent: InodeId; name: ByteString; directory: boolean },
+    { attributes: Attributes; parent: Attributes; knownElsewhere?: boolean },
+  ];
+  /** rename(2) and renameat2(2). The replaced inode's attributes are in the reply (`knownElsewhere` as in unlink). EEXIST (noReplace), ENOTEMPTY, EISDIR, ENOTDIR, EINVAL (into itself), ENOENT. */
   rename: [
     { parent: InodeId; name: ByteString; newParent: InodeId; newName: ByteString; noReplace: boolean; exchange: boolean },
-    { moved: Attributes; replaced: Attributes | null; parent: Attributes; newParent: Attributes },
+    { moved: Attributes; replaced: Attributes | null; parent: Attributes; newParent: Attributes; knownElsewhere?: boolean },
   ];
   readLink: [{ inode: InodeId }, { target: ByteString }];
   /** Entries with cookies above `after` (0: from the start), without "." and "..". Fewer than `limit` (1 to 4096) means the end. Grants `shared` on the directory and, with `attributes`, on each entry's inode. */

@@ -5,7 +5,7 @@ import { timeStamp } from "../clock.ts";
 import { FILE_MAX_BYTES, S_ISGID, S_ISUID } from "../types.ts";
 import type { Attributes, InodeId } from "../types.ts";
 import type { AttributeChange } from "../messages.ts";
-import { acquire, after, call, callNow, flushFile, inTurn } from "./core.ts";
+import { acquire, after, call, callNow, flushFile, inTurn, recallMark } from "./core.ts";
 import type { Core } from "./core.ts";
 import type { FileState } from "./file-state.ts";
 import { shownAttributes } from "./file-state.ts";
@@ -26,7 +26,7 @@ export function getAttributes(core: Core, inode: InodeId): Result<AttributesRepl
 export function leasedAttributes(core: Core, inode: InodeId): Result<Attributes> {
   const known = core.inodes.attributes(inode);
   if (known !== null) return known;
-  const { recalls } = core;
+  const recalls = recallMark(core);
   const held = core.inodes.lease(inode) !== "known";
   const reply = held ? callNow(core, "getAttributes", { inode }) : callNow(core, "acquire", { inode, mode: "shared" });
   return after(reply, ({ attributes }) => {

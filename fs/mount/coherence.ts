@@ -18,12 +18,17 @@ import { APPEND_GOES_ON_MS, RECALL_GATE_MS, RECALL_ROUNDS_MAX, UNKNOWN_PAUSE_MAX
 
 export async function recall(core: Core, inode: InodeId, mode: LeaseMode, names?: readonly ByteString[]): Promise<void> {
   core.recalls++;
+  core.recalling++;
   core.changes++;
   try {
     if (names !== undefined || core.inodes.isDirectory(inode)) await recallDirectory(core, inode, mode, names);
     else await recallFile(core, inode, mode);
   } finally {
-    core.recalls++;
+    // Not before the namespace has taken the answer: until then it answers this session with what was before.
+    setImmediate(() => {
+      core.recalling--;
+      core.recalls++;
+    });
   }
 }
 

@@ -30,8 +30,10 @@ export interface Core {
   readonly space: Space;
   readonly accessTimes: boolean;
   readonly trace: (text: string) => void;
-  /** Goes up when a recall begins and when it is answered. A reply to a request sent at another value may be old already: it must not be cached. */
+  /** Goes up when a recall begins and when it is over. A reply to a request sent at another value, or during a recall, may be old already: it must not be cached (recallMark). */
   recalls: number;
+  /** Recalls that are under way, or whose answer the namespace may not have taken yet. */
+  recalling: number;
   /** Goes up with every change made here and every recall: directory pages fetched before may show old attributes. */
   changes: number;
   /** Access times to be sent. */
@@ -47,6 +49,12 @@ export function call<Name extends OperationName>(core: Core, operation: Name, re
   if (core.expired)
     return Promise.reject(new FsError("EIO", `${operation}: this mount's session is over; unmount and mount again`));
   return core.session.call(operation, request);
+}
+
+/** Take this before a request is sent; if it is still equal to core.recalls when the reply is there, no recall came between, and the reply may be cached. */
+export function recallMark(core: Core): number {
+  // While a session is being recalled, the namespace answers it with what was before the change that it is recalled for.
+  return core.recalling > 0 ? NaN : core.recalls;
 }
 
 /** As call(), but a reply that is there at once is returned at once. */

@@ -5,7 +5,7 @@
 import { S_IFDIR, S_IFMT } from "../types.ts";
 import type { ByteString, InodeId } from "../types.ts";
 import type { DirectoryEntry } from "../messages.ts";
-import { after, callNow } from "./core.ts";
+import { after, callNow, recallMark } from "./core.ts";
 import type { Core } from "./core.ts";
 import type { DirectorySink, Entry, Opened, Result } from "./handlers.ts";
 import type { DirectoryHandle } from "./handles.ts";
@@ -48,7 +48,7 @@ function parentOf(core: Core, inode: InodeId): Result<InodeId> {
 
 function giveFrom(core: Core, handle: DirectoryHandle, from: number, plus: boolean, sink: DirectorySink): Result<void> {
   for (let position = from; ;) {
-    const { recalls } = core;
+    const recalls = recallMark(core);
     const fetched = covers(core, handle, position, plus) ? undefined : fetchPage(core, handle, position, plus);
     if (fetched instanceof Promise) {
       const at = position;

@@ -16,6 +16,8 @@ export class FileState {
   committedSize: number;
   readonly pieces = new Pieces();
   lease: LeaseMode;
+  /** It has no name, and no other mount knows it: what is not written yet is needed only as long as it is open here. */
+  unreachable = false;
   /** Open handles. */
   handles = 0;
   writers = 0;

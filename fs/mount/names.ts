@@ -4,7 +4,7 @@ import { FsError } from "../errno.ts";
 import { NAME_MAX_BYTES, S_IFREG } from "../types.ts";
 import type { Attributes, ByteString, InodeId } from "../types.ts";
 import { abandonFile } from "./attributes.ts";
-import { after, call, callNow } from "./core.ts";
+import { after, call, callNow, recallMark } from "./core.ts";
 import type { Core } from "./core.ts";
 import type { Caller, Entry, NegativeEntry, Opened, Result } from "./handlers.ts";
 import { LEASED_TIMEOUT_MS, UNCHECKED_TIMEOUT_MS } from "./limits.ts";
@@ -21,7 +21,7 @@ function checkName(name: ByteString): void {
 
 export function lookup(core: Core, parent: InodeId, name: ByteString): Result<Entry | NegativeEntry> {
   checkName(name);
-  const { recalls } = core;
+  const recalls = recallMark(core);
   return after(callNow(core, "lookup", { parent, name }), ({ attributes }) => {
     if (recalls !== core.recalls)
       return attributes === null ? { attributes, entryTimeoutMs: 0 } : core.inodes.entry(attributes, null);
@@ -55,7 +55,7 @@ interface Made {
 
 function makeInode(core: Core, caller: Caller, what: NewInode): Result<Made> {
   checkName(what.name);
-  const { recalls } = core;
+  const recalls = recallMark(core);
   const { parent, name, mode, umask, device, target, exclusive } = what;
   const request = { parent, name, mode, umask, device, target, exclusive, uid: caller.uid, gid: caller.gid };
   return after(callNow(core, "make", request), (reply) => {
@@ -122,7 +122,7 @@ export async function makeUnnamed(
 
 export function link(core: Core, inode: InodeId, parent: InodeId, name: ByteString): Result<Entry> {
   checkName(name);
-  const { recalls } = core;
+  const recalls = recallMark(core);
   return after(callNow(core, "link", { inode, parent, name }), (reply) => {
     const current = recalls === core.recalls;
     changedOne(core, reply.parent, current);
@@ -133,12 +133,12 @@ export function link(core: Core, inode: InodeId, parent: InodeId, name: ByteStri
 
 export function unlink(core: Core, parent: InodeId, name: ByteString, directory: boolean): Result<void> {
   checkName(name);
-  const { recalls } = core;
+  const recalls = recallMark(core);
   return after(callNow(core, "unlink", { parent, name, directory }), (reply) => {
     const current = recalls === core.recalls;
     changedOne(core, reply.parent, current);
     changedOne(core, reply.attributes, current);
-    removed(core, reply.attributes);
+    removed(core, reply.attributes, reply.knownElsewhere);
   });
 }
 
@@ -163,7 +163,7 @@ export function rename(
     noReplace: (flags & RENAME_NOREPLACE) !== 0,
     exchange: (flags & RENAME_EXCHANGE) !== 0,
   };
-  const { recalls } = core;
+  const recalls = recallMark(core);
   return after(callNow(core, "rename", request), (reply) => {
     const current = recalls === core.recalls;
     changedOne(core, reply.parent, current);
@@ -171,14 +171,16 @@ export function rename(
     changedOne(core, reply.moved, current);
     if (reply.replaced === null) return;
     changedOne(core, reply.replaced, current);
-    removed(core, reply.replaced);
+    removed(core, reply.replaced, reply.knownElsewhere);
   });
 }
 
-/** An inode lost a name. If that was the last, nobody will read what is not stored yet (unless it is open). */
-function removed(core: Core, attributes: Attributes): void {
+/** An inode lost a name. If that was the last, nobody will read what is not stored yet (unless it is open, here or elsewhere). */
+function removed(core: Core, attributes: Attributes, knownElsewhere = true): void {
   const file = core.inodes.file(attributes.inode);
   if (file === undefined) return;
   file.attributes.linkCount = attributes.linkCount;
-  if (attributes.linkCount === 0 && file.handles === 0) abandonFile(core, attributes.inode);
+  if (attributes.linkCount > 0 || knownElsewhere) return;
+  file.unreachable = true;
+  if (file.handles === 0) abandonFile(core, attributes.inode);
 }

@@ -55,7 +55,7 @@ export function closeHandle(core: Core, number: number): FileState {
   file.handles--;
   if (writable && --file.writers === 0) core.write.finishRun(file);
   if (file.handles === 0) {
-    if (file.attributes.linkCount === 0 && file.dirty) abandonFile(core, file.inode);
+    if (file.unreachable && file.dirty) abandonFile(core, file.inode);
     else core.inodes.settleFile(file);
   }
   return file;

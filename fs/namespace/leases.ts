@@ -108,6 +108,12 @@ export class Leases {
     return false;
   }
 
+  knownToOthers(inode: InodeId, session: SessionLeases | null): boolean {
+    if (this.#sessions.size <= 1) return false;
+    for (const other of this.#sessions.values()) if (other !== session && other.holds.has(inode)) return true;
+    return false;
+  }
+
   /** Whether the call may go on: no other session holds more than `othersAtMost`, and no gate is in its way. */
   free(inode: InodeId, othersAtMost: LeaseLevel, session: SessionLeases | null, call: object | null): boolean {
     const gate = this.#gates.get(inode);

@@ -236,7 +236,8 @@ export function unlink(tx: Transaction, request: Request<"unlink">, services: Se
   removeName(tx, above, request.name, entry);
   if (request.directory) above.linkCount--;
   tx.grant(above.inode, SHARED);
-  return { attributes: changed.attributes(), parent: above.attributes() };
+  const knownElsewhere = changed.linkCount === 0 && tx.knownToOthers(changed.inode);
+  return { attributes: changed.attributes(), parent: above.attributes(), knownElsewhere };
 }
 
 export function rename(tx: Transaction, request: Request<"rename">, services: Services): Reply<"rename"> {
@@ -274,6 +275,7 @@ export function rename(tx: Transaction, request: Request<"rename">, services: Se
     replaced: replaced?.attributes() ?? null,
     parent: above.attributes(),
     newParent: newAbove.attributes(),
+    knownElsewhere: replaced !== null && replaced.linkCount === 0 && tx.knownToOthers(replaced.inode),
   };
 }
 

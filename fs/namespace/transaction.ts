@@ -233,6 +233,11 @@ export class Transaction {
     if (this.session !== null) this.#grants.push({ inode, level });
   }
 
+  /** Whether a session other than the one that asks may have the inode open. */
+  knownToOthers(inode: InodeId): boolean {
+    return !this.#leases.quiet && this.#leases.knownToOthers(inode, this.session);
+  }
+
   grantExclusive(inode: InodeId): void {
     this.grant(inode, EXCLUSIVE);
   }

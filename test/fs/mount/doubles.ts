@@ -121,7 +121,7 @@ export class MemorySession implements Session {
     this.#names.delete(key);
     const { attributes } = this.file(inode);
     attributes.linkCount--;
-    return { attributes: { ...attributes }, parent: { ...this.file(request.parent).attributes } };
+    return { attributes: { ...attributes }, parent: { ...this.file(request.parent).attributes }, knownElsewhere: false };
   }
   on_getAttributes(request: Request<"getAttributes">): Reply<"getAttributes"> {
     return { attributes: { ...this.file(request.inode).attributes } };
