@@ -280,13 +280,16 @@ export class Kernel implements KernelCaches {
     for (;;) {
       const room = 1 + Math.floor(this.#random() * 40);
       const some: DirectoryItem[] = [];
-      const { epoch, version } = this.#cache;
       const sink = (item: DirectoryItem): boolean => some.length < room && some.push(item) > 0;
-      await this.#request(() => this.#mount.readdir(this.#caller, inode, handle, items.at(-1)?.cookie ?? 0, plus, sink));
+      // iterate_dir() holds the directory's lock for each part, until its entries are taken.
+      await this.#turns.run([`directory ${inode}`], async () => {
+        const { epoch, version } = this.#cache;
+        await this.#request(() => this.#mount.readdir(this.#caller, inode, handle, items.at(-1)?.cookie ?? 0, plus, sink));
+        for (const { name, entry } of some)
+          if (entry !== undefined && entry !== null) this.#take(inode, name, entry, epoch, version);
+      });
       if (some.length === 0) return items;
       items.push(...some);
-      for (const { name, entry } of some)
-        if (entry !== undefined && entry !== null) this.#take(inode, name, entry, epoch, version);
     }
   }
 

@@ -248,9 +248,9 @@ export class Runner {
     const seen = (): boolean => probes.every((probe) => probe.apply(this.#model, probe.outcome));
     if (!explain(this.#model, ran, seen)) {
       this.#note(probes);
-      const near = ran.length === 1 ? `; the model has ${this.#expected(ran[0])}` : "";
+      const near = this.#contradictions(ran, probes);
       throw new Violation(
-        `no order of these explains what they answered:\n${ran.map(({ text, outcome }) => `  ${text} -> ${describe(outcome)}`).join("\n")}${near}`,
+        `no order of these explains what they answered:\n${ran.map(({ text, outcome }) => `  ${text} -> ${describe(outcome)}`).join("\n")}\n${near}`,
       );
     }
     this.#checkListings(before, ran);
@@ -280,6 +280,17 @@ export class Runner {
           throw new Violation(`${bound.text}: ${name} is ${found.get(name)}, was ${then?.get(name)} all the time`);
       }
     }
+  }
+
+  /** What does not fit if all happened in the order in which it ended. */
+  #contradictions(ran: readonly RanBound[], probes: readonly RanBound[]): string {
+    const lines: string[] = [];
+    for (const one of [...ran].sort((a, b) => a.ended - b.ended).concat(probes)) {
+      const expected = this.#expected(one);
+      if (one.apply(this.#model, one.outcome)) continue;
+      lines.push(`in the order of their ends, ${one.text} -> ${describe(one.outcome)} does not fit: the model has ${expected}`);
+    }
+    return lines.join("\n");
   }
 
   #expected({ bound, outcome }: RanBound): string {

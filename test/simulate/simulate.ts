@@ -17,6 +17,8 @@ for (const [seed, steps, what] of [
   [2, 1000, "the kernel is told of an inode again which it learns of after an invalidation"],
   [108, 400, "a recall does not wait for the pages of a read that waits for it"],
   [5, 1000, "a copy takes the source's size from under a lease"],
+  [74, 850, "what was written to a file is not dropped with its last name while another mount has it open"],
+  [37, 750, "a listing that is answered during a recall of its directory is not cached"],
 ] as const) {
   test(`seed ${seed}: ${what}`, async () => {
     await Runner.run(seed, makeRounds(seed, steps, DANGERS));
