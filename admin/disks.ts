@@ -8,8 +8,8 @@ import { RealDirectory } from "../storage/real-directory.ts";
 import { RocksTable } from "../storage/rocks-table.ts";
 import { AdminError } from "./errors.ts";
 
-/** An index entry is some 350 bytes; the index of a disk is small beside its blocks. */
-const INDEX_WRITE_BUFFER_BYTES = 4 * 1024 * 1024;
+/** Of each disk's index. An entry is some 350 bytes; the index is small beside the blocks, and those used lately are in memory decoded. */
+const INDEX_MEMORY = { writeBufferBytes: 4 * 1024 * 1024, blockCache: false };
 
 /** Makes the directory a disk of the store. Refuses one that is not empty. */
 export async function createDisk(directory: string, store: string, disk: number): Promise<void> {
@@ -55,7 +55,7 @@ export async function openDisk(
     directory: files,
     identity: { store, disk },
     index: {
-      open: () => RocksTable.open(`${directory}/index`, { writeBufferBytes: INDEX_WRITE_BUFFER_BYTES }),
+      open: () => RocksTable.open(`${directory}/index`, INDEX_MEMORY),
       reset: () => files.remove("index"),
     },
     now: () => performance.now(),

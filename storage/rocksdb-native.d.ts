@@ -9,6 +9,8 @@ declare module "rocksdb-native" {
     /** 2: replay the write-ahead file up to the first damaged record. */
     walRecoveryMode?: number;
     tableBlockSize?: number;
+    tableCacheIndexAndFilterBlocks?: boolean;
+    blockCache?: boolean;
     writeBufferSize?: number;
     maxWriteBufferNumber?: number;
   }
