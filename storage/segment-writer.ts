@@ -84,7 +84,7 @@ export class SegmentWriter {
   #sequence: number;
   #room: Record<SegmentKind, Promise<unknown>> = { large: Promise.resolve(), small: Promise.resolve() };
   readonly #queue: SmallStore[] = [];
-  #flushing: Promise<void> | null = null;
+  #flushing = false;
   readonly #growing = new Map<Segment, Promise<void>>();
   /** Memory that O_DIRECT refused once. */
   readonly #unaligned = new WeakSet<ArrayBufferLike>();
@@ -162,7 +162,7 @@ export class SegmentWriter {
   #appendSmall(kind: RecordKind, id: BlockId, bytes: Uint8Array, checksums: Uint32Array): Promise<Entry> {
     return new Promise((resolve, reject) => {
       this.#queue.push({ kind, id, bytes, checksums, recordBytes: recordBytes(bytes.length, "small"), resolve, reject });
-      this.#flushing ??= this.#flushSmall().finally(() => (this.#flushing = null));
+      if (!this.#flushing) void this.#flushSmall();
     });
   }
 
@@ -227,21 +227,30 @@ export class SegmentWriter {
     }
   }
 
+  /** Ends in the same turn in which it finds the queue empty: a store that came between would wait for the next one. */
   async #flushSmall(): Promise<void> {
-    // Lets the stores of this turn of the event loop gather.
-    await null;
-    while (this.#queue.length > 0) {
-      let bytes = 0;
-      let count = 0;
-      while (
-        count < this.#queue.length &&
-        count < BATCH_RECORDS_MAX &&
-        (count === 0 || bytes + this.#queue[count].recordBytes <= BATCH_BYTES_MAX)
-      ) {
-        bytes += this.#queue[count++].recordBytes;
-      }
-      await this.#writeSmall(this.#queue.splice(0, count));
+    this.#flushing = true;
+    try {
+      // Lets the stores of this turn of the event loop gather.
+      await null;
+      while (this.#queue.length > 0) await this.#writeSmall(this.#queue.splice(0, this.#batchLength()));
+    } finally {
+      this.#flushing = false;
     }
+  }
+
+  /** How many of the queue go into one write. */
+  #batchLength(): number {
+    let bytes = 0;
+    let count = 0;
+    while (
+      count < this.#queue.length &&
+      count < BATCH_RECORDS_MAX &&
+      (count === 0 || bytes + this.#queue[count].recordBytes <= BATCH_BYTES_MAX)
+    ) {
+      bytes += this.#queue[count++].recordBytes;
+    }
+    return count;
   }
 
   async #writeSmall(stores: SmallStore[]): Promise<void> {

@@ -85,6 +85,22 @@ test("a block just stored can be retrieved without waiting", async () => {
   await blocks.close();
 });
 
+test("a store that begins while another one ends is written, at whatever turn it comes", async () => {
+  const disk = await TestDisk.create(1);
+  const blocks = await disk.open();
+  for (let turns = 0; turns < 100; turns++) {
+    const first = blocks.store({ stripe: 1 + turns * 2, index: 0 }, bytesOf(1, 0, 100));
+    for (let turn = 0; turn < turns; turn++) await null;
+    let ended = false;
+    const second = blocks.store({ stripe: 2 + turns * 2, index: 0 }, bytesOf(1, 0, 100)).then(() => (ended = true));
+    await first;
+    for (let wait = 0; wait < 10 && !ended; wait++) await new Promise(setImmediate);
+    assert.ok(ended, `it came ${turns} turns after the first`);
+    await second;
+  }
+  await blocks.close();
+});
+
 test("storing the same bytes again is fine, other bytes are refused", async () => {
   const disk = await TestDisk.create(3);
   const blocks = await disk.open();
