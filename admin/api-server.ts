@@ -30,12 +30,19 @@ export interface Control {
 
 const pathBody = z.strictObject({ path: z.string().startsWith("/") });
 const cleanerBody = z.strictObject({ paused: z.boolean() });
+/** null: as the store has it. */
+const bytesPerSecond = z.number().positive().nullable();
 const taskBody = z.discriminatedUnion("kind", [
-  z.strictObject({ kind: z.literal("scrub"), verifyOnly: z.boolean(), rateBytesPerSecond: z.number().positive().nullable() }),
-  z.strictObject({ kind: z.literal("clean"), rateBytesPerSecond: z.number().positive().nullable() }),
+  z.strictObject({ kind: z.literal("scrub"), verifyOnly: z.boolean(), repairBytesPerSecond: bytesPerSecond }),
+  z.strictObject({ kind: z.literal("clean"), rateBytesPerSecond: bytesPerSecond }),
   z.strictObject({ kind: z.literal("fsck"), verify: z.boolean(), repair: z.boolean() }),
-  z.strictObject({ kind: z.literal("remove-disk"), disk: z.string().min(1) }),
-  z.strictObject({ kind: z.literal("replace-disk"), disk: z.string().min(1), path: z.string().startsWith("/").nullable() }),
+  z.strictObject({ kind: z.literal("remove-disk"), disk: z.string().min(1), repairBytesPerSecond: bytesPerSecond }),
+  z.strictObject({
+    kind: z.literal("replace-disk"),
+    disk: z.string().min(1),
+    path: z.string().startsWith("/").nullable(),
+    repairBytesPerSecond: bytesPerSecond,
+  }),
 ]);
 export type TaskRequest = z.infer<typeof taskBody>;
 

@@ -42,7 +42,7 @@ export interface TaskReport {
 }
 
 export interface StatusReport {
-  store: { data: string; uuid: string; format: number; scheme: string; createdAt: string };
+  store: { data: string; uuid: string; format: number; scheme: string; createdAt: string; repairBytesPerSecond: number };
   daemon: { pid: number; version: string; startedAt: string; residentBytes: number; heapBytes: number; bufferBytes: number };
   /** `healthy`: everything is fully redundant. `degraded`: all data is there, with less redundancy than the scheme says. `damaged`: some data cannot be read. */
   health: "healthy" | "degraded" | "damaged";

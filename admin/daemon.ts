@@ -39,6 +39,8 @@ export interface StartOptions {
   /** Directories to use as disks instead. */
   diskPaths: string[] | null;
   scheme: string | null;
+  /** What repair may read and write in a second; null for what the store has. */
+  repairBytesPerSecond: number | null;
   allowOther: boolean;
 }
 
@@ -187,7 +189,7 @@ export async function startDaemon(options: StartOptions, trace: Trace): Promise<
   const unlock = await lockStore(options.data);
   let daemon: Daemon | null = null;
   try {
-    const description = found ?? (await createStore(options));
+    const description = found ? await withRepairRate(found, options) : await createStore(options);
     const store = await RunningStore.open(options.data, description, trace);
     daemon = new Daemon(store, options, unlock);
     await daemon.begin(options.mount);
@@ -220,7 +222,10 @@ async function checkCreation(options: StartOptions): Promise<void> {
 
 /** Makes disks and namespace, and store.json last. Where that fails it takes away again what it made, so that the next start begins anew. */
 async function createStore(options: StartOptions): Promise<StoreDescription> {
-  const description = newStore(options.scheme ?? DEFAULT_SCHEME, wantedDisks(options), new Date());
+  const description: StoreDescription = {
+    ...newStore(options.scheme ?? DEFAULT_SCHEME, wantedDisks(options), new Date()),
+    repairBytesPerSecond: options.repairBytesPerSecond ?? undefined,
+  };
   const namespace = path.join(options.data, "namespace");
   const made: string[] = [];
   try {
@@ -238,6 +243,15 @@ async function createStore(options: StartOptions): Promise<StoreDescription> {
     if (error instanceof AdminError) throw error;
     throw new AdminError("refused", `cannot create a store in ${options.data}: ${(error as Error).message}`, { cause: error });
   }
+  return description;
+}
+
+/** The store with the rate that was asked for, which it keeps. */
+async function withRepairRate(store: StoreDescription, options: StartOptions): Promise<StoreDescription> {
+  const { data, repairBytesPerSecond } = options;
+  if (repairBytesPerSecond === null || repairBytesPerSecond === store.repairBytesPerSecond) return store;
+  const description = { ...store, repairBytesPerSecond };
+  await writeStore(data, description);
   return description;
 }
 

@@ -7,6 +7,9 @@ import { callDaemon, followTask } from "./client.ts";
 import { type CommonOptions, print, storeCommand } from "./command.ts";
 import { diskTable } from "./status-command.ts";
 import { showTask } from "./progress.ts";
+import { repairRateOption } from "./rate.ts";
+
+type RepairOptions = CommonOptions & { repairRate?: number };
 
 function listCommand(): Command {
   return storeCommand("list", "list the store's disks", ["cairn disk list", "cairn disk list --json"]).action(
@@ -29,16 +32,21 @@ function addCommand(): Command {
 }
 
 function removeCommand(): Command {
-  const examples = ["cairn disk remove 3", "cairn disk remove /mnt/drive-3/cairn"];
+  const examples = ["cairn disk remove 3", "cairn disk remove 3 --repair-rate 50M", "cairn disk remove /mnt/drive-3/cairn"];
   return storeCommand(
     "remove",
     "move everything off a disk, then let it go; the same command goes on after an interruption",
     examples,
   )
     .argument("<disk>", "number or directory of the disk")
-    .action(async (disk: string, options: CommonOptions) => {
+    .addOption(repairRateOption())
+    .action(async (disk: string, options: RepairOptions) => {
       const report = await showTask(
-        followTask(options.data, "POST", "/v1/tasks", { kind: "remove-disk", disk }),
+        followTask(options.data, "POST", "/v1/tasks", {
+          kind: "remove-disk",
+          disk,
+          repairBytesPerSecond: options.repairRate ?? null,
+        }),
         options.json ?? false,
       );
       if (!options.json)
@@ -47,7 +55,7 @@ function removeCommand(): Command {
 }
 
 function replaceCommand(): Command {
-  const examples = ["cairn disk replace 2", "cairn disk replace 2 /mnt/new-drive/cairn"];
+  const examples = ["cairn disk replace 2", "cairn disk replace 2 --repair-rate 1G", "cairn disk replace 2 /mnt/new-drive/cairn"];
   return storeCommand(
     "replace",
     "rebuild a lost or failing disk's blocks on a new one; the same command goes on after an interruption",
@@ -55,8 +63,14 @@ function replaceCommand(): Command {
   )
     .argument("<disk>", "number or directory of the disk")
     .argument("[directory]", "directory of the new disk (default: the old one's, emptied)")
-    .action(async (disk: string, directory: string | undefined, options: CommonOptions) => {
-      const body = { kind: "replace-disk", disk, path: directory ? path.resolve(directory) : null };
+    .addOption(repairRateOption())
+    .action(async (disk: string, directory: string | undefined, options: RepairOptions) => {
+      const body = {
+        kind: "replace-disk",
+        disk,
+        path: directory ? path.resolve(directory) : null,
+        repairBytesPerSecond: options.repairRate ?? null,
+      };
       const report = await showTask(followTask(options.data, "POST", "/v1/tasks", body), options.json ?? false);
       if (!options.json) for (const line of report.findings) process.stdout.write(`${line}\n`);
       if (!options.json) process.stdout.write(`${report.title}: done, ${report.counts.rebuilt ?? 0} blocks rebuilt\n`);

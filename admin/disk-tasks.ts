@@ -8,34 +8,35 @@ import type { StripeId } from "../fs/types.ts";
 import { complete, evacuate, type WalkProgress } from "../replication/drain.ts";
 import { Repairer } from "../replication/repair.ts";
 import type { StripeDirectory } from "../replication/stripe-directory.ts";
-import type { DiskId, Stripe } from "../replication/stripe.ts";
+import type { DiskId } from "../replication/stripe.ts";
 import { Throttle } from "../replication/throttle.ts";
-import { systemClock } from "../storage/clock.ts";
+import { type Clock, systemClock } from "../storage/clock.ts";
 import { DISK_IDENTITY_FILE } from "../storage/disk-identity.ts";
 import type { DiskReport, TaskReport } from "./api.ts";
 import type { TaskRequest } from "./api-server.ts";
 import { createDisk } from "./disks.ts";
 import { AdminError } from "./errors.ts";
 import { fsckTask } from "./fsck-task.ts";
-import { countStripes, reportDisks } from "./reports.ts";
+import { reportDisks } from "./reports.ts";
 import { openLocalDisk, type RunningStore } from "./running-store.ts";
-import { diskDirectory, type StoreDisk, writeStore } from "./store-file.ts";
+import { scrubTask } from "./scrub-task.ts";
+import { diskDirectory, repairRateOf, type StoreDisk, writeStore } from "./store-file.ts";
 import { type TaskDescription, type TaskProgress, Tasks } from "./tasks.ts";
 
-const STRIPES_PER_FETCH = 64;
-const STRIPES_AT_ONCE = 4;
+type RepairRequest = Extract<TaskRequest, { kind: "scrub" | "remove-disk" | "replace-disk" }>;
 
 export class DiskTasks {
   readonly #store: RunningStore;
-  readonly #tasks = new Tasks();
-  readonly #throttle = new Throttle(systemClock);
+  readonly #tasks: Tasks;
   readonly #directory: StripeDirectory;
   readonly #repairer: Repairer;
 
-  constructor(store: RunningStore) {
+  constructor(store: RunningStore, clock: Clock = systemClock) {
     this.#store = store;
     this.#directory = stripeDirectoryOf(store);
-    this.#repairer = new Repairer({ client: store.blocks, directory: this.#directory, throttle: this.#throttle });
+    const throttle = new Throttle(clock, repairRateOf(store.description));
+    this.#tasks = new Tasks(clock, throttle);
+    this.#repairer = new Repairer({ client: store.blocks, directory: this.#directory, throttle });
   }
 
   list(): TaskReport[] {
@@ -65,12 +66,15 @@ export class DiskTasks {
   }
 
   async start(request: TaskRequest): Promise<AsyncIterable<TaskReport>> {
-    if (request.kind === "scrub") return this.#tasks.start(this.#scrub(request.verifyOnly, request.rateBytesPerSecond)).follow();
     if (request.kind === "clean") return this.#tasks.start(this.#clean(request.rateBytesPerSecond)).follow();
     if (request.kind === "fsck") return this.#tasks.start(fsckTask(this.#store, this.#repairer, request)).follow();
+    return this.#tasks.start(await this.#describe(request), request.repairBytesPerSecond).follow();
+  }
+
+  async #describe(request: RepairRequest): Promise<TaskDescription> {
+    if (request.kind === "scrub") return scrubTask(this.#store, this.#directory, this.#repairer, request.verifyOnly);
     const disk = this.#find(request.disk);
-    if (request.kind === "remove-disk") return this.#tasks.start(await this.#beginRemoval(disk)).follow();
-    return this.#tasks.start(await this.#beginReplacement(disk, request.path)).follow();
+    return request.kind === "remove-disk" ? this.#beginRemoval(disk) : this.#beginReplacement(disk, request.path);
   }
 
   async addDisk(directory: string): Promise<DiskReport> {
@@ -151,7 +155,7 @@ export class DiskTasks {
       unit: "blocks",
       run: async (progress) => {
         const last = await this.#walk(
-          evacuate(this.#repairer, this.#directory, disk.id as DiskId),
+          evacuate(this.#repairer.at(progress.pace), this.#directory, disk.id as DiskId),
           await this.#blocksOn(disk),
           "moved",
           progress,
@@ -195,8 +199,9 @@ export class DiskTasks {
       unit: "blocks",
       run: async (progress) => {
         const id = disk.id as DiskId;
-        await this.#walk(evacuate(this.#repairer, this.#directory, id), await this.#blocksOn(disk), "rebuilt", progress);
-        await this.#walk(complete(this.#repairer, this.#directory), 0, "rebuilt", progress);
+        const repairer = this.#repairer.at(progress.pace);
+        await this.#walk(evacuate(repairer, this.#directory, id), await this.#blocksOn(disk), "rebuilt", progress);
+        await this.#walk(complete(repairer, this.#directory), 0, "rebuilt", progress);
         await this.#finishReplaced(progress);
       },
     };
@@ -205,7 +210,8 @@ export class DiskTasks {
   /** Lets go of every replaced disk that no stripe names any more; while several disks are lost, the last replacement frees them all. */
   async #finishReplaced(progress: TaskProgress): Promise<void> {
     for (const disk of this.#store.description.disks.filter(({ state }) => state === "replaced")) {
-      const left = await this.#walk(evacuate(this.#repairer, this.#directory, disk.id as DiskId), 0, "rebuilt", progress);
+      const walk = evacuate(this.#repairer.at(progress.pace), this.#directory, disk.id as DiskId);
+      const left = await this.#walk(walk, 0, "rebuilt", progress);
       const remaining = await this.#blocksOn(disk);
       const text = `${remaining} stripes still lack the block that disk ${disk.id} had${left?.failed[0] ? `: ${left.failed[0].reason}` : ""}`;
       if (remaining === 0) await this.#forget(disk);
@@ -276,70 +282,6 @@ export class DiskTasks {
       },
     };
   }
-
-  #scrub(verifyOnly: boolean, rateBytesPerSecond: number | null): TaskDescription {
-    return {
-      kind: "scrub",
-      subject: verifyOnly ? "verify" : "repair",
-      title: verifyOnly ? "verify" : "scrub",
-      unit: "stripes",
-      run: async (progress) => {
-        this.#throttle.bytesPerSecond = rateBytesPerSecond ?? Infinity;
-        try {
-          await this.#scrubAll(verifyOnly, progress);
-        } finally {
-          this.#throttle.bytesPerSecond = Infinity;
-        }
-      },
-    };
-  }
-
-  async #scrubAll(verifyOnly: boolean, progress: TaskProgress): Promise<void> {
-    const total = await countStripes(this.#store);
-    let done = 0;
-    progress.advance(0, total);
-    for (let after = 0, more = true; more;) {
-      const stripes = await this.#directory.stripes(after, STRIPES_PER_FETCH);
-      for (let start = 0; start < stripes.length; start += STRIPES_AT_ONCE) {
-        progress.signal.throwIfAborted();
-        const step = stripes.slice(start, start + STRIPES_AT_ONCE);
-        await Promise.all(step.map((stripe) => this.#scrubStripe(stripe, verifyOnly, progress)));
-        done += step.length;
-        progress.advance(done, Math.max(total, done));
-      }
-      more = stripes.length > 0;
-      if (more) after = stripes.at(-1)!.id;
-    }
-  }
-
-  async #scrubStripe(stripe: Stripe, verifyOnly: boolean, progress: TaskProgress): Promise<void> {
-    progress.count("stripes");
-    try {
-      if (verifyOnly) {
-        const states = await Promise.all(stripe.disks.map((_, index) => this.#repairer.inspect(stripe, index, true)));
-        const bad = states.flatMap((state, index) =>
-          state === "good" || state === "leaving" ? [] : [`block ${index} on disk ${stripe.disks[index]} is ${state}`],
-        );
-        if (bad.length === 0) return;
-        progress.count("damaged");
-        progress.count("unrepaired");
-        progress.finding(`stripe ${stripe.id}: ${bad.join("; ")}`);
-        return;
-      }
-      const { mended, unplaced } = await this.#repairer.repairStripe(stripe, { verify: true });
-      if (mended.length + unplaced.length > 0) progress.count("damaged");
-      if (unplaced.length > 0) {
-        progress.count("unrepaired");
-        progress.finding(
-          `stripe ${stripe.id}: no disk could take ${unplaced.length === 1 ? "block" : "blocks"} ${unplaced.join(", ")}`,
-        );
-      } else if (mended.length > 0) progress.count("repaired");
-    } catch (error) {
-      progress.count("damaged");
-      progress.count("unrepaired");
-      progress.finding(`stripe ${stripe.id}: ${(error as Error).message}`);
-    }
-  }
 }
 
 function stripeDirectoryOf({ namespace }: RunningStore): StripeDirectory {
@@ -348,7 +290,7 @@ function stripeDirectoryOf({ namespace }: RunningStore): StripeDirectory {
     stripes: (after, limit) => namespace.stripes.list(after as StripeId, limit),
     async commit(from, to) {
       const changed = await namespace.stripes.replaceDisks(from.id as StripeId, from.disks, to.disks);
-      if (changed) await namespace.sync();
+      if (changed && from.disks.some((disk, index) => disk !== to.disks[index])) await namespace.sync();
       return changed;
     },
   };

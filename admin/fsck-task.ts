@@ -45,13 +45,13 @@ class Fsck {
 
   constructor(store: RunningStore, repairer: Repairer, options: FsckOptions, progress: TaskProgress) {
     this.#store = store;
-    this.#repairer = repairer;
+    this.#repairer = repairer.at(progress.pace);
     this.#options = options;
     this.#progress = progress;
     this.#audit = {
       client: store.blocks,
       directory: auditDirectory(store),
-      repairer,
+      repairer: this.#repairer,
       clock: systemClock,
       verify: options.verify,
       onBlocks: (count) => this.#advance(count),

@@ -1,6 +1,6 @@
-// Parses amounts that people give on the command line.
+// Parses amounts that people give on the command line, and the option that many commands have.
 
-import { InvalidArgumentError } from "commander";
+import { InvalidArgumentError, Option } from "commander";
 
 const SUFFIXES: Record<string, number> = { "": 1, k: 1024, m: 1024 ** 2, g: 1024 ** 3, t: 1024 ** 4 };
 
@@ -11,6 +11,13 @@ export function parseRate(text: string): number {
   if (!match || value < 1)
     throw new InvalidArgumentError(`it is "${text}" and should be a number of bytes like 1000000, 64K, 50M or 1G`);
   return value;
+}
+
+/** --repair-rate of a command that starts one task. */
+export function repairRateOption(): Option {
+  const text =
+    "let this task read and write at most this many bytes a second (suffixes K, M, G; default: what `cairn up` was given)";
+  return new Option("--repair-rate <bytes>", text).argParser(parseRate);
 }
 
 /** A count of at least one. */

@@ -6,7 +6,7 @@ import { type DiskId, NO_DISK, type Stripe } from "../replication/stripe.ts";
 import type { BlockReport, DiskReport, ExtentReport, MountReport, StatusReport, TaskReport, WhereReport } from "./api.ts";
 import type { RunningStore } from "./running-store.ts";
 import { AdminError } from "./errors.ts";
-import { STORE_FORMAT } from "./store-file.ts";
+import { repairRateOf, STORE_FORMAT } from "./store-file.ts";
 import { version } from "./version.ts";
 
 /** Stripes and extents in one step of a walk. */
@@ -81,7 +81,14 @@ export async function reportStatus(
     );
   if (unreadable > 0) problems.push(`${unreadable} stripes cannot be read: more blocks are lost than the scheme survives`);
   return {
-    store: { data, uuid: description.uuid, format: STORE_FORMAT, scheme: description.scheme, createdAt: description.createdAt },
+    store: {
+      data,
+      uuid: description.uuid,
+      format: STORE_FORMAT,
+      scheme: description.scheme,
+      createdAt: description.createdAt,
+      repairBytesPerSecond: repairRateOf(description),
+    },
     daemon: { pid: process.pid, version, startedAt: startedAt.toISOString(), ...memory() },
     health: unreadable > 0 ? "damaged" : problems.length > 0 ? "degraded" : "healthy",
     problems,

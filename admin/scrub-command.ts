@@ -5,15 +5,15 @@ import { followTask } from "./client.ts";
 import { type CommonOptions, storeCommand } from "./command.ts";
 import { AdminError } from "./errors.ts";
 import { showTask } from "./progress.ts";
-import { parseRate } from "./rate.ts";
+import { repairRateOption } from "./rate.ts";
 
 export function scrubCommand(): Command {
-  const examples = ["cairn scrub", "cairn scrub --rate 50M", "cairn scrub --verify-only --json"];
+  const examples = ["cairn scrub", "cairn scrub --repair-rate 50M", "cairn scrub --verify-only --json"];
   return storeCommand("scrub", "verify all blocks and repair what is missing or damaged", examples)
     .option("--verify-only", "report damage, repair nothing")
-    .option("--rate <bytes>", "read at most this many bytes a second (suffixes K, M, G)", parseRate)
-    .action(async (options: CommonOptions & { verifyOnly?: boolean; rate?: number }) => {
-      const body = { kind: "scrub", verifyOnly: options.verifyOnly ?? false, rateBytesPerSecond: options.rate ?? null };
+    .addOption(repairRateOption())
+    .action(async (options: CommonOptions & { verifyOnly?: boolean; repairRate?: number }) => {
+      const body = { kind: "scrub", verifyOnly: options.verifyOnly ?? false, repairBytesPerSecond: options.repairRate ?? null };
       const report = await showTask(followTask(options.data, "POST", "/v1/tasks", body), options.json ?? false);
       const { stripes = 0, damaged = 0, repaired = 0, unrepaired = 0 } = report.counts;
       if (!options.json) {

@@ -42,6 +42,7 @@ function statusText(status: StatusReport): string {
     `space    ${formatBytes(space.freeBytes)} free of ${formatBytes(space.totalBytes)} (${formatPercent(used, space.totalBytes)} used), after redundancy`,
     `files    ${status.inodes} inodes`,
     `stripes  ${stripes.total} in all, ${stripes.degraded} degraded, ${stripes.unreadable} unreadable`,
+    `repair   at most ${formatBytes(store.repairBytesPerSecond)} a second`,
     `cleaner  ${cleanerText(status.cleaner)}`,
     "",
     status.mounts.length

@@ -10,6 +10,8 @@ import { AdminError } from "./errors.ts";
 
 export const STORE_FORMAT = 1;
 export const STORE_FILE = "store.json";
+/** For each of six disks some 40 MB a second, a fourth of what a hard disk does: programs keep most of it. */
+export const DEFAULT_REPAIR_RATE = 256 * 1024 * 1024;
 
 const diskSchema = z.strictObject({
   id: z.int().min(1),
@@ -23,6 +25,8 @@ const storeSchema = z.strictObject({
   uuid: z.uuid(),
   scheme: z.string(),
   createdAt: z.iso.datetime(),
+  /** What repair, rebuild and drain may read and write in a second; DEFAULT_REPAIR_RATE where nobody has set it. */
+  repairBytesPerSecond: z.int().min(1).optional(),
   disks: z.array(diskSchema).min(1),
 });
 
@@ -32,6 +36,10 @@ export type StoreDescription = z.infer<typeof storeSchema>;
 /** Where a disk's directory is. */
 export function diskDirectory(data: string, disk: { path: string }): string {
   return path.resolve(data, disk.path);
+}
+
+export function repairRateOf(store: StoreDescription): number {
+  return store.repairBytesPerSecond ?? DEFAULT_REPAIR_RATE;
 }
 
 /** Reads and checks DATA/store.json; null where there is none. Throws AdminError naming the file and what is wrong with it. */

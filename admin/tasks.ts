@@ -2,6 +2,8 @@
 // runs at a time; asking again for the same follows the one that runs.
 
 import { EventEmitter, once } from "node:events";
+import { type Pace, TaskPace, Throttle } from "../replication/throttle.ts";
+import type { Clock } from "../storage/clock.ts";
 import type { TaskReport } from "./api.ts";
 import { AdminError } from "./errors.ts";
 
@@ -11,6 +13,8 @@ const ENDED_TASKS_MAX = 20;
 const FINDINGS_MAX = 100;
 /** Followers get at most one report in this time, and the last one always. */
 const REPORT_INTERVAL_MS = 200;
+/** And one in this time also where nothing has changed, so that they know it goes on. */
+const REPORT_AGAIN_MS = 15_000;
 
 /** What a task's work is given to report with. */
 export interface TaskProgress {
@@ -18,6 +22,8 @@ export interface TaskProgress {
   count(name: string, by?: number): void;
   finding(line: string): void;
   readonly signal: AbortSignal;
+  /** Asked before bytes are moved. */
+  readonly pace: Pace;
 }
 
 export interface TaskDescription {
@@ -33,11 +39,13 @@ class Task implements TaskProgress {
   readonly report: TaskReport;
   readonly subject: string;
   readonly ended: Promise<void>;
+  readonly pace: TaskPace;
   #abort = new AbortController();
   #changes = new EventEmitter().setMaxListeners(0);
 
-  constructor(id: number, description: TaskDescription) {
+  constructor(id: number, description: TaskDescription, pace: (signal: AbortSignal) => TaskPace) {
     this.subject = description.subject;
+    this.pace = pace(this.signal);
     const { kind, title, unit } = description;
     this.report = {
       id,
@@ -91,27 +99,54 @@ class Task implements TaskProgress {
     this.#abort.abort(new Error("cancelled"));
   }
 
+  /** Resolves at the next change, or after REPORT_AGAIN_MS. */
+  async #change(): Promise<void> {
+    const changed = once(this.#changes, "change", { signal: AbortSignal.timeout(REPORT_AGAIN_MS) });
+    await changed.catch(() => {});
+  }
+
   async *follow(): AsyncIterable<TaskReport> {
     while (this.report.state === "running") {
       yield this.report;
       await new Promise((resolve) => setTimeout(resolve, REPORT_INTERVAL_MS));
-      if (this.report.state === "running") await once(this.#changes, "change");
+      if (this.report.state === "running") await this.#change();
     }
     yield this.report;
   }
 }
 
 export class Tasks {
+  readonly #clock: Clock;
+  readonly #throttle: Throttle;
   #tasks: Task[] = [];
   #nextId = 1;
 
-  /** Starts the work, or finds it running already. */
-  start(description: TaskDescription): Task {
-    const running = this.#tasks.find(
+  /** The throttle is what tasks share that were not given a rate of their own. */
+  constructor(clock: Clock, throttle: Throttle) {
+    this.#clock = clock;
+    this.#throttle = throttle;
+  }
+
+  /** Starts the work, or finds it running already, and holds it to the rate where one is given. */
+  start(description: TaskDescription, bytesPerSecond: number | null = null): Task {
+    const running = this.#findRunning(description);
+    if (!running) return this.#begin(description, bytesPerSecond);
+    if (bytesPerSecond !== null) running.pace.setRate(bytesPerSecond);
+    return running;
+  }
+
+  #findRunning(description: TaskDescription): Task | undefined {
+    return this.#tasks.find(
       (task) => task.report.state === "running" && task.report.kind === description.kind && task.subject === description.subject,
     );
-    if (running) return running;
-    const task = new Task(this.#nextId++, description);
+  }
+
+  #begin(description: TaskDescription, bytesPerSecond: number | null): Task {
+    const pace = (signal: AbortSignal): TaskPace => {
+      const own = bytesPerSecond === null ? this.#throttle : new Throttle(this.#clock, bytesPerSecond);
+      return new TaskPace(this.#clock, own, signal);
+    };
+    const task = new Task(this.#nextId++, description, pace);
     this.#tasks.push(task);
     const ended = this.#tasks.filter((other) => other.report.state !== "running");
     if (ended.length > ENDED_TASKS_MAX) this.#tasks.splice(this.#tasks.indexOf(ended[0]), 1);

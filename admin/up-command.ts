@@ -9,8 +9,9 @@ import { AdminError } from "./errors.ts";
 import { announceFailure, announceReady, isDetached, startDetached } from "./detach.ts";
 import { formatBytes } from "./format.ts";
 import { stopOnSignals, traceToStandardError } from "./serve.ts";
-import { parseCount } from "./rate.ts";
+import { parseCount, parseRate } from "./rate.ts";
 import type { StatusReport } from "./api.ts";
+import { DEFAULT_REPAIR_RATE } from "./store-file.ts";
 
 interface UpOptions {
   data: string;
@@ -18,6 +19,7 @@ interface UpOptions {
   disks?: number;
   disk?: string[];
   scheme?: string;
+  repairRate?: number;
   detach?: boolean;
   json?: boolean;
   allowOther: boolean;
@@ -37,6 +39,7 @@ function startOptions(options: UpOptions): StartOptions {
     disks: options.disks ?? null,
     diskPaths: options.disk?.map((directory) => path.resolve(directory)) ?? null,
     scheme: options.scheme ?? null,
+    repairBytesPerSecond: options.repairRate ?? null,
     allowOther: options.allowOther,
   };
 }
@@ -95,11 +98,12 @@ async function runForeground(options: UpOptions): Promise<void> {
 
 /** Starts the same command in a process of its own and waits until it serves. */
 async function runDetached(options: UpOptions): Promise<void> {
-  const { data, mount, disks, diskPaths, scheme, allowOther } = startOptions(options);
+  const { data, mount, disks, diskPaths, scheme, repairBytesPerSecond, allowOther } = startOptions(options);
   const words = ["up", "--data", data, "--mount", mount];
   if (disks) words.push("--disks", String(disks));
   for (const directory of diskPaths ?? []) words.push("--disk", directory);
   if (scheme) words.push("--scheme", scheme);
+  if (repairBytesPerSecond) words.push("--repair-rate", String(repairBytesPerSecond));
   if (!allowOther) words.push("--no-allow-other");
   // A data directory that does not exist yet must stay empty until the store is made in it.
   const final = path.join(data, "trace");
@@ -114,6 +118,7 @@ export function upCommand(): Command {
     "cairn up",
     "cairn up --data /srv/cairn --mount /mnt/team --detach",
     "cairn up --disk /mnt/a/cairn --disk /mnt/b/cairn --disk /mnt/c/cairn --scheme copies:3",
+    "cairn up --repair-rate 100M",
   ];
   return storeCommand("up", "create the store where there is none, mount it, and serve it", examples)
     .option("--mount <dir>", "where to mount it; made if its parent directory is there", "./mnt")
@@ -124,6 +129,11 @@ export function upCommand(): Command {
       (value: string, all: string[] | undefined) => [...(all ?? []), value],
     )
     .addOption(new Option("--scheme <scheme>", `redundancy of what is written: rs:K+M or copies:R (default: ${DEFAULT_SCHEME})`))
+    .option(
+      "--repair-rate <bytes>",
+      `let repair, rebuild and drain read and write at most this many bytes a second, so that programs keep their speed (suffixes K, M, G; default: what the store was given last, ${DEFAULT_REPAIR_RATE / 1024 ** 2}M at first)`,
+      parseRate,
+    )
     .option("--detach", "return when the mount serves, and go on in the background")
     .option("--no-allow-other", "let only this user see the mount (others see it by default where that is permitted)")
     .action(async (options: UpOptions) => {

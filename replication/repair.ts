@@ -12,7 +12,7 @@ import { BufferPools, StripeBuffers } from "./stripe-buffers.ts";
 import type { StripeDirectory } from "./stripe-directory.ts";
 import { StripeError, describeStripe, stripeCode } from "./stripe-layout.ts";
 import { type DiskId, NO_DISK, type Stripe } from "./stripe.ts";
-import type { Throttle } from "./throttle.ts";
+import type { Pace } from "./throttle.ts";
 
 /** `lost`: its disk is failed or none; `leaving`: whole, but its disk is to be emptied. */
 export type BlockState = "good" | "missing" | "damaged" | "lost" | "leaving";
@@ -31,23 +31,30 @@ export interface Mending {
 export interface RepairerOptions {
   client: BlockClient;
   directory: StripeDirectory;
-  throttle: Throttle;
+  throttle: Pace;
   random?: () => number;
 }
 
 export class Repairer {
   readonly #client: BlockClient;
   readonly #directory: StripeDirectory;
-  readonly #throttle: Throttle;
+  readonly #throttle: Pace;
   readonly #random: () => number;
-  readonly #pools = new BufferPools();
-  readonly #busy = new Set<number>();
+  readonly #pools: BufferPools;
+  readonly #busy: Set<number>;
 
-  constructor({ client, directory, throttle, random = Math.random }: RepairerOptions) {
+  constructor({ client, directory, throttle, random = Math.random }: RepairerOptions, same?: Repairer) {
     this.#client = client;
     this.#directory = directory;
     this.#throttle = throttle;
     this.#random = random;
+    this.#pools = same ? same.#pools : new BufferPools();
+    this.#busy = same ? same.#busy : new Set();
+  }
+
+  /** This repairer for work at another pace. In the sense of rule 3 both are one. */
+  at(throttle: Pace): Repairer {
+    return new Repairer({ client: this.#client, directory: this.#directory, throttle, random: this.#random }, this);
   }
 
   /** Mends the stripe. verify: read and check every block, rather than only ask whether it is there. Errors: StripeError EIO where too few blocks are left; those of the directory. */
@@ -57,15 +64,21 @@ export class Repairer {
     try {
       const states = await Promise.all(stripe.disks.map((_, index) => this.inspect(stripe, index, verify)));
       if (states.every((state) => state === "good")) return { stripe, mended: [], unplaced: [], superseded: false };
+      // An old record's blocks are missing where others have moved them from. Mending them again could take the very
+      // disks that the stripe has now, and giving up would then remove its blocks from them.
+      if (!(await this.#isCurrent(stripe))) return { stripe, mended: [], unplaced: [], superseded: true };
       return await this.#mend(stripe, states);
     } catch (error) {
       // A stripe that died meanwhile loses its blocks: nothing is wrong with that.
-      const alive = await this.#directory.commit(stripe, stripe);
-      if (alive) throw error;
+      if (await this.#isCurrent(stripe)) throw error;
       return { stripe, mended: [], unplaced: [], superseded: true };
     } finally {
       this.#busy.delete(stripe.id);
     }
+  }
+
+  #isCurrent(stripe: Stripe): Promise<boolean> {
+    return this.#directory.commit(stripe, stripe);
   }
 
   /** Whether the stripe's blocks are being moved or made anew at this moment. */

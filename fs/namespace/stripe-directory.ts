@@ -102,7 +102,7 @@ export function stripeDirectory(server: Server): StripeDirectory {
         const stripe = tx.stripe(id);
         if (stripe === null || stripe.live === 0) return false;
         if (stripe.disks.length !== disks.length || stripe.disks.some((disk, index) => disk !== expected[index])) return false;
-        tx.editStripe({ ...stripe, disks: [...disks] });
+        if (disks.some((disk, index) => disk !== expected[index])) tx.editStripe({ ...stripe, disks: [...disks] });
         return true;
       }),
     sparse: async (afterId, limit, share) => {

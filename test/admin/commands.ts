@@ -94,7 +94,7 @@ test("Ctrl-C on a scrub leaves it to the daemon and says so", () =>
   withStore("detach", async (store) => {
     await store.start();
     await shell(`head -c 60000000 /dev/urandom > "${store.mount}/a" && sync "${store.mount}/a"`);
-    const scrub = spawn(process.execPath, [program, "scrub", "--rate", "3M", "--data", store.data], {
+    const scrub = spawn(process.execPath, [program, "scrub", "--repair-rate", "3M", "--data", store.data], {
       stdio: ["ignore", "ignore", "pipe"],
     });
     let text = "";

@@ -4,7 +4,7 @@ import { complete, evacuate, scrub, type WalkProgress } from "../../replication/
 import { Repairer } from "../../replication/repair.ts";
 import type { StripeDirectory } from "../../replication/stripe-directory.ts";
 import { type DiskId, NO_DISK, type Stripe } from "../../replication/stripe.ts";
-import { Throttle } from "../../replication/throttle.ts";
+import { TaskPace, Throttle } from "../../replication/throttle.ts";
 import { SimulatedClock } from "../../storage/clock.ts";
 import { randomBelow, seededRandom } from "../../storage/seeded-random.ts";
 import { type Cluster, diskOf, makeCluster, randomBytes, readAll } from "./cluster.ts";
@@ -25,7 +25,7 @@ class Records implements StripeDirectory {
   }
 
   async commit(from: Stripe, to: Stripe): Promise<boolean> {
-    this.beforeCommit();
+    if (from !== to) this.beforeCommit();
     const known = this.stripeById.get(from.id);
     if (known === undefined || known.disks.join() !== from.disks.join()) return false;
     this.stripeById.set(to.id, to);
@@ -200,6 +200,21 @@ test("a stripe that is removed or changed while it is mended stays as others lef
   assert.ok(store.disks.every((disk) => disk.blocks.size === 0));
 });
 
+test("a repair from an old record leaves the blocks alone that another has moved meanwhile", async () => {
+  const store = await makeStore(7, 1);
+  const old = store.records.stripeById.get(1)!;
+  store.client.setState(old.disks[2], "draining");
+  const moved = await store.repairer.repairStripe(old);
+  assert.deepEqual(moved.mended, [2]);
+  assert.deepEqual(await store.repairer.repairStripe(old, { verify: true }), {
+    stripe: old,
+    mended: [],
+    unplaced: [],
+    superseded: true,
+  });
+  await checkWhole(store);
+});
+
 test("whatever disk call fails once during an evacuation, no data is lost and a second walk ends it", async () => {
   for (let call = 1; call < 40; call++) {
     const store = await makeStore(8, 6);
@@ -235,6 +250,49 @@ test("the throttle holds its rate", async () => {
   clock.advance(2000);
   throttle.bytesPerSecond = Infinity;
   await work;
+});
+
+/** Lets all that can go on without time passing go on. */
+async function settle(): Promise<void> {
+  for (let turn = 0; turn < 20; turn++) await new Promise((resolve) => setImmediate(resolve));
+}
+
+test("repair at a rate moves so many bytes a second, another task at its own; once its signal aborts it waits no more", async () => {
+  const store = await makeStore(7, 40);
+  store.client.setState(3 as DiskId, "draining");
+  const clock = new SimulatedClock();
+  const ending = new AbortController();
+  const pace = new TaskPace(clock, new Throttle(clock), ending.signal);
+  pace.setRate(10_000);
+  const moved = { bytes: 0 };
+  const spend = pace.spend.bind(pace);
+  pace.spend = async (bytes) => {
+    await spend(bytes);
+    moved.bytes += bytes;
+  };
+  let ended = false;
+  const work = runAll(evacuate(store.repairer.at(pace), store.records, 3 as DiskId)).then(() => (ended = true));
+  await settle();
+  // What is at work at once may each begin one block more than the rate allows.
+  const most = 4 * 6 * 7_500;
+  for (let second = 1; second <= 5; second++) {
+    for (let step = 0; step < 10; step++) {
+      clock.advance(100);
+      await settle();
+    }
+    assert.ok(moved.bytes <= second * 10_000 + 2_500 + most, `${moved.bytes} in ${second} s`);
+    assert.ok(!ended);
+  }
+  assert.ok(moved.bytes > 0);
+  assert.ok(clock.waiting > 0);
+  // The same repairer without a limit mends other stripes meanwhile.
+  const waiting = store.records.stripeById.get(40)!;
+  assert.equal((await store.repairer.repairStripe(waiting)).superseded, false);
+  ending.abort();
+  await work;
+  assert.equal(clock.waiting, 0);
+  assert.deepEqual(await store.records.stripesOn(3 as DiskId, 0, 10), []);
+  await checkWhole(store);
 });
 
 async function runAll(walk: AsyncGenerator<WalkProgress>): Promise<void> {
