@@ -24,6 +24,10 @@ const BENCHES: Record<string, { about: string; load: () => Promise<Bench> }> = {
     about: "kills the daemon under load, --rounds N times, and checks what is there afterwards",
     load: () => import("./kill.ts"),
   },
+  mounts: {
+    about: "two mounts of one store used hard at once: SQLite, names, one file, appends; one of them stopped, killed",
+    load: () => import("./mounts.ts"),
+  },
   cleaner: {
     about: "what the disks hold for live data after random overwrites and removals, before and after the cleaner",
     load: () => import("./cleaner.ts"),

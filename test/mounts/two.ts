@@ -5,7 +5,8 @@ import { spawn } from "node:child_process";
 import fs from "node:fs";
 import path from "node:path";
 import test, { after, before } from "node:test";
-import type { StatusReport } from "../../admin/api.ts";
+import { mountAgain } from "../fixture/second-mount.ts";
+import { insertThroughMounts } from "../fixture/sqlite.ts";
 import { makeStore, run, shell, type Store } from "../fixture/store.ts";
 
 let store: Store;
@@ -16,9 +17,7 @@ before(async () => {
   store = makeStore("two");
   await store.start();
   one = store.mount;
-  two = path.join(store.directory, "two");
-  const ran = await store.cairn("mount", two);
-  assert.equal(ran.code, 0, ran.stderr);
+  ({ path: two } = await mountAgain(store, "two"));
 });
 
 after(() => store.destroy());
@@ -90,16 +89,7 @@ sys.exit(0 if m[5000]==65 else 1)`;
 });
 
 test("SQLite used by both at once loses no row", async () => {
-  if ((await run("sqlite3", ["--version"])).code !== 0) await shell("apt-get install -y sqlite3");
-  await script(
-    `
-    sqlite3 $A/db 'create table t(who text, n integer);'
-    insert() { for i in $(seq 60); do echo ".timeout 30000
-begin immediate; insert into t values('$2',$i); commit;"; done | sqlite3 $1/db; }
-    insert $A one & insert $B two & wait
-    test "$(sqlite3 $A/db 'select count(*) from t')" = 120; test "$(sqlite3 $B/db 'pragma integrity_check')" = ok`,
-    120_000,
-  );
+  assert.deepEqual(await insertThroughMounts([one, two], 60, 120_000), []);
 });
 
 test("both creating, renaming and unlinking in one directory lose no name and do not deadlock", () =>
@@ -112,10 +102,7 @@ test("both creating, renaming and unlinking in one directory lose no name and do
   ));
 
 test("a stopped mount delays the other at most by its time limit and cannot overwrite anything afterwards", async () => {
-  const third = path.join(store.directory, "third");
-  assert.equal((await store.cairn("mount", third)).code, 0);
-  const { mounts } = await store.json<StatusReport>("status");
-  const { pid } = mounts.find((mount) => mount.path === third)!;
+  const { path: third, pid } = await mountAgain(store, "third");
   await shell(`echo old > ${third}/stopped`);
   process.kill(pid, "SIGSTOP");
   const startedAt = Date.now();
@@ -130,10 +117,7 @@ test("a stopped mount delays the other at most by its time limit and cannot over
 });
 
 test("killing one mount's process loses only what it had not synced, and frees its locks", async () => {
-  const third = path.join(store.directory, "killed");
-  assert.equal((await store.cairn("mount", third)).code, 0);
-  const { mounts } = await store.json<StatusReport>("status");
-  const { pid } = mounts.find((mount) => mount.path === third)!;
+  const { path: third, pid } = await mountAgain(store, "killed");
   const holder = spawn("flock", ["-F", path.join(third, "killed-lock"), "sleep", "60"], { stdio: "ignore" });
   await shell(
     `head -c 100000 /dev/urandom > ${third}/synced; sync ${third}/synced; sha256sum < ${third}/synced > ${store.directory}/sum; head -c 1000 /dev/zero > ${third}/lost`,
@@ -145,8 +129,7 @@ test("killing one mount's process loses only what it had not synced, and frees i
 });
 
 test("fsync on one mount makes durable what only the other wrote, also when the daemon is killed right after", async () => {
-  const third = path.join(store.directory, "other");
-  assert.equal((await store.cairn("mount", third)).code, 0);
+  const { path: third } = await mountAgain(store, "other");
   // The descriptor is older than the write: opening the file would make the other mount write back by itself.
   await script(`: > $A/both; exec 3<> $A/both; head -c 100000 /dev/urandom > ${third}/both
     sha256sum < ${third}/both > ${store.directory}/sum; python3 -c 'import os; os.fsync(3)'`);

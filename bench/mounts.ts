@@ -1,0 +1,93 @@
+// `npm run bench -- mounts`: two mounts of one store, one in the daemon and one in a process of its own, used hard at once.
+// Each part has a store of its own, prints its figures, and ends with `cairn fsck`; any violation makes the exit code 1.
+
+import { parseArgs } from "node:util";
+import { mountAgain } from "../test/fixture/second-mount.ts";
+import { makeStore } from "../test/fixture/store.ts";
+import { appendsPart } from "./mounts/appends.ts";
+import { killedPart } from "./mounts/killed.ts";
+import { namesPart } from "./mounts/names.ts";
+import { type Figures, type Part, Programs } from "./mounts/part.ts";
+import { recordsPart } from "./mounts/records.ts";
+import { sqlitePart } from "./mounts/sqlite.ts";
+import { stoppedPart } from "./mounts/stopped.ts";
+import type { BenchOptions } from "./run.ts";
+
+const PARTS: Part[] = [sqlitePart, namesPart, recordsPart, appendsPart, stoppedPart, killedPart];
+const VIOLATIONS_MAX = 100;
+
+const HELP = `usage: npm run bench -- mounts [--transactions N] [--seconds S] [--only WORD] [--json]
+
+  --transactions N   of SQLite, through both mounts together (default 10000)
+  --seconds S        how long names and records are worked on; appends a quarter of it (default 60)
+  --only WORD        only the parts with this word in their name:
+${PARTS.map(({ name, about }) => `                       ${name.padEnd(8)} ${about}\n`).join("")}`;
+
+interface Row {
+  part: string;
+  seconds: number;
+  figures: Figures;
+  violations: string[];
+}
+
+async function runPart(part: Part, options: { seconds: number; transactions: number }): Promise<Row> {
+  const violations: string[] = [];
+  const violation = (text: string): void => {
+    if (violations.length < VIOLATIONS_MAX) violations.push(text);
+    process.stderr.write(`${part.name}: VIOLATION: ${text}\n`);
+  };
+  const begin = performance.now();
+  const store = makeStore(`mounts-${part.name}`);
+  const programs = new Programs(violation);
+  let figures: Figures = {};
+  try {
+    await store.start();
+    const second = await mountAgain(store, "second");
+    const start = programs.start.bind(programs);
+    figures = await part.run({ store, one: store.mount, second, ...options, violation, start });
+    const checked = await store.cairn("fsck");
+    if (checked.code !== 0) violation(`cairn fsck: ${checked.stdout.slice(-1500)} ${checked.stderr.slice(-1500)}`);
+  } catch (error) {
+    violation(error instanceof Error ? (error.stack ?? error.message) : String(error));
+  } finally {
+    programs.killAll();
+    await store.destroy();
+  }
+  return { part: part.name, seconds: Math.round((performance.now() - begin) / 1000), figures, violations };
+}
+
+function wholeNumber(option: string, text: string): number {
+  if (!/^[1-9]\d{0,7}$/.test(text)) throw new Error(`${option} is ${JSON.stringify(text)}, it must be a whole number from 1 on`);
+  return Number(text);
+}
+
+function describe({ part, seconds, figures, violations }: Row): string {
+  const list = Object.entries(figures).map(([name, value]) => `  ${name}: ${value}\n`);
+  return `${part}: ${seconds} s, ${violations.length === 0 ? "no violation" : `${violations.length} VIOLATIONS`}\n${list.join("")}`;
+}
+
+export async function run({ json, parameters }: BenchOptions): Promise<void> {
+  const { values } = parseArgs({
+    args: parameters,
+    options: {
+      transactions: { type: "string", default: "10000" },
+      seconds: { type: "string", default: "60" },
+      only: { type: "string", default: "" },
+      help: { type: "boolean", default: false },
+    },
+  });
+  if (values.help) return void process.stdout.write(HELP);
+  const transactions = wholeNumber("--transactions", values.transactions);
+  const seconds = wholeNumber("--seconds", values.seconds);
+  const parts = PARTS.filter(({ name }) => name.includes(values.only));
+  if (parts.length === 0)
+    throw new Error(`no part has ${JSON.stringify(values.only)} in its name: ${PARTS.map(({ name }) => name).join(", ")}`);
+  const rows: Row[] = [];
+  for (const part of parts) {
+    const row = await runPart(part, { transactions, seconds });
+    rows.push(row);
+    (json ? process.stderr : process.stdout).write(describe(row));
+  }
+  if (json) process.stdout.write(`${JSON.stringify(rows, null, 2)}\n`);
+  if (rows.some(({ violations }) => violations.length > 0)) process.exitCode = 1;
+}
