@@ -16,8 +16,8 @@ const VERIFY_PIECE_BYTES = 32 * 1024;
 /** A job of the field: targets = matrix * sources. */
 interface Job {
   matrix: Matrix;
-  sources: Uint8Array[];
-  targets: Uint8Array[];
+  sources: readonly Uint8Array[];
+  targets: readonly Uint8Array[];
 }
 
 /** A pattern of losses: the blocks used, the blocks missing, and the matrix that makes these out of those. */
@@ -98,7 +98,7 @@ export class ReedSolomon implements Code {
 
   /** Of more than k blocks present, the first k are read. */
   reconstruct(present: ReadonlyMap<number, Uint8Array>, wanted: readonly number[], into: readonly Uint8Array[]): void {
-    const job = this.#prepare(present, wanted, into);
+    const job = this.#repeated(present, wanted, into) ?? this.#prepare(present, wanted, into);
     if (job) this.#field.encode(job.matrix, job.sources, job.targets);
   }
 
@@ -107,7 +107,7 @@ export class ReedSolomon implements Code {
     wanted: readonly number[],
     into: readonly Uint8Array[],
   ): Promise<void> {
-    const job = this.#prepare(present, wanted, into);
+    const job = this.#repeated(present, wanted, into) ?? this.#prepare(present, wanted, into);
     if (job) await this.#field.encodeAsync(job.matrix, job.sources, job.targets);
   }
 
@@ -131,6 +131,24 @@ export class ReedSolomon implements Code {
       });
     }
     return [...differing].sort((a, b) => a - b);
+  }
+
+  /** The job where exactly the blocks of the last one are present and missing again, else null: a third of #prepare's time, which counts for small blocks. */
+  #repeated(present: ReadonlyMap<number, Uint8Array>, wanted: readonly number[], into: readonly Uint8Array[]): Job | null {
+    const { used, missing, matrix } = this.#last;
+    const count = missing.length;
+    if (count === 0 || wanted.length !== count || into.length !== count || present.size !== used.length) return null;
+    const { length } = into[0];
+    for (let index = 0; index < count; index++) {
+      if (wanted[index] !== missing[index] || into[index].length !== length) return null;
+    }
+    const sources: Uint8Array[] = [];
+    for (let index = 0; index < used.length; index++) {
+      const bytes = present.get(used[index]);
+      if (bytes === undefined || bytes.length !== length) return null;
+      sources.push(bytes);
+    }
+    return { matrix, sources, targets: into };
   }
 
   /** Copies what is present, and returns how the rest is computed. Plain loops, and no list but those of buffers while the pattern of losses stays the same: small blocks are rebuilt within a microsecond. */

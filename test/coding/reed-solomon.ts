@@ -172,6 +172,35 @@ test("more decoding matrices than are kept are still right", () => {
   }
 });
 
+test("the same losses again are rebuilt alike, from blocks in any order, and what is wrong is still refused", () => {
+  const random = randomNumbers(17);
+  const code = new ReedSolomon(4, 2);
+  const blocks = stripe(code, 100, random);
+  const rebuild = () => checkRebuild(code, blocks, [1, 4], [0, 2, 3, 5]);
+  const given = (...numbers: number[]) => new Map(numbers.map((block) => [block, blocks[block]]));
+  const short = new Uint8Array(99);
+  const wrong: [present: Map<number, Uint8Array>, wanted: number[], into: Uint8Array[], message: RegExp][] = [
+    [given(0, 2, 3), [1, 4], [new Uint8Array(100), new Uint8Array(100)], /3 other blocks were given/],
+    [given(0, 2, 3, 5), [1, 4], [new Uint8Array(100)], /1 buffers for wanted blocks given; it must be 2/],
+    [given(0, 2, 3, 5), [1, 4], [new Uint8Array(100), short], /one length/],
+    [given(0, 2, 3, 5).set(3, short), [1, 4], [new Uint8Array(100), new Uint8Array(100)], /one length/],
+    [given(0, 2, 3, 5), [1, 6], [new Uint8Array(100), new Uint8Array(100)], /no block 6/],
+    [given(0, 2, 3).set(9, blocks[5]), [1, 4], [new Uint8Array(100), new Uint8Array(100)], /no block 9/],
+    [given(0, 2, 3, 5), [1, 4], [new Uint8Array(100), blocks[3]], /overlap/],
+  ];
+  for (let round = 0; round < 30; round++) {
+    rebuild();
+    checkRebuild(code, blocks, [1, 4], shuffled([0, 2, 3, 5], random));
+    checkRebuild(code, blocks, [4, 1], [0, 2, 3, 5]);
+    rebuild();
+    checkRebuild(code, blocks, [1, 0], [4, 2, 3, 5]);
+    for (const [present, wanted, into, message] of wrong) {
+      rebuild();
+      assert.throws(() => code.reconstruct(present, wanted, into), message);
+    }
+  }
+});
+
 test("what cannot be done is refused by name, and nothing is written", () => {
   const code = new ReedSolomon(4, 2);
   const blocks = stripe(code, 16, randomNumbers(16));
