@@ -3,7 +3,7 @@
 import type { Command } from "commander";
 import type { CleanerReport } from "../fs/cleaner.ts";
 import { callDaemon, followTask } from "./client.ts";
-import { type CommonOptions, print, storeCommand } from "./command.ts";
+import { type CommonOptions, print, taskCommand } from "./command.ts";
 import { AdminError } from "./errors.ts";
 import { formatBytes } from "./format.ts";
 import { showTask } from "./progress.ts";
@@ -14,17 +14,17 @@ type CleanOptions = CommonOptions & { rate?: number; pause?: boolean; resume?: b
 export function cleanCommand(): Command {
   const examples = ["cairn clean", "cairn clean --rate 50M", "cairn clean --pause", "cairn clean --resume"];
   const summary = "rewrite sparse stripes and scattered files, and give the space of deleted data back to the disks";
-  return storeCommand("clean", `${summary} (this also goes on slowly in the background)`, examples)
+  return taskCommand("clean", `${summary} (this also goes on slowly in the background)`, examples)
     .option("--rate <bytes>", "move at most this many bytes a second (suffixes K, M, G)", parseRate)
     .option("--pause", "stop cleaning in the background")
     .option("--resume", "begin it again")
     .action(async (options: CleanOptions) => {
       if (options.pause || options.resume) return setPaused(options);
       const body = { kind: "clean", rateBytesPerSecond: options.rate ?? null };
-      const report = await showTask(followTask(options.data, "POST", "/v1/tasks", body), options.json ?? false);
-      const { moved = 0, compacted = 0 } = report.counts;
-      if (!options.json)
-        process.stdout.write(`${formatBytes(moved)} moved into full stripes, ${formatBytes(compacted)} compacted on disks\n`);
+      await showTask(followTask(options.data, "POST", "/v1/tasks", body), options.json ?? false, {
+        text: ({ counts: { moved = 0, compacted = 0 } }) =>
+          `${formatBytes(moved)} moved into full stripes, ${formatBytes(compacted)} compacted on disks`,
+      });
     });
 }
 

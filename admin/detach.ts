@@ -11,6 +11,8 @@ import { AdminError, type AdminErrorCode } from "./errors.ts";
 const READY_TIMEOUT_MS = 120_000;
 /** The parent hands a detached process the pipe on which it says how its start went, under this number. */
 const READY_DESCRIPTOR = 3;
+/** Characters of the trace that are shown where a process ends without saying why. */
+const TRACE_SHOWN_MAX = 2000;
 const DETACHED_VARIABLE = "CAIRN_DETACHED";
 
 export function isDetached(): boolean {
@@ -45,6 +47,11 @@ function openTrace(file: string): number {
   }
 }
 
+/** The end of what was traced. */
+function lastText(traceFile: string): string {
+  return fs.readFileSync(traceFile, "utf8").slice(-TRACE_SHOWN_MAX).trim();
+}
+
 /** Runs `cairn WORDS` in the background with its output appended to traceFile. Resolves with what it announced; rejects with AdminError where it does not come to serve. */
 export async function startDetached<T>(words: readonly string[], traceFile: string): Promise<T> {
   const program = fileURLToPath(new URL("../../cairn.cjs", import.meta.url));
@@ -57,7 +64,8 @@ export async function startDetached<T>(words: readonly string[], traceFile: stri
   fs.closeSync(output);
   const answer = await new Promise<Answer<T>>((resolve, reject) => {
     let text = "";
-    const refuse = (message: string): void => reject(new AdminError("refused", `${message}; see ${traceFile}`));
+    const refuse = (message: string): void =>
+      reject(new AdminError("refused", `${message}: ${lastText(traceFile) || "it said nothing"}`));
     const timer = setTimeout(() => {
       child.kill("SIGTERM");
       refuse(`cairn ${words[0]} does not serve after ${READY_TIMEOUT_MS / 1000} s`);

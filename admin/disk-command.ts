@@ -4,7 +4,7 @@ import path from "node:path";
 import { Command } from "commander";
 import type { DiskReport, StatusReport } from "./api.ts";
 import { callDaemon, followTask } from "./client.ts";
-import { type CommonOptions, print, storeCommand } from "./command.ts";
+import { type CommonOptions, print, storeCommand, taskCommand } from "./command.ts";
 import { diskTable } from "./status-command.ts";
 import { showTask } from "./progress.ts";
 import { repairRateOption } from "./rate.ts";
@@ -33,7 +33,7 @@ function addCommand(): Command {
 
 function removeCommand(): Command {
   const examples = ["cairn disk remove 3", "cairn disk remove 3 --repair-rate 50M", "cairn disk remove /mnt/drive-3/cairn"];
-  return storeCommand(
+  return taskCommand(
     "remove",
     "move everything off a disk, then let it go; the same command goes on after an interruption",
     examples,
@@ -41,22 +41,16 @@ function removeCommand(): Command {
     .argument("<disk>", "number or directory of the disk")
     .addOption(repairRateOption())
     .action(async (disk: string, options: RepairOptions) => {
-      const report = await showTask(
-        followTask(options.data, "POST", "/v1/tasks", {
-          kind: "remove-disk",
-          disk,
-          repairBytesPerSecond: options.repairRate ?? null,
-        }),
-        options.json ?? false,
-      );
-      if (!options.json)
-        process.stdout.write(`${report.title}: done, ${report.counts.moved ?? 0} blocks moved; its directory may be deleted\n`);
+      const body = { kind: "remove-disk", disk, repairBytesPerSecond: options.repairRate ?? null };
+      await showTask(followTask(options.data, "POST", "/v1/tasks", body), options.json ?? false, {
+        text: ({ title, counts: { moved = 0 } }) => `${title}: done, ${moved} blocks moved; its directory may be deleted`,
+      });
     });
 }
 
 function replaceCommand(): Command {
   const examples = ["cairn disk replace 2", "cairn disk replace 2 --repair-rate 1G", "cairn disk replace 2 /mnt/new-drive/cairn"];
-  return storeCommand(
+  return taskCommand(
     "replace",
     "rebuild a lost or failing disk's blocks on a new one; the same command goes on after an interruption",
     examples,
@@ -71,9 +65,10 @@ function replaceCommand(): Command {
         path: directory ? path.resolve(directory) : null,
         repairBytesPerSecond: options.repairRate ?? null,
       };
-      const report = await showTask(followTask(options.data, "POST", "/v1/tasks", body), options.json ?? false);
-      if (!options.json) for (const line of report.findings) process.stdout.write(`${line}\n`);
-      if (!options.json) process.stdout.write(`${report.title}: done, ${report.counts.rebuilt ?? 0} blocks rebuilt\n`);
+      await showTask(followTask(options.data, "POST", "/v1/tasks", body), options.json ?? false, {
+        text: ({ title, counts: { rebuilt = 0 }, findings }) =>
+          [...findings, `${title}: done, ${rebuilt} blocks rebuilt`].join("\n"),
+      });
     });
 }
 

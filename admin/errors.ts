@@ -6,9 +6,12 @@ export type AdminErrorCode = "usage" | "refused" | "unavailable" | "degraded" | 
 /** A refusal for a person: what was asked, what is in the way, what to do. Shown without a stack. */
 export class AdminError extends Error {
   readonly code: AdminErrorCode;
-  constructor(code: AdminErrorCode, message: string, options?: ErrorOptions) {
+  /** What --json says beside the error. */
+  readonly document: object | undefined;
+  constructor(code: AdminErrorCode, message: string, options?: ErrorOptions & { document?: object }) {
     super(message, options);
     this.code = code;
+    this.document = options?.document;
   }
 }
 

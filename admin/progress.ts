@@ -1,4 +1,5 @@
-// Shows a running task: a bar on a terminal, a line now and then elsewhere, one JSON line a change with --json.
+// Shows a running task: a bar on a terminal, a line now and then elsewhere, one JSON line a change with --json
+// and a summary as the last line.
 
 import cliProgress from "cli-progress";
 import type { TaskReport } from "./api.ts";
@@ -56,14 +57,38 @@ function plainDisplay(): Display {
 function jsonDisplay(): Display {
   return {
     update(task) {
-      process.stdout.write(`${JSON.stringify(task)}\n`);
+      if (task.state === "running") process.stdout.write(`${JSON.stringify({ type: "progress", ...task })}\n`);
     },
     stop() {},
   };
 }
 
-/** Shows the task until it has ended and returns its last report. Throws AdminError where it failed or was cancelled. */
-export async function showTask(reports: AsyncIterable<TaskReport>, json: boolean): Promise<TaskReport> {
+/** What a command says of its task when that has ended. */
+export interface Ending {
+  /** For a person. */
+  text(report: TaskReport): string;
+  /** What is wrong still, though the task is done: the command then ends as degraded. */
+  remains?(report: TaskReport): string | null;
+}
+
+/** Shows the task until it has ended, and what came of it. Throws AdminError where it failed, was cancelled, or something remains wrong. */
+export async function showTask(reports: AsyncIterable<TaskReport>, json: boolean, { text, remains }: Ending): Promise<void> {
+  const report = await follow(reports, json);
+  const summary = { type: "summary", ...report };
+  if (report.state === "running") {
+    const message = `the daemon stopped while the task was running: ${report.title}; it goes on at the next start`;
+    throw new AdminError("unavailable", message, { document: summary });
+  }
+  if (report.state !== "done")
+    throw new AdminError("refused", `${report.title}: ${report.error ?? report.state}`, { document: summary });
+  if (!json) process.stdout.write(`${text(report)}\n`);
+  const wrong = remains?.(report) ?? null;
+  if (wrong !== null) throw new AdminError("degraded", wrong, { document: summary });
+  if (json) process.stdout.write(`${JSON.stringify(summary)}\n`);
+}
+
+/** Shows the task as it goes on. Returns its last report. */
+async function follow(reports: AsyncIterable<TaskReport>, json: boolean): Promise<TaskReport> {
   const display = json ? jsonDisplay() : process.stderr.isTTY ? terminalDisplay() : plainDisplay();
   let last: TaskReport | null = null;
   const detach = (): void => {
@@ -83,11 +108,5 @@ export async function showTask(reports: AsyncIterable<TaskReport>, json: boolean
     display.stop();
   }
   if (!last) throw new AdminError("internal", "the daemon ended the task without a report");
-  if (last.state === "running")
-    throw new AdminError(
-      "unavailable",
-      `the daemon stopped while the task was running: ${last.title}; it goes on at the next start`,
-    );
-  if (last.state !== "done") throw new AdminError("refused", `${last.title}: ${last.error ?? last.state}`);
   return last;
 }

@@ -108,9 +108,19 @@ async function runDetached(options: UpOptions): Promise<void> {
   // A data directory that does not exist yet must stay empty until the store is made in it.
   const final = path.join(data, "trace");
   const first = fs.existsSync(data) ? final : path.join(path.dirname(data), `.${path.basename(data)}.trace`);
-  const ready = await startDetached<Ready>(words, first);
-  if (first !== final) fs.renameSync(first, final);
-  print(options, ready, () => readyText(ready, true));
+  try {
+    const ready = await startDetached<Ready>(words, first);
+    print(options, ready, () => readyText(ready, true));
+  } finally {
+    if (first !== final) settleTrace(first, final);
+  }
+}
+
+/** Moves the trace of a first start to its place. Where no data directory was made, nobody would look for it, and its text was shown. */
+function settleTrace(first: string, final: string): void {
+  if (!fs.existsSync(first)) return;
+  if (fs.existsSync(path.dirname(final))) fs.renameSync(first, final);
+  else fs.rmSync(first, { force: true });
 }
 
 export function upCommand(): Command {

@@ -90,6 +90,32 @@ test("where: a file in stripes, one in the table, a hole, a directory, a symlink
     assert.match(elsewhere.stderr, /not on a mount of this store/);
   }));
 
+test("--json of a task: lines of progress, and a summary as the last, also where something remains wrong or nothing was begun", () =>
+  withStore("lines", async (store) => {
+    await store.start();
+    await shell(`head -c 20000000 /dev/urandom > "${store.mount}/a" && sync "${store.mount}/a"`);
+    type Line = { type: string; state: string; counts: Record<string, number>; error: { code: string; message: string } | null };
+    const lines = async (words: string[], code: number): Promise<Line[]> => {
+      const ran = await store.cairn(...words, "--json");
+      assert.equal(ran.code, code, ran.stderr);
+      return ran.stdout.trim().split("\n").map((line) => JSON.parse(line) as Line); // prettier-ignore
+    };
+    for (const words of [["scrub"], ["fsck"], ["clean"]]) {
+      const said = await lines(words, 0);
+      const last = said.pop()!;
+      assert.deepEqual([last.type, last.state, last.error], ["summary", "done", null]);
+      for (const { type, state } of said) assert.deepEqual([type, state], ["progress", "running"]);
+    }
+    fs.rmSync(path.join(store.data, "disk-2"), { recursive: true });
+    await store.json<StatusReport>("status");
+    const degraded = (await lines(["scrub", "--verify-only"], 4)).at(-1)!;
+    assert.equal(degraded.type, "summary");
+    assert.equal(degraded.error?.code, "degraded");
+    assert.ok(degraded.counts.unrepaired > 0);
+    assert.equal((await lines(["disk", "remove", "99"], 1)).at(-1)!.error?.code, "refused");
+    assert.equal((await lines(["disk", "replace", "2"], 0)).at(-1)!.type, "summary");
+  }));
+
 test("Ctrl-C on a scrub leaves it to the daemon and says so", () =>
   withStore("detach", async (store) => {
     await store.start();

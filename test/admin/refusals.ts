@@ -19,6 +19,7 @@ async function refusal(
     const ran = await store.cairn("up", ...(words.includes("--mount") ? [] : ["--mount", store.mount]), "--detach", ...words);
     assert.equal(ran.code, code, `${ran.stdout}${ran.stderr}`);
     assert.match(ran.stderr, text);
+    assert.ok(!fs.existsSync(path.join(store.directory, ".data.trace")));
   } finally {
     await store.cairn("down");
     await store.destroy();
