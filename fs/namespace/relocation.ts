@@ -8,7 +8,7 @@ import { type InodeId, S_IFMT, S_IFREG, type StripeId } from "../types.ts";
 import { firstAbove, insertExtent, isCut, removeRange, windowOf } from "./extents.ts";
 import { SERVER_SESSION } from "./identities.ts";
 import { after, id8, idFrom, TAG_EXTENT } from "./keys.ts";
-import type { Server } from "./namespace.ts";
+import type { Server } from "./server.ts";
 import { decodeExtent, type Inode, openValue } from "./records.ts";
 import type { Services } from "./services.ts";
 import { type Miss, WINDOW_BYTES } from "./state.ts";
@@ -58,7 +58,7 @@ export function relocationOf(server: Server): Relocation {
     releaseReserved: () => server.identities.sessionEnded(SERVER_SESSION),
     relocate: (stripes, moves) =>
       server.transact("relocate", null, (tx) =>
-        relocate(tx, stripes, moves, server.identities, (inodes) => server.tellMoved(inodes)),
+        relocate(tx, stripes, moves, server.identities, (inodes) => server.sessions.tellMoved(inodes)),
       ),
   };
 }

@@ -4,7 +4,7 @@ import type { DiskId } from "../../replication/stripe.ts";
 import type { InodeId, StripeId } from "../types.ts";
 import type { Extent } from "../messages.ts";
 import { after, id8, idFrom, TAG_DISK, TAG_EXTENT, TAG_STRIPE } from "./keys.ts";
-import type { Server } from "./namespace.ts";
+import type { Server } from "./server.ts";
 import { decodeExtent, decodeStripe, openValue, type StripeRecord } from "./records.ts";
 
 /** Stripes in one step of a walk. */

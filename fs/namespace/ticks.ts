@@ -6,7 +6,7 @@ import type { LogIndex } from "../../storage/log.ts";
 import type { InodeId, SessionId, StripeId } from "../types.ts";
 import { cutPiece, removeRange, windowOf } from "./extents.ts";
 import { after, id8, idFrom, TAG_ANSWER, TAG_CUT, TAG_DEAD, TAG_RESERVATION, TAG_SESSION, TAG_UNNAMED } from "./keys.ts";
-import type { Server } from "./namespace.ts";
+import type { Server } from "./server.ts";
 import type { Reservation } from "./records.ts";
 import { HAS_XATTRS, type StripeRecord } from "./records.ts";
 import { WINDOW_BYTES } from "./state.ts";
@@ -123,7 +123,7 @@ export class Ticks {
 
   async #run(): Promise<boolean> {
     const { overlay, limits, clock } = this.#server;
-    this.#server.expireUnheard();
+    this.#server.sessions.expireUnheard();
     let more = false;
     for (let piece = 0; piece < PIECES_PER_TICK && !this.#stopped; piece++) {
       // A session that is still to come back may know inodes without names.

@@ -1,0 +1,86 @@
+// Requests that may come twice: a durable session numbers them, and the same number gets the same reply, also from the
+// server after a restart.
+
+import type { OperationName, Reply, Request } from "../messages.ts";
+import { OPERATIONS, type Operation } from "./calls.ts";
+import { id8, TAG_ANSWER } from "./keys.ts";
+import type { Server } from "./server.ts";
+import type { ServerSession } from "./sessions.ts";
+import type { Transaction } from "./transaction.ts";
+
+/** What is kept of a reply. */
+function storedAnswer(name: OperationName, reply: unknown): unknown {
+  return name === "commit" ? { gone: (reply as Reply<"commit">).gone } : reply;
+}
+
+export class Answers {
+  readonly #server: Server;
+
+  constructor(server: Server) {
+    this.#server = server;
+  }
+
+  /** Carries the request out, or replies as it did when it had this number before. */
+  async call<Name extends OperationName>(
+    session: ServerSession,
+    number: number,
+    name: Name,
+    request: Request<Name>,
+  ): Promise<Reply<Name>> {
+    const stored = session.answers.get(number);
+    if (stored !== undefined) return this.#answerAgain(session, name, request, await stored) as Promise<Reply<Name>>;
+    const [run, kind] = OPERATIONS[name] ?? [null, "none"];
+    // Pieces of a large fallocate(2) are transactions of their own, and repeated ones change nothing.
+    const reply =
+      run === null || kind === "none" || name === "reshape" || !session.durable
+        ? this.#server.calls.call(session, name, request)
+        : (this.#server.transact(kind, session, (tx) => this.#answered(tx, session, number, name, run, request)) as Promise<
+            Reply<Name>
+          >);
+    session.answers.set(number, reply);
+    // What failed has changed nothing: asked again, it is tried again.
+    reply.then(
+      (done) => name === "commit" && session.answers.set(number, Promise.resolve(storedAnswer(name, done))),
+      () => session.answers.delete(number),
+    );
+    this.#dropAnswers(session, number);
+    return reply;
+  }
+
+  /** A commit's attributes are looked up again: there may be thousands, and they need not be those of then. */
+  async #answerAgain(session: ServerSession, name: OperationName, request: unknown, stored: unknown): Promise<unknown> {
+    if (name !== "commit" || (stored as Reply<"commit">).attributes !== undefined) return stored;
+    const { files } = request as Request<"commit">;
+    const attributes = await this.#server.transact("none", session, (tx) => {
+      tx.wantInodes(files.map(({ inode }) => inode));
+      return files.flatMap(({ inode }) => tx.find(inode)?.attributes() ?? []);
+    });
+    return { ...(stored as object), attributes };
+  }
+
+  /** The reply goes into the state together with what it replies to. */
+  #answered(
+    tx: Transaction,
+    session: ServerSession,
+    number: number,
+    name: OperationName,
+    run: Operation,
+    request: unknown,
+  ): unknown {
+    const reply = run(tx, request as never, this.#server.identities);
+    const prefix = TAG_ANSWER + id8(session.id);
+    const text = Buffer.from(JSON.stringify(storedAnswer(name, reply)));
+    tx.raw(prefix, id8(number), (writer) => writer.raw(text));
+    const old = number - this.#server.limits.answersPerSession;
+    if (old >= 0) tx.raw(prefix, id8(old), null);
+    return reply;
+  }
+
+  #dropAnswers(session: ServerSession, number: number): void {
+    const old = number - this.#server.limits.answersPerSession;
+    for (const kept of session.answers.keys()) {
+      if (kept > old) break;
+      session.answers.delete(kept);
+    }
+  }
+}

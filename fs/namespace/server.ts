@@ -1,0 +1,197 @@
+// The namespace server: its parts, and what the daemon asks of it (namespace.ts). The parts know one another through it.
+
+import type { Log } from "../../storage/log.ts";
+import type { Table } from "../../storage/table.ts";
+import { type Clock, systemClock } from "../clock.ts";
+import type { SessionEvents } from "../messages.ts";
+import { type InodeId, ROOT_INODE, S_IFDIR, type SessionId } from "../types.ts";
+import { Answers } from "./answers.ts";
+import { Calls } from "./calls.ts";
+import { checkNamespace, mend, type Mending, type Problem } from "./check.ts";
+import type { EntryKind } from "./entry.ts";
+import { Identities } from "./identities.ts";
+import { after, id8, idFrom, TAG_EXTENT, TAG_META } from "./keys.ts";
+import { Leases } from "./leases.ts";
+import { Locks } from "./locks.ts";
+import { newInode } from "./names.ts";
+import type {
+  Namespace,
+  NamespaceLimits,
+  NamespaceOptions,
+  NamespaceSession,
+  NamespaceStatus,
+  SessionOptions,
+  StripeHooks,
+} from "./namespace.ts";
+import type { Overlay } from "./overlay.ts";
+import { encodeNumber } from "./records.ts";
+import { type Relocation, relocationOf } from "./relocation.ts";
+import { Resumption } from "./resumption.ts";
+import { type ServerSession, Sessions } from "./sessions.ts";
+import { State } from "./state.ts";
+import { type StripeDirectory, stripeDirectory } from "./stripe-directory.ts";
+import { Ticks } from "./ticks.ts";
+import type { Transaction } from "./transaction.ts";
+import { Transactions } from "./transactions.ts";
+
+/** Records of the table looked at in one scan for a file's next extent. */
+const NEXT_EXTENT_RECORDS_MAX = 4096;
+
+/** @internal Shared with the parts of the server. */
+export class Server implements Namespace {
+  readonly overlay: Overlay;
+  readonly state: State;
+  readonly leases: Leases;
+  readonly locks = new Locks();
+  readonly limits: NamespaceLimits;
+  readonly clock: Clock;
+  readonly hooks: StripeHooks | undefined;
+  readonly log: Log;
+  readonly table: Table;
+  readonly ticks: Ticks;
+  readonly identities: Identities;
+  readonly resumption: Resumption;
+  readonly stripes: StripeDirectory;
+  readonly relocation: Relocation;
+  readonly trace: (line: string) => void;
+  readonly transactions: Transactions;
+  readonly sessions: Sessions;
+  readonly calls: Calls;
+  readonly answers: Answers;
+  #closed = false;
+
+  constructor(options: NamespaceOptions, limits: NamespaceLimits, overlay: Overlay) {
+    this.overlay = overlay;
+    this.limits = limits;
+    this.log = options.log;
+    this.table = options.table;
+    this.clock = options.clock ?? systemClock();
+    this.hooks = options.stripes;
+    this.trace = options.trace ?? (() => {});
+    this.state = new State(overlay, limits.cacheBytes);
+    this.leases = new Leases(this.clock, (session, reason) => this.sessions.end(session as ServerSession, reason));
+    this.transactions = new Transactions(this);
+    this.sessions = new Sessions(this);
+    this.calls = new Calls(this);
+    this.answers = new Answers(this);
+    this.ticks = new Ticks(this);
+    this.identities = new Identities(this.overlay, this.ticks, options.stripes);
+    this.resumption = new Resumption(this.clock, limits.resumeMs, options.awaits ?? (() => true), (id) =>
+      this.sessions.notResumed(id),
+    );
+    this.stripes = stripeDirectory(this);
+    this.relocation = relocationOf(this);
+  }
+
+  createRoot(root: { mode: number; uid: number; gid: number }): void {
+    this.transactions.attempt("create-store", null, null, (tx) => {
+      const inode = newInode(tx, ROOT_INODE, S_IFDIR | (root.mode & 0o7777), root.uid, root.gid);
+      inode.parent = ROOT_INODE;
+      tx.add(inode);
+      tx.raw(`${TAG_META}format`, "", (writer) => encodeNumber(writer, 1));
+      this.identities.countInodes(tx, 1);
+    });
+  }
+
+  async start(): Promise<void> {
+    await this.resumption.start(this.overlay);
+    await this.identities.start((session) => this.resumption.awaits(session));
+    await this.ticks.start();
+  }
+
+  /** One transaction: `run` is attempted until everything that it needs is in memory. */
+  async transact<T>(kind: EntryKind, session: ServerSession | null, run: (tx: Transaction) => T): Promise<T> {
+    return this.transactions.runNow(kind, session, run);
+  }
+
+  openSession(events: SessionEvents, options: SessionOptions = {}): Promise<NamespaceSession> {
+    return this.sessions.open(events, options);
+  }
+
+  expireSession(id: SessionId, reason: string): void {
+    this.sessions.expire(id, reason);
+  }
+
+  /** Where the inode's first extent at or behind the offset begins, as far as its key says; Infinity where there is none. */
+  async nextExtent(inode: InodeId, offset: number): Promise<number> {
+    let found = Infinity;
+    const prefix = TAG_EXTENT + id8(inode);
+    let from = prefix + id8(offset);
+    const to = after(prefix);
+    // Usually the first record is it; where many have been removed that the table still has, one at a time takes minutes.
+    for (let looked = 1; found === Infinity && from < to; looked = Math.min(looked * 16, NEXT_EXTENT_RECORDS_MAX)) {
+      from = await this.overlay.scan(from, to, looked, (records, bound) => {
+        if (records.length > 0) found = idFrom(records[0].key, prefix.length);
+        return bound;
+      });
+    }
+    return found;
+  }
+
+  tick(): Promise<boolean> {
+    return this.ticks.run();
+  }
+
+  async sync(): Promise<void> {
+    try {
+      await this.log.sync(this.overlay.index);
+    } catch (error) {
+      throw this.transactions.refusal("sync the log", error);
+    }
+  }
+
+  written(): Promise<void> | undefined {
+    if (this.log.pendingBytes === 0) return undefined;
+    return this.log.drained().catch((error: unknown) => {
+      // On a full disk the log goes on by itself once there is space.
+      if ((error as { code?: string }).code !== "ENOSPC") throw this.transactions.refusal("write the log", error);
+    });
+  }
+
+  apply(): Promise<void> {
+    return this.overlay.apply();
+  }
+
+  async *check(): AsyncGenerator<Problem> {
+    const snapshot = await this.overlay.snapshot();
+    try {
+      yield* checkNamespace(snapshot);
+    } finally {
+      await snapshot.close();
+    }
+  }
+
+  mend(mending: Mending): Promise<boolean> {
+    return this.transact("repair", null, (tx) => mend(tx, mending));
+  }
+
+  status(): NamespaceStatus {
+    return {
+      inodes: this.overlay.inodes,
+      sessions: this.sessions.size,
+      logTail: this.log.tail(),
+      appliedIndex: this.overlay.appliedIndex,
+      waitingRecords: this.overlay.waiting,
+      ...this.ticks.status(),
+    };
+  }
+
+  /** Ends all sessions, durable ones so that they can be resumed; writes everything to the table and makes it durable. Log and table stay open: they are the caller's. */
+  async close(): Promise<void> {
+    if (this.#closed) return;
+    this.#closed = true;
+    this.resumption.abandon();
+    this.sessions.close();
+    await this.ticks.stop();
+    try {
+      await this.overlay.apply();
+      await this.overlay.apply();
+      await this.overlay.trim();
+    } catch (error) {
+      if ((error as { code?: string }).code !== "ENOSPC") throw error;
+      // What the table lacks is in the log, and the next start takes it up from there.
+      await this.log.sync(this.overlay.index);
+      this.trace(`namespace: not all was written to the table at the end, the log has it: ${(error as Error).message}`);
+    }
+  }
+}
