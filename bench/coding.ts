@@ -46,14 +46,18 @@ const positions = new WeakMap<Subject, number>();
 function measure(subject: Subject, milliseconds: number): number {
   const until = performance.now() + milliseconds;
   const begin = performance.now();
-  const first = positions.get(subject) ?? 0;
+  let set = positions.get(subject) ?? 0;
   let calls = 0;
   let now = begin;
   while (now < until) {
-    for (let repeat = 0; repeat < 16; repeat++) subject.call((first + calls++) % subject.sets);
+    for (let repeat = 0; repeat < 16; repeat++) {
+      subject.call(set);
+      set = set + 1 < subject.sets ? set + 1 : 0;
+    }
+    calls += 16;
     now = performance.now();
   }
-  positions.set(subject, first + calls);
+  positions.set(subject, set);
   return (calls * subject.bytesPerCall) / (now - begin) / 1e6;
 }
 

@@ -231,12 +231,12 @@ for (const kernels of native) {
   test(`${variant}: checksums go over from one way of computing to the next without a seam`, () => {
     const random = randomNumbers(45);
     const bytes = randomBytes(256 * 1024 + 1100, 0, random);
-    // Rounds of 3 KiB after the first 256 bytes; another way from some 256 KiB on, with a head of up to 63 bytes before it.
+    // Rounds of 3 KiB after the first 256 bytes; a head of up to 63 bytes from 8 KiB on; another way from some 256 KiB on.
     const rounds = [1, 2, 3, 10, 11].flatMap((count) =>
       [-257, -65, -1, 0, 1, 15, 255, 256, 257].map((more) => 256 + count * 3072 + more),
     );
     const long = [-320, -257, -256, -1, 0, 1, 63, 64, 255, 256, 257, 319, 320, 1001].map((more) => 256 * 1024 + more);
-    for (const length of [...rounds, ...long]) {
+    for (const length of [...rounds, 8191, 8192, 8193, 8255, ...long]) {
       const start = random(2) ? 0 : random(90);
       const seed = random(2) ? 0 : random(2 ** 32);
       const part = bytes.subarray(start, start + length);
