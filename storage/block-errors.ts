@@ -42,3 +42,21 @@ export function textOf(error: unknown): string {
 export function nameOf(id: BlockId): string {
   return `block ${id.index} of stripe ${id.stripe}`;
 }
+
+export function requireId({ stripe, index }: BlockId): void {
+  if (!Number.isSafeInteger(stripe) || stripe < 0 || !Number.isInteger(index) || index < 0 || index > 0xffff) {
+    throw new BlockError(
+      "EINVAL",
+      `block ${index} of stripe ${stripe}: the stripe is required to be an integer from 0, the index one from 0 to 65535`,
+    );
+  }
+}
+
+export function requireRange(id: BlockId, entry: { length: number }, offset: number, length: number): void {
+  if (!Number.isSafeInteger(offset) || offset < 0 || offset + length > entry.length) {
+    throw new BlockError(
+      "EINVAL",
+      `retrieve ${nameOf(id)}: bytes ${offset} to ${offset + length} are asked for, it has ${entry.length}`,
+    );
+  }
+}
