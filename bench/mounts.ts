@@ -1,9 +1,11 @@
 // `npm run bench -- mounts`: two mounts of one store, one in the daemon and one in a process of its own, used hard at once.
 // Each part has a store of its own, prints its figures, and ends with `cairn fsck`; any violation makes the exit code 1.
 
+import fs from "node:fs";
+import path from "node:path";
 import { parseArgs } from "node:util";
 import { mountAgain } from "../test/fixture/second-mount.ts";
-import { makeStore } from "../test/fixture/store.ts";
+import { makeStore, type Store } from "../test/fixture/store.ts";
 import { appendsPart } from "./mounts/appends.ts";
 import { killedPart } from "./mounts/killed.ts";
 import { namesPart } from "./mounts/names.ts";
@@ -45,6 +47,10 @@ async function runPart(part: Part, options: { seconds: number; transactions: num
     const second = await mountAgain(store, "second");
     const start = programs.start.bind(programs);
     figures = await part.run({ store, one: store.mount, second, ...options, violation, start });
+    // What a mount held unsynced is lost with its session: that must not happen to one that is alive.
+    const ended = sessionsEnded(store);
+    if (part.endsSessions) figures["sessions ended"] = ended.length;
+    else for (const line of ended) violation(line);
     const checked = await store.cairn("fsck");
     if (checked.code !== 0) violation(`cairn fsck: ${checked.stdout.slice(-1500)} ${checked.stderr.slice(-1500)}`);
   } catch (error) {
@@ -54,6 +60,12 @@ async function runPart(part: Part, options: { seconds: number; transactions: num
     await store.destroy();
   }
   return { part: part.name, seconds: Math.round((performance.now() - begin) / 1000), figures, violations };
+}
+
+/** What the daemon noted of sessions that ended while their mount was there. */
+function sessionsEnded({ data }: Store): string[] {
+  const lines = fs.readFileSync(path.join(data, "trace"), "utf8").split("\n");
+  return lines.filter((line) => /session \d+.*(over|ended)/.test(line));
 }
 
 function wholeNumber(option: string, text: string): number {

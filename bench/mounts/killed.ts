@@ -192,6 +192,7 @@ async function round({ store, one, second, start, violation }: PartContext, numb
 export const killedPart: Part = {
   name: "killed",
   about: "the second mount is killed under load",
+  endsSessions: true,
   async run(context) {
     const rounds: Round[] = [];
     for (let number = 1; number <= ROUNDS; number++) rounds.push(await round(context, number));

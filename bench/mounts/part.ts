@@ -36,6 +36,8 @@ export interface Running<T> {
 export interface Part {
   name: string;
   about: string;
+  /** Sessions of its mounts are ended by intent. */
+  endsSessions?: true;
   run(context: PartContext): Promise<Figures>;
 }
 

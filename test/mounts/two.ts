@@ -89,7 +89,7 @@ sys.exit(0 if m[5000]==65 else 1)`;
 });
 
 test("SQLite used by both at once loses no row", async () => {
-  assert.deepEqual(await insertThroughMounts([one, two], 60, 120_000), []);
+  assert.deepEqual((await insertThroughMounts([one, two], 60, 120_000)).problems, []);
 });
 
 test("both creating, renaming and unlinking in one directory lose no name and do not deadlock", () =>
