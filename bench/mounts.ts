@@ -62,9 +62,10 @@ async function runPart(part: Part, options: { seconds: number; transactions: num
   return { part: part.name, seconds: Math.round((performance.now() - begin) / 1000), figures, violations };
 }
 
-/** What the daemon noted of sessions that ended while their mount was there. */
-function sessionsEnded({ data }: Store): string[] {
-  const lines = fs.readFileSync(path.join(data, "trace"), "utf8").split("\n");
+/** What the daemon and its mounts noted of sessions that ended while their mount was there. */
+function sessionsEnded({ data, output }: Store): string[] {
+  const trace = path.join(data, "trace");
+  const lines = [...output.split("\n"), ...(fs.existsSync(trace) ? fs.readFileSync(trace, "utf8").split("\n") : [])];
   return lines.filter((line) => /session \d+.*(over|ended)/.test(line));
 }
 
