@@ -84,6 +84,8 @@ interface Hosted {
   requests: number;
   connection: Connection | null;
   over: boolean;
+  /** What replies wait for before they are sent. */
+  held: Set<Promise<void>>;
   /** Waiting for a connection, or for the session's end (null). */
   waiting: ((connection: Connection | null) => void)[];
 }
@@ -181,7 +183,7 @@ export class SessionServer {
       },
       { mountpoint, pid, resume: resume === 0 ? undefined : resume },
     );
-    host = { session, mountpoint, pid, requests: 0, connection: null, over: false, waiting: [] };
+    host = { session, mountpoint, pid, requests: 0, connection: null, over: false, held: new Set(), waiting: [] };
     this.#hosted.set(session.id, host);
     return host;
   }
@@ -243,7 +245,10 @@ export class SessionServer {
     const reply = await (message.number ? session.callNumbered(message.number, name, request) : session.call(name, request));
     // A daemon that is killed must not have told what it then has forgotten: the mount goes on.
     const written = this.#options.written();
-    if (written !== undefined) await written;
+    if (written !== undefined) {
+      host.held.add(written);
+      await written.finally(() => host.held.delete(written));
+    }
     return { body: encodeReply(name, reply) };
   }
 
@@ -273,6 +278,7 @@ export class SessionServer {
   /** Resolves when the mount has done it, or when its session is over and there is nothing left to give back. While the connection is gone the mount may come back: the namespace says how long that is waited for. */
   async #recall(host: Hosted, inode: InodeId, mode: LeaseMode, names?: readonly ByteString[]): Promise<void> {
     const body = encodeMessage("Recall", { inode, mode, names: names ?? [], allNames: names === undefined });
+    await repliesSent(host);
     while (!host.over) {
       const connection = host.connection ?? (await new Promise<Connection | null>((resolve) => host.waiting.push(resolve)));
       if (connection === null) return;
@@ -286,4 +292,13 @@ export class SessionServer {
       }
     }
   }
+}
+
+/** A reply that grants a lease goes out before the lease is recalled, or the mount could never use it where two contend. */
+async function repliesSent(host: Hosted): Promise<void> {
+  const nextTurn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
+  await nextTurn();
+  if (host.held.size === 0) return;
+  await Promise.allSettled([...host.held]);
+  await nextTurn();
 }

@@ -5,6 +5,7 @@ import { FsError, errno } from "../errno.ts";
 import type { ByteString, InodeId } from "../types.ts";
 import type { KernelCaches } from "./handlers.ts";
 import { FUSE_EPOCH_MINOR } from "./protocol.ts";
+import type { Negotiated } from "./protocol-init.ts";
 import { deleteMessage, incrementEpochMessage, invalidateEntryMessage, invalidateInodeMessage } from "./protocol-notify.ts";
 
 interface Waiting {
@@ -24,13 +25,15 @@ export class Notifications implements KernelCaches {
   #lastId = 0;
   readonly #sent = new Map<number, Waiting>();
   readonly #unsent: Waiting[] = [];
+  mapsDirect = false;
   /** Sent since the mount was made. */
   count = 0;
 
   /** The connection stands from here on. */
-  start(connection: FuseConnection, minor: number): void {
+  start(connection: FuseConnection, negotiated: Negotiated): void {
     this.#connection = connection;
-    this.#minor = minor;
+    this.#minor = negotiated.minor;
+    this.mapsDirect = negotiated.mapsDirect;
   }
 
   /** The thread wrote notification `id`; error is a positive errno or 0. */

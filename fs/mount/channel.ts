@@ -409,7 +409,7 @@ class Channel implements Mounted, Connection {
     }
     this.#negotiated = negotiate(init);
     this.extendedSetxattr = this.#negotiated.extendedSetxattr;
-    this.#notifications.start(this.#connection, this.#negotiated.minor);
+    this.#notifications.start(this.#connection, this.#negotiated);
     this.#resolveInitialized();
   }
 

@@ -62,6 +62,7 @@ async function recallFile(core: Core, inode: InodeId, mode: LeaseMode): Promise<
     if (mode === "known") await dropPages(core, inode);
     return;
   }
+  file.recalls++;
   // A lease granted just before is still on its way through promises: let whoever asked use it once, or two writers would
   // take it from each other for ever.
   if (file.acquiring > 0) await new Promise((resolve) => setImmediate(resolve));
@@ -73,7 +74,12 @@ async function recallFile(core: Core, inode: InodeId, mode: LeaseMode): Promise<
     await flushQuietly(core, file);
     // With a shared lease left, pages stay right; but a shared mapping may hold dirty ones that we never heard of.
     if (mode === "known" || (before === "exclusive" && file.writers > 0)) await dropPagesOf(core, file, gate);
-    await flushQuietly(core, file);
+    await placedAll(file);
+    gate.close();
+    do {
+      await placedAll(file);
+      await flushQuietly(core, file);
+    } while (file.placing > 0);
     if (mode === "known") {
       forgetClean(file);
     }
@@ -91,6 +97,11 @@ async function appendOver(core: Core, file: FileState): Promise<void> {
   const late = new Promise<void>((resolve) => core.clock.after(APPEND_GOES_ON_MS, resolve));
   await Promise.race([ended, late]);
   file.endAppend();
+}
+
+/** Writes that have begun under the lease and wait for room in the buffers. */
+async function placedAll(file: FileState): Promise<void> {
+  while (file.placing > 0) await new Promise<void>((resolve) => file.placed.push(resolve));
 }
 
 /** Writes back. A failure stays with the file: its data is kept and tried again, and the next fsync says so. */
@@ -125,6 +136,7 @@ async function dropPagesOf(core: Core, file: FileState, gate: Gate): Promise<voi
   if (core.caches === null) return;
   for (let round = 0; round < RECALL_ROUNDS_MAX; round++) {
     await appendOver(core, file);
+    await placedAll(file);
     while (file.reads > 0) await new Promise<void>((resolve) => file.readsDone.push(resolve));
     const answered = gate.answered;
     let ended = false;
@@ -133,7 +145,7 @@ async function dropPagesOf(core: Core, file: FileState, gate: Gate): Promise<voi
     // at any moment of the pass: its pages are dropped once it is answered.
     do await Promise.race([pass, gate.pause()]);
     while (!ended && file.waitingWrites === 0);
-    if (gate.answered === answered && file.reads === 0 && !file.appendMayGoOn) return;
+    if (gate.answered === answered && file.reads === 0 && file.placing === 0 && !file.appendMayGoOn) return;
   }
   core.trace(`recall of inode ${file.inode}: pages were read again in each of ${RECALL_ROUNDS_MAX} rounds`);
 }
@@ -143,6 +155,7 @@ class Gate implements RecallGate {
   /** Reads and writes let through under the old lease. */
   answered = 0;
   readonly #core: Core;
+  #closed = false;
   #ended = false;
   #waiting: (() => void)[] = [];
 
@@ -152,8 +165,14 @@ class Gate implements RecallGate {
 
   async wait(): Promise<void> {
     if (this.#ended) return;
-    await Promise.race([this.over(), this.pause()]);
+    if (!this.#closed) await Promise.race([this.over(), this.pause()]);
+    if (this.#closed) await this.over();
     if (!this.#ended) this.answered++;
+  }
+
+  /** No page is dropped any more: whoever comes now waits for the end, or its pages would stay behind. */
+  close(): void {
+    this.#closed = true;
   }
 
   over(): Promise<void> {

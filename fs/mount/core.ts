@@ -84,14 +84,15 @@ export async function acquire(core: Core, file: FileState, mode: LeaseMode): Pro
 
 async function acquireHeld(core: Core, file: FileState, mode: LeaseMode): Promise<void> {
   for (;;) {
+    const { recalls } = file;
     const { attributes } = await call(core, "acquire", { inode: file.inode, mode });
-    // Asked before a recall came and answered while it goes on: what was granted, if anything, goes with the recall.
-    if (file.recall === null) {
+    // Asked before a recall came and answered while it goes on, or after it: what was granted, if anything, went with the recall.
+    if (file.recall === null && file.recalls === recalls) {
       core.inodes.granted(file.inode, mode);
       core.inodes.learned(attributes);
       return;
     }
-    await file.recall.over();
+    await file.recall?.over();
   }
 }
 

@@ -35,6 +35,11 @@ export class FileState {
   /** The last append ended with a page: the kernel may have cut one write(2) there and send the rest next, before anything else. */
   appendMayGoOn = false;
   readonly appendEnded: (() => void)[] = [];
+  /** The kernel may have the last page in its cache, with zeros behind the end: a direct write there leaves them. */
+  tailCached = true;
+  /** Writes that hold the lease and wait for something else before they place their bytes: it must not go meanwhile. */
+  placing = 0;
+  readonly placed: (() => void)[] = [];
   /** Goes up when everything not committed is thrown away. */
   dropCount = 0;
   /** Goes up when clean pieces are dropped: what was being asked for before is then old. */
@@ -50,6 +55,8 @@ export class FileState {
   tail: Promise<void> | null = null;
   /** Set while the lease is being given up. */
   recall: RecallGate | null = null;
+  /** Recalls that there were. */
+  recalls = 0;
   /** Leases being asked for. */
   acquiring = 0;
   /** Writes, and page reads, that wait for a lease: the kernel holds their pages' locks. */
@@ -70,6 +77,10 @@ export class FileState {
     if (!this.appendMayGoOn) return;
     this.appendMayGoOn = false;
     for (const resolve of this.appendEnded.splice(0)) resolve();
+  }
+
+  endPlacing(): void {
+    if (--this.placing === 0) for (const resolve of this.placed.splice(0)) resolve();
   }
 
   get dirty(): boolean {

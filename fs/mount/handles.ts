@@ -9,6 +9,8 @@ export interface FileHandle {
   readonly file: FileState;
   readonly flags: number;
   readonly writable: boolean;
+  /** Its writes and reads pass by the page cache (FOPEN_DIRECT_IO). */
+  readonly direct: boolean;
   /** End of the last read, and how long the run of adjacent reads is. */
   readEnd: number;
   readRun: number;

@@ -102,5 +102,8 @@ export const UNKNOWN_PAUSE_MAX_MS = 32;
 /** Rounds of invalidation in one recall. */
 export const RECALL_ROUNDS_MAX = 64;
 
-/** How long a recall waits for the rest of an append that ended with a page: the kernel sends it within microseconds, a stopped machine aside. */
+/** How long a recall waits for the rest of an append that may have been cut (one through the page cache that ended with a page, one of more than 1020 KiB): the kernel sends it within microseconds, a stopped machine aside. */
 export const APPEND_GOES_ON_MS = 50;
+
+/** A last page that is read again and again is dropped this often before a direct write behind it. */
+export const TAIL_ROUNDS_MAX = 64;

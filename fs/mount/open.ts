@@ -9,9 +9,10 @@ import type { FileState } from "./file-state.ts";
 import type { Opened, Result } from "./handlers.ts";
 import { HOLE, Piece } from "./pieces.ts";
 import { FILE_MAX_BYTES } from "../types.ts";
-import { O_DIRECT, O_TRUNC } from "./write.ts";
+import { O_APPEND, O_DIRECT, O_TRUNC } from "./write.ts";
 
 const O_ACCMODE = 3;
+const O_WRONLY = 1;
 
 export function openInode(core: Core, inode: InodeId, flags: number, killSetId: boolean): Result<Opened> {
   const attributes = core.inodes.attributes(inode);
@@ -37,6 +38,7 @@ export async function openKnown(core: Core, attributes: Attributes, flags: numbe
 /** Opens a file that was made just now: nothing is in it. */
 export function openCreated(core: Core, attributes: Attributes, flags: number): Opened {
   const file = core.inodes.open(attributes);
+  file.tailCached = false;
   if (file.pieces.count === 0) file.pieces.put(new Piece(0, FILE_MAX_BYTES, HOLE, null, 0, null));
   return addHandle(core, file, flags);
 }
@@ -45,9 +47,13 @@ function addHandle(core: Core, file: FileState, flags: number): Opened {
   const writable = (flags & O_ACCMODE) !== 0;
   file.handles++;
   if (writable) file.writers++;
-  const handle = core.handles.addFile({ file, flags, writable, readEnd: 0, readRun: 0, lockOwners: null });
-  // The page cache is always right: a recall empties it before the lease goes (coherence.ts).
-  return { handle, keepCache: true, directIo: (flags & O_DIRECT) !== 0 };
+  const direct =
+    (flags & O_DIRECT) !== 0 ||
+    ((flags & O_APPEND) !== 0 && (core.caches?.mapsDirect === true || (flags & O_ACCMODE) === O_WRONLY));
+  const handle = core.handles.addFile({ file, flags, writable, direct, readEnd: 0, readRun: 0, lockOwners: null });
+  // The page cache is always right: a recall empties it before the lease goes (coherence.ts). Appends pass it by: through
+  // it the kernel cuts them at a page's end, and another mount's could come in between.
+  return { handle, keepCache: true, directIo: direct };
 }
 
 export function closeHandle(core: Core, number: number): FileState {

@@ -54,6 +54,8 @@ export interface Negotiated {
   flags2: number;
   maxReadaheadBytes: number;
   maxWriteBytes: number;
+  /** Files open with FOPEN_DIRECT_IO can be mapped. */
+  mapsDirect: boolean;
   /** SETXATTR has the 16-byte structure. */
   extendedSetxattr: boolean;
 }
@@ -80,6 +82,7 @@ export function negotiate(init: InitRequest): Negotiated {
     flags2: (init.flags2 & WANTED2) >>> 0,
     maxReadaheadBytes: init.maxReadaheadBytes,
     maxWriteBytes: MAX_WRITE_BYTES,
+    mapsDirect: (init.flags2 & FUSE_DIRECT_IO_ALLOW_MMAP) !== 0,
     extendedSetxattr: (flags & FUSE_SETXATTR_EXT) !== 0,
   };
 }

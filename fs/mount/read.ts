@@ -60,6 +60,8 @@ async function acquireToRead(core: Core, file: FileState): Promise<void> {
 function readHeld(core: Core, handle: FileHandle, offset: number, length: number, into: Uint8Array): Result<number | ReadReply> {
   const file = handle.file;
   const end = Math.min(offset + length, file.attributes.size);
+  // Noted before the answer: dropping the page waits for it.
+  if (offset + length > end) file.tailCached = true;
   if (end <= offset) return 0;
   const sequential = followRun(handle, offset, end);
   if (sequential) {

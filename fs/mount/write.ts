@@ -8,15 +8,18 @@ import type { Core } from "./core.ts";
 import type { FileState } from "./file-state.ts";
 import type { Result } from "./handlers.ts";
 import type { FileHandle } from "./handles.ts";
-import { UNCOMMITTED_PIECES_MAX } from "./limits.ts";
+import { TAIL_ROUNDS_MAX, UNCOMMITTED_PIECES_MAX } from "./limits.ts";
+import { MAX_PAGES } from "./protocol-init.ts";
 
 export const O_APPEND = 0o2000;
 export const O_TRUNC = 0o1000;
 export const O_DIRECT = 0o40000;
 const O_DSYNC = 0o10000;
 const GROUP_EXECUTE = 0o10;
-/** Linux ends a WRITE with the first page that it does not have whole (fs/fuse/file.c, fuse_fill_write_pages). */
+/** Linux ends a WRITE from its page cache with the first page that it does not have whole (fs/fuse/file.c, fuse_fill_write_pages). */
 const PAGE_BYTES = 4096;
+/** A direct WRITE has up to MAX_PAGES pages of the program's memory, the first and last perhaps in part: this much is never cut. */
+const DIRECT_UNCUT_BYTES = (MAX_PAGES - 1) * PAGE_BYTES;
 
 export interface WriteRequest {
   handle: FileHandle;
@@ -34,7 +37,7 @@ export function writeFile(core: Core, request: WriteRequest): Result<number> {
   if (file.error !== null) throwKeptError(file);
   // While the lease is being given up, the kernel's own writeback must still get in: the recall waits for its pages.
   const mayWrite = file.lease === "exclusive" && (file.recall === null || request.fromCache);
-  if (mayWrite && (file.tail === null || file.recall !== null) && !hasSetId(file, request)) return writeHeld(core, request);
+  if (mayWrite && (file.tail === null || file.recall !== null) && !hasSetId(file, request)) return writeOwned(core, request);
   return prepareAndWrite(core, request);
 }
 
@@ -50,21 +53,33 @@ function hasSetId(file: FileState, request: WriteRequest): boolean {
 
 async function prepareAndWrite(core: Core, request: WriteRequest): Promise<number> {
   const { file } = request.handle;
-  if (file.recall !== null) {
-    file.waitingWrites++;
-    try {
-      await file.recall.wait();
-    } finally {
-      file.waitingWrites--;
-    }
-  }
-  while (file.tail !== null && file.recall === null) await file.tail;
-  if (hasSetId(file, request)) {
+  for (let cleared = false; ; cleared = true) {
+    await admitted(file);
+    if (file.lease !== "exclusive") await acquireToWrite(core, file);
+    // Nothing is awaited between the lease and the write.
+    if (cleared || !hasSetId(file, request)) return writeOwned(core, request);
     const { attributes } = await call(core, "setAttributes", { inode: file.inode, change: { clearSetId: true } });
     core.inodes.learned(attributes);
   }
-  if (file.lease !== "exclusive") await acquireToWrite(core, file);
-  return writeHeld(core, request);
+}
+
+/** Waits while a recall or another change of the file goes on. A recall lets some through all the same, under the old lease. */
+async function admitted(file: FileState): Promise<void> {
+  while (file.recall !== null || file.tail !== null) {
+    const gate = file.recall;
+    file.waitingWrites++;
+    try {
+      await (gate === null ? turn(file) : gate.wait());
+    } finally {
+      file.waitingWrites--;
+    }
+    if (gate !== null && file.recall === gate) return;
+  }
+}
+
+/** Truncations and copies may wait for a recall: it must not wait for this write's pages, nor the write for them. */
+async function turn(file: FileState): Promise<void> {
+  while (file.tail !== null && file.recall === null) await file.tail;
 }
 
 async function acquireToWrite(core: Core, file: FileState): Promise<void> {
@@ -76,15 +91,46 @@ async function acquireToWrite(core: Core, file: FileState): Promise<void> {
   }
 }
 
+/** Writes under the lease that is held now. */
+function writeOwned(core: Core, request: WriteRequest): Result<number> {
+  return staleTail(core, request) ? writeBehindTail(core, request) : writeHeld(core, request);
+}
+
+/** A direct write behind the end changes no page of the kernel's: a last page there would go on to show zeros. */
+function staleTail(core: Core, request: WriteRequest): boolean {
+  const { file, direct } = request.handle;
+  if (!direct || request.fromCache || !file.tailCached || core.caches === null) return false;
+  return (request.flags & O_APPEND) !== 0 || request.offset + request.data.length > file.attributes.size;
+}
+
+/** Drops the last page before the size grows: until then no program looks behind the end. The kernel locks no page for a direct write, so this may be awaited. */
+async function writeBehindTail(core: Core, request: WriteRequest): Promise<number> {
+  const { file } = request.handle;
+  file.placing++;
+  try {
+    for (let round = 0; staleTail(core, request) && round < TAIL_ROUNDS_MAX; round++) {
+      file.tailCached = false;
+      const from = file.attributes.size - (file.attributes.size % PAGE_BYTES);
+      await core.caches?.invalidateInode(file.inode, from, 0);
+    }
+    // Not awaited: it may go on to sync.
+    if (file.lease === "exclusive") return writeHeld(core, request);
+  } finally {
+    file.endPlacing();
+  }
+  // The session ended meanwhile.
+  return prepareAndWrite(core, request);
+}
+
 function writeHeld(core: Core, request: WriteRequest): Result<number> {
   const { handle, data } = request;
   const file = handle.file;
   let offset = request.offset;
   if (!request.fromCache) file.endAppend();
   if ((request.flags & O_APPEND) !== 0 && !request.fromCache) {
-    file.appendMayGoOn = (offset + data.length) % PAGE_BYTES === 0;
+    file.appendMayGoOn = handle.direct ? data.length > DIRECT_UNCUT_BYTES : (offset + data.length) % PAGE_BYTES === 0;
     const end = file.attributes.size;
-    if (end !== offset) forgetMisplacedPages(core, file, offset, data.length);
+    if (end !== offset && !handle.direct) forgetMisplacedPages(core, file, offset, data.length);
     offset = end;
     if (offset + data.length > FILE_MAX_BYTES) throw tooBig(file);
   }
@@ -111,19 +157,32 @@ function noteWritten(core: Core, file: FileState): void {
 async function finishWrite(core: Core, request: WriteRequest, offset: number, placed: number): Promise<number> {
   const { handle, data } = request;
   const file = handle.file;
-  while (placed < data.length) {
-    if (core.flusher.failure !== null && core.pool.available === 0) {
-      if (placed > 0) return placed;
-      throwKeptError(file);
-      throw core.flusher.failure;
-    }
-    await core.write.more(file);
-    placed += core.write.place(file, offset + placed, data.subarray(placed));
-    noteWritten(core, file);
-  }
+  if (placed < data.length) placed = await placeRest(core, file, offset, data, placed);
   if (core.flusher.uncommittedRanges > UNCOMMITTED_PIECES_MAX) await core.flusher.progress();
   if ((request.flags & O_DSYNC) !== 0) await syncFile(core, file);
   return placed;
+}
+
+/** Places the rest as buffers become free. The lease stays as long. */
+async function placeRest(core: Core, file: FileState, offset: number, data: Uint8Array, placed: number): Promise<number> {
+  file.placing++;
+  try {
+    while (placed < data.length) {
+      if (core.flusher.failure !== null && core.pool.available === 0) {
+        if (placed > 0) break;
+        throwKeptError(file);
+        throw core.flusher.failure;
+      }
+      await core.write.more(file);
+      if (file.lease !== "exclusive")
+        throw new FsError("EIO", `write to inode ${file.inode}: the session ended before all of it was taken`);
+      placed += core.write.place(file, offset + placed, data.subarray(placed));
+      noteWritten(core, file);
+    }
+    return placed;
+  } finally {
+    file.endPlacing();
+  }
 }
 
 /** The kernel thought that the file ends elsewhere and filled its pages there: they hold the wrong bytes. Not awaited: they are locked until this write is answered. */

@@ -23,7 +23,7 @@ before(async () => {
 after(() => store.destroy());
 
 const script = async (text: string, timeoutMs = 60_000): Promise<void> => {
-  await shell(text, { env: { A: one, B: two }, timeoutMs });
+  await shell(text, { env: { A: one, B: two, TMPDIR: store.directory }, timeoutMs });
 };
 
 test("a write is visible to the next read on the other mount, without reopening", () =>
@@ -59,6 +59,27 @@ test("O_APPEND from both interleaves whole records", async () => {
     );
   }
 });
+
+test("records that span pages are appended whole from both, also where the end was read before", () =>
+  script(
+    `
+    cat > $TMPDIR/append.py <<'P'
+import os,sys
+path,who,size,times=sys.argv[1],sys.argv[2].encode(),int(sys.argv[3]),int(sys.argv[4])
+f=os.open(path,os.O_RDWR|os.O_APPEND); reader=os.open(path,os.O_RDONLY)
+for i in range(times):
+    assert os.write(f,who*size)==size
+    end=os.fstat(reader).st_size; assert end%size==0, end
+    tail=os.pread(reader,size,end-size); assert len(set(tail))<2 and b'\\0' not in tail, (end,len(tail))
+P
+    for size in 1000 10000 300000; do
+      : > $A/records; python3 $TMPDIR/append.py $A/records 1 $size 60 & first=$!; python3 $TMPDIR/append.py $B/records 2 $size 60; wait $first
+      for mount in $A $B; do python3 -c '
+import sys
+b=open(sys.argv[1],"rb").read(); n=int(sys.argv[2]); assert len(b)==120*n, len(b)
+whole=[b[i:i+n] for i in range(0,len(b),n)]; assert all(w in (b"1"*n,b"2"*n) for w in whole); assert sum(w[0]==49 for w in whole)==60' $mount/records $size; done; done`,
+    120_000,
+  ));
 
 test("flock and fcntl locks exclude across mounts", () =>
   script(`

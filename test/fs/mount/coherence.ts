@@ -1,0 +1,167 @@
+import assert from "node:assert/strict";
+import test, { after } from "node:test";
+import { systemClock } from "../../../fs/clock.ts";
+import type { SessionEvents } from "../../../fs/messages.ts";
+import type { KernelCaches } from "../../../fs/mount/handlers.ts";
+import { APPEND_GOES_ON_MS } from "../../../fs/mount/limits.ts";
+import { Mount } from "../../../fs/mount/mount.ts";
+import type { Stripe } from "../../../replication/stripe.ts";
+import { caller, MemorySession, MemoryStripes } from "./doubles.ts";
+import { attributes, createFile, openFile, read, write } from "./program.ts";
+
+const schemes = { full: "rs:4+2", small: "copies:3" };
+const APPEND = 1 | 0o2000;
+
+// The mount's own timers keep no process alive.
+const alive = setInterval(() => {}, 1000);
+after(() => clearInterval(alive));
+
+/** Something that happens when the test says so. */
+class Event {
+  happen: () => void = () => {};
+  readonly happened = new Promise<void>((resolve) => (this.happen = resolve));
+}
+
+class SlowStripes extends MemoryStripes {
+  free: Promise<void> = Promise.resolve();
+  override async write(id: number, scheme: string, data: Uint8Array): Promise<Stripe> {
+    const copy = data.slice();
+    await this.free;
+    return super.write(id, scheme, copy);
+  }
+}
+
+interface Made {
+  mount: Mount;
+  session: MemorySession;
+  stripes: SlowStripes;
+  events: SessionEvents;
+  /** What the clock was asked to wait for. */
+  pausesMs: number[];
+}
+
+async function newMount(drop: (offset: number) => Promise<void> | void): Promise<Made> {
+  let events: SessionEvents | null = null;
+  const session = new MemorySession();
+  const stripes = new SlowStripes();
+  const clock = systemClock();
+  const pausesMs: number[] = [];
+  const mount = await Mount.open({
+    openSession: (given) => ((events = given), session),
+    stripes,
+    schemes,
+    clock: { ...clock, now: () => clock.now(), after: (ms, action) => (pausesMs.push(ms), clock.after(ms, action)) },
+  });
+  const caches: KernelCaches = {
+    mapsDirect: true,
+    invalidateInode: async (_inode, offset) => (await drop(offset), true),
+    invalidateEntry: async () => {},
+    notifyDelete: async () => {},
+    incrementEpoch: async () => {},
+  };
+  mount.attach(caches);
+  return { mount, session, stripes, events: events!, pausesMs };
+}
+
+test("a recall right behind an append that ends with a page does not wait for more of it", { timeout: 10_000 }, async () => {
+  const { mount, session, events, pausesMs } = await newMount(() => {});
+  await createFile(mount, "log");
+  const log = await openFile(mount, "log", APPEND);
+  await write(log, 0, new Uint8Array(4096).fill(1), APPEND);
+  await events.recall(log.inode, "known");
+  assert(!pausesMs.includes(APPEND_GOES_ON_MS), "waited for the rest of an append that was whole");
+  assert.equal(session.file(log.inode).attributes.size, 4096);
+  await mount.destroy();
+});
+
+test(
+  "the kernel's last page is dropped before an append behind it shows, once for each time that it was read",
+  { timeout: 10_000 },
+  async () => {
+    const drops: [number, number][] = [];
+    const { mount } = await newMount(async (offset) => void drops.push([offset, (await attributes(log)).size]));
+    await createFile(mount, "log");
+    const log = await openFile(mount, "log", APPEND);
+    const reader = await openFile(mount, "log", 0);
+    const append = async (): Promise<void> => write(log, 0, new Uint8Array(1000).fill(1), APPEND);
+    for (let round = 0; round < 5; round++) await append();
+    assert.deepEqual(drops, []);
+    assert.equal((await read(reader, 4096, 4096)).length, 904);
+    await append();
+    await append();
+    assert.deepEqual(drops, [[4096, 5000]]);
+    await mount.destroy();
+  },
+);
+
+test("a last page that is read while it is dropped is dropped again", { timeout: 10_000 }, async () => {
+  let drops = 0;
+  const { mount } = await newMount(async () => void (++drops < 3 && (await read(reader, 0, 4096))));
+  const reader = await createFile(mount, "log");
+  const log = await openFile(mount, "log", APPEND);
+  await read(reader, 0, 4096);
+  await write(log, 0, new Uint8Array(1000).fill(1), APPEND);
+  assert.equal(drops, 3);
+  await mount.destroy();
+});
+
+test("a recall waits for a write that waits for room in the buffers", { timeout: 10_000 }, async () => {
+  const { mount, session, stripes, events } = await newMount(() => {});
+  const disks = new Event();
+  stripes.free = disks.happened;
+  const other = await createFile(mount, "other");
+  const file = await createFile(mount, "file");
+  const megabyte = new Uint8Array(1024 * 1024).fill(1);
+  const waiting: Promise<unknown>[] = [];
+  for (let offset = 0; waiting.length === 0; offset += megabyte.length) {
+    const written = mount.write(caller, other.inode, other.handle, offset, megabyte, 2, false, false);
+    if (written instanceof Promise) waiting.push(written);
+  }
+  const late = mount.write(caller, file.inode, file.handle, 0, megabyte, 2, false, false);
+  assert(late instanceof Promise);
+  const recalled = events.recall(file.inode, "known");
+  setTimeout(disks.happen, 20);
+  await recalled;
+  assert.equal(session.file(file.inode).attributes.size, megabyte.length);
+  await Promise.all([...waiting, late]);
+  await mount.destroy();
+});
+
+test("a recall does not wait for the pages of a write behind a copy that waits for the recall", { timeout: 10_000 }, async () => {
+  const answered = new Event();
+  const { mount, session, events } = await newMount(() => answered.happened);
+  const recalled = new Event();
+  const share = session.on_share.bind(session);
+  session.on_share = ((request: Parameters<typeof share>[0]) => recalled.happened.then(() => share(request))) as never;
+  const from = await createFile(mount, "from");
+  await write(from, 0, new Uint8Array(8192).fill(1));
+  const to = await createFile(mount, "to");
+  const copied = mount.copyFileRange(caller, from.inode, from.handle, 0, to.inode, to.handle, 0, 8192, 0);
+  await new Promise((resolve) => setImmediate(resolve));
+  // The kernel holds the lock of its page, which it has not whole, until the answer.
+  const written = mount.write(caller, to.inode, to.handle, 100, new Uint8Array(10).fill(2), 2, false, false);
+  void Promise.resolve(written).then(answered.happen);
+  await new Promise((resolve) => setImmediate(resolve));
+  await events.recall(to.inode, "known");
+  recalled.happen();
+  assert.deepEqual([await copied, await written], [8192, 10]);
+  assert.deepEqual(await read(to, 99, 3), new Uint8Array([1, 2, 2]));
+  await mount.destroy();
+});
+
+test("a lease whose reply comes after it was recalled again is asked for anew", { timeout: 10_000 }, async () => {
+  const { mount, session, events } = await newMount(() => {});
+  const file = await createFile(mount, "file");
+  await events.recall(file.inode, "known");
+  const acquire = session.on_acquire.bind(session);
+  const recalled = new Event();
+  session.on_acquire = ((request: Parameters<typeof acquire>[0]) => recalled.happened.then(() => acquire(request))) as never;
+  session.calls.length = 0;
+  const written = write(file, 0, new Uint8Array(10));
+  await new Promise((resolve) => setImmediate(resolve));
+  await events.recall(file.inode, "known");
+  recalled.happen();
+  await written;
+  assert.deepEqual(session.calls, ["acquire", "acquire"]);
+  await mount.destroy();
+});
