@@ -2,7 +2,7 @@
 
 import net from "node:net";
 import path from "node:path";
-import { systemClock } from "../fs/clock.ts";
+import { systemWallClock } from "../fs/clock.ts";
 import type { SessionEvents } from "../fs/messages.ts";
 import { mountFilesystem, type Mounted } from "../fs/mount/channel.ts";
 import { Mount } from "../fs/mount/mount.ts";
@@ -84,7 +84,7 @@ async function openSession(
       connect: () => connect(socket),
       mountpoint: path.resolve(directory),
       pid: process.pid,
-      clock: systemClock(),
+      clock: systemWallClock(),
       events,
       trace,
     });

@@ -2,7 +2,7 @@
 
 import fs from "node:fs";
 import net from "node:net";
-import { systemClock } from "../fs/clock.ts";
+import { systemWallClock } from "../fs/clock.ts";
 import { SessionServer } from "../fs/session-server.ts";
 import type { MountReport } from "./api.ts";
 import { listenPrivately } from "./private-socket.ts";
@@ -48,7 +48,7 @@ export async function listenForSessions(store: RunningStore, socket: string): Pr
   const { namespace, blocks, trace, description } = store;
   const sessions = new SessionServer({
     blocks,
-    clock: systemClock(),
+    clock: systemWallClock(),
     trace,
     store: description.uuid,
     scheme: description.scheme,

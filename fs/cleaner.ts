@@ -14,7 +14,7 @@ import { parseScheme } from "../coding/scheme.ts";
 import type { BlockClient, Stripes } from "../replication/block-client.ts";
 import { type DiskId, STRIPE_DATA_MAX_BYTES, type Stripe } from "../replication/stripe.ts";
 import { Throttle } from "../replication/throttle.ts";
-import type { Clock } from "./clock.ts";
+import type { WallClock } from "./clock.ts";
 import { Batch } from "./cleaner-batch.ts";
 import { chooseStripes, isScattered, type StripeCost, type Survey } from "./cleaner-choice.ts";
 import type { Namespace } from "./namespace/namespace.ts";
@@ -27,7 +27,7 @@ export interface CleanerOptions {
   stripes: Stripes;
   blocks?: BlockClient;
   schemes: { full: string; small: string };
-  clock: Clock;
+  clock: WallClock;
   trace?: (line: string) => void;
   /** Rate of passes that nobody asked for. */
   bytesPerSecond?: number;

@@ -1,10 +1,10 @@
 // Wall time, injected: a simulation drives it, and one process has one idea of now for the mount and the namespace alike.
 // What only measures and waits takes storage/clock.ts, whose time says nothing of the date.
 
-import type { Clock as Waiting } from "../storage/clock.ts";
+import type { Clock } from "../storage/clock.ts";
 import type { TimeStamp } from "./messages.ts";
 
-export interface Clock extends Pick<Waiting, "after"> {
+export interface WallClock extends Pick<Clock, "after"> {
   /** Wall time in ms since 1970, with a fraction where the system has one. Never goes back within a process. */
   now(): number;
   /** Calls `action` once, `delayMs` from now. Returns what cancels it. Does not keep the process alive. */
@@ -18,7 +18,7 @@ export function timeStamp(nowMs: number): TimeStamp {
 }
 
 /** The system's clock. Follows Date (so that a corrected system clock is followed) with performance.now's fraction. */
-export function systemClock(): Clock {
+export function systemWallClock(): WallClock {
   let last = 0;
   let base = Date.now() - performance.now();
   return {

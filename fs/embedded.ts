@@ -9,8 +9,8 @@ import type { BlockId } from "../storage/blocks.ts";
 import type { Log } from "../storage/log.ts";
 import type { Table } from "../storage/table.ts";
 import { Cleaner } from "./cleaner.ts";
-import { systemClock } from "./clock.ts";
-import type { Clock } from "./clock.ts";
+import { systemWallClock } from "./clock.ts";
+import type { WallClock } from "./clock.ts";
 import { Mount } from "./mount/mount.ts";
 import type { MountOptions } from "./mount/mount.ts";
 import type { Schemes } from "./mount/write-buffer.ts";
@@ -30,7 +30,7 @@ export interface EmbeddedOptions {
   /** To find blocks of stripes that were stored and never committed. */
   blocks?: BlockClient;
   schemes: Schemes;
-  clock?: Clock;
+  clock?: WallClock;
   trace?: (line: string) => void;
   limits?: Partial<NamespaceLimits>;
   /** Whether a session of before this start, with this owner, may come back. */
@@ -47,13 +47,13 @@ export class EmbeddedStore {
   readonly namespace: Namespace;
   readonly cleaner: Cleaner;
   readonly #options: EmbeddedOptions;
-  readonly #clock: Clock;
+  readonly #clock: WallClock;
   readonly #mounts = new Set<Mount>();
   #cancelTick: () => void = () => {};
   #ticking: Promise<void> | null = null;
   #closed = false;
 
-  private constructor(options: EmbeddedOptions, clock: Clock, namespace: Namespace) {
+  private constructor(options: EmbeddedOptions, clock: WallClock, namespace: Namespace) {
     this.#options = options;
     this.#clock = clock;
     this.namespace = namespace;
@@ -64,7 +64,7 @@ export class EmbeddedStore {
   }
 
   static async open(options: EmbeddedOptions): Promise<EmbeddedStore> {
-    const clock = options.clock ?? systemClock();
+    const clock = options.clock ?? systemWallClock();
     const { table, log, trace, limits, root, awaits } = options;
     const namespace = await openNamespace({ table, log, clock, stripes: stripeHooks(options), trace, limits, root, awaits });
     return new EmbeddedStore(options, clock, namespace);

@@ -5,7 +5,7 @@ import type { Duplex } from "node:stream";
 import type { BlockClient } from "../replication/block-client.ts";
 import type { Connection, Message, RequestError } from "../replication/connection.ts";
 import { RemoteBlocks } from "../replication/remote-blocks.ts";
-import type { Clock } from "./clock.ts";
+import type { WallClock } from "./clock.ts";
 import { FsError, type ErrnoName, errno } from "./errno.ts";
 import { decodeMessage, decodeReply, encodeMessage, encodeRequest } from "./message-codec.ts";
 import type { HeldLock, LeaseMode, OperationName, Reply, Request, Session, SessionEvents } from "./messages.ts";
@@ -64,7 +64,7 @@ export interface RemoteSessionOptions {
   /** Shown in the daemon's status. */
   mountpoint: string;
   pid: number;
-  clock: Clock;
+  clock: WallClock;
   /** From 0 up to 1. Default Math.random. */
   random?: () => number;
   events: SessionEvents;

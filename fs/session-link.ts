@@ -10,7 +10,7 @@
 
 import type { Duplex } from "node:stream";
 import { Connection, type Message, RequestError, type RequestHandler } from "../replication/connection.ts";
-import type { Clock } from "./clock.ts";
+import type { WallClock } from "./clock.ts";
 
 /** A restart takes a second, replaying a long log some tens: longer is no pause any more, and programs want to know. */
 export const PAUSE_MAX_MS = 60_000;
@@ -28,7 +28,7 @@ export interface SessionLinkOptions {
   greet: (connection: Connection) => Promise<boolean>;
   /** Carries out the server's requests. */
   handle: RequestHandler;
-  clock: Clock;
+  clock: WallClock;
   /** From 0 up to 1. */
   random: () => number;
   /** Called once, where the session cannot go on. */

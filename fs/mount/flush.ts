@@ -8,7 +8,7 @@
 
 import { errno } from "../errno.ts";
 import type { ErrnoName } from "../errno.ts";
-import type { Clock } from "../clock.ts";
+import type { WallClock } from "../clock.ts";
 import type { Extent, FileCommit, Session } from "../messages.ts";
 import type { Stripes } from "../../replication/block-client.ts";
 import type { Stripe } from "../../replication/stripe.ts";
@@ -27,7 +27,7 @@ export interface FlushOptions {
   stripes: Stripes;
   numbers: StripeNumbers;
   pool: BufferPool;
-  clock: Clock;
+  clock: WallClock;
   /** A file has nothing uncommitted any more. */
   onClean: (file: FileState) => void;
   /** A trace line about a flush that failed. */

@@ -5,8 +5,8 @@
 // Everything runs on one thread. Between two awaits nothing else happens, and much here relies on it.
 
 import { FsError } from "../errno.ts";
-import { systemClock } from "../clock.ts";
-import type { Clock } from "../clock.ts";
+import { systemWallClock } from "../clock.ts";
+import type { WallClock } from "../clock.ts";
 import { S_IFDIR, S_IFLNK, S_IFMT } from "../types.ts";
 import type { ByteString, InodeId } from "../types.ts";
 import type { Session, SessionEvents } from "../messages.ts";
@@ -49,7 +49,7 @@ export interface MountOptions {
   openSession(events: SessionEvents): Session | Promise<Session>;
   stripes: Stripes;
   schemes: Schemes;
-  clock?: Clock;
+  clock?: WallClock;
   /** Page-aligned memory where the disks want it. Plain memory otherwise. */
   allocate?: AllocateBuffer;
   /** relatime (true) or noatime. */
@@ -411,7 +411,7 @@ export class Mount implements Handlers {
 
 function makeCore(options: MountOptions, session: Session, trace: (text: string) => void): Core {
   const { stripes } = options;
-  const clock = options.clock ?? systemClock();
+  const clock = options.clock ?? systemWallClock();
   const allocate = options.allocate ?? ((bytes: number) => new Uint8Array(bytes));
   const pool = new BufferPool(WRITE_BUFFERS_MAX, allocate);
   const inodes = new Inodes(session, trace);

@@ -3,18 +3,18 @@
 
 import { FsError } from "../errno.ts";
 import type { Stripes } from "../../replication/block-client.ts";
-import type { Clock } from "../clock.ts";
+import type { WallClock } from "../clock.ts";
 import { SPACE_AGE_MAX_MS } from "./limits.ts";
 
 export class Space {
   readonly #stripes: Stripes;
-  readonly #clock: Clock;
+  readonly #clock: WallClock;
   readonly #unstoredBytes: () => number;
   #askedAt = -Infinity;
   #freeBytes = 0;
   #takenSince = 0;
 
-  constructor(stripes: Stripes, clock: Clock, unstoredBytes: () => number) {
+  constructor(stripes: Stripes, clock: WallClock, unstoredBytes: () => number) {
     this.#stripes = stripes;
     this.#clock = clock;
     this.#unstoredBytes = unstoredBytes;

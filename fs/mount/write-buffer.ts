@@ -6,7 +6,7 @@
 // bytes in the shared buffer are older than those in its own, so sealing its own seals the shared one first; and
 // bytes in the shared buffer are changed in place only while the file has no buffer of its own.
 
-import type { Clock } from "../clock.ts";
+import type { WallClock } from "../clock.ts";
 import { BufferPool, newStripeBuffer } from "./buffers.ts";
 import type { StripeBuffer } from "./buffers.ts";
 import type { FileState } from "./file-state.ts";
@@ -35,14 +35,14 @@ const ALIGNED_FROM_BYTES = 16 * 1024;
 
 export class WriteBuffer {
   readonly #pool: BufferPool;
-  readonly #clock: Clock;
+  readonly #clock: WallClock;
   readonly #schemes: Schemes;
   readonly #sink: SealedSink;
   #shared: StripeBuffer | null = null;
   readonly #own = new Set<StripeBuffer>();
   #sequence = 0;
 
-  constructor(pool: BufferPool, clock: Clock, schemes: Schemes, sink: SealedSink) {
+  constructor(pool: BufferPool, clock: WallClock, schemes: Schemes, sink: SealedSink) {
     this.#pool = pool;
     this.#clock = clock;
     this.#schemes = schemes;

@@ -12,7 +12,7 @@
 import { FsError } from "../errno.ts";
 import type { LeaseMode, SessionEvents } from "../messages.ts";
 import type { ByteString, InodeId, SessionId } from "../types.ts";
-import type { Clock } from "../clock.ts";
+import type { WallClock } from "../clock.ts";
 
 export type LeaseLevel = 1 | 2 | 3;
 export const KNOWN = 1;
@@ -54,12 +54,12 @@ class Gate {
 export class Leases {
   readonly #sessions = new Map<SessionId, SessionLeases>();
   readonly #gates = new Map<InodeId, Gate>();
-  readonly #clock: Clock;
+  readonly #clock: WallClock;
   readonly #expire: (session: SessionLeases, reason: string) => void;
   /** True while no call can conflict with another session. */
   quiet = true;
 
-  constructor(clock: Clock, expire: (session: SessionLeases, reason: string) => void) {
+  constructor(clock: WallClock, expire: (session: SessionLeases, reason: string) => void) {
     this.#clock = clock;
     this.#expire = expire;
   }
@@ -185,7 +185,7 @@ export class Leases {
   }
 }
 
-async function withLimit(clock: Clock, milliseconds: number, action: () => Promise<void>): Promise<string> {
+async function withLimit(clock: WallClock, milliseconds: number, action: () => Promise<void>): Promise<string> {
   let cancel = (): void => {};
   const late = new Promise<string>((resolve) => {
     cancel = clock.after(milliseconds, () => resolve(`did not answer within ${milliseconds} ms`));

@@ -11,7 +11,7 @@ import type { Log, LogIndex } from "../../storage/log.ts";
 import type { Table } from "../../storage/table.ts";
 import type { Stripe } from "../../replication/stripe.ts";
 import type { Mending, Problem } from "./check.ts";
-import type { Clock } from "../clock.ts";
+import type { WallClock } from "../clock.ts";
 import { openTable, replay } from "./recovery.ts";
 import type { OverlayLimits } from "./overlay.ts";
 import type { Relocation } from "./relocation.ts";
@@ -21,7 +21,7 @@ import type { StripeDirectory } from "./stripe-directory.ts";
 export interface NamespaceOptions {
   table: Table;
   log: Log;
-  clock?: Clock;
+  clock?: WallClock;
   /** How the namespace gets rid of blocks on disks, and how much room there is. Without it stripes are only forgotten. */
   stripes?: StripeHooks;
   /** Receives one line for each thing worth knowing. */

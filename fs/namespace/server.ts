@@ -2,7 +2,7 @@
 
 import type { Log } from "../../storage/log.ts";
 import type { Table } from "../../storage/table.ts";
-import { type Clock, systemClock } from "../clock.ts";
+import { systemWallClock, type WallClock } from "../clock.ts";
 import type { SessionEvents } from "../messages.ts";
 import { type InodeId, ROOT_INODE, S_IFDIR, type SessionId } from "../types.ts";
 import { Answers } from "./answers.ts";
@@ -44,7 +44,7 @@ export class Server implements Namespace {
   readonly leases: Leases;
   readonly locks = new Locks();
   readonly limits: NamespaceLimits;
-  readonly clock: Clock;
+  readonly clock: WallClock;
   readonly hooks: StripeHooks | undefined;
   readonly log: Log;
   readonly table: Table;
@@ -65,7 +65,7 @@ export class Server implements Namespace {
     this.limits = limits;
     this.log = options.log;
     this.table = options.table;
-    this.clock = options.clock ?? systemClock();
+    this.clock = options.clock ?? systemWallClock();
     this.hooks = options.stripes;
     this.trace = options.trace ?? (() => {});
     this.state = new State(overlay, limits.cacheBytes);

@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import type { Duplex } from "node:stream";
 import test, { after } from "node:test";
-import { systemClock } from "../../fs/clock.ts";
+import { systemWallClock } from "../../fs/clock.ts";
 import { encodeMessage } from "../../fs/message-codec.ts";
 import type { ByteLock, HeldLease, SessionEvents } from "../../fs/messages.ts";
 import { type Namespace, openNamespace } from "../../fs/namespace/namespace.ts";
@@ -37,7 +37,7 @@ function logOfOneRun(log: MemoryLog): { log: MemoryLog; kill: () => void } {
 }
 
 class Machine {
-  readonly clock = systemClock();
+  readonly clock = systemWallClock();
   readonly #table = new MemoryTable();
   readonly #log = new MemoryLog();
   store = "a store";

@@ -1,7 +1,7 @@
 // One clock for a whole simulated world: a queue of events in the order of their times. Nothing happens but what is in
 // the queue, so a seed decides everything. A machine that crashed takes its events with it: its view of the clock ends.
 
-import type { Clock as WallClock } from "../../fs/clock.ts";
+import type { WallClock } from "../../fs/clock.ts";
 import type { Clock as SteadyClock } from "../../storage/clock.ts";
 
 interface Event {

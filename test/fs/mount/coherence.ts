@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import test, { after } from "node:test";
-import { systemClock } from "../../../fs/clock.ts";
+import { systemWallClock } from "../../../fs/clock.ts";
 import type { SessionEvents } from "../../../fs/messages.ts";
 import type { KernelCaches } from "../../../fs/mount/handlers.ts";
 import { APPEND_GOES_ON_MS } from "../../../fs/mount/limits.ts";
@@ -44,7 +44,7 @@ async function newMount(drop: (offset: number) => Promise<void> | void): Promise
   let events: SessionEvents | null = null;
   const session = new MemorySession();
   const stripes = new SlowStripes();
-  const clock = systemClock();
+  const clock = systemWallClock();
   const pausesMs: number[] = [];
   const mount = await Mount.open({
     openSession: (given) => ((events = given), session),

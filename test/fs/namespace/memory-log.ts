@@ -11,7 +11,7 @@ import {
 import type { Problem } from "../../../fs/namespace/check.ts";
 import type { Attributes, ByteString, InodeId } from "../../../fs/types.ts";
 import type { SessionEvents } from "../../../fs/messages.ts";
-import type { Clock } from "../../../fs/clock.ts";
+import type { WallClock } from "../../../fs/clock.ts";
 
 export class MemoryLog implements Log {
   entries: Uint8Array[] = [];
@@ -45,7 +45,7 @@ export class MemoryLog implements Log {
 }
 
 /** A clock that stands still until it is told to go on. */
-export class TestClock implements Clock {
+export class TestClock implements WallClock {
   milliseconds = 1_700_000_000_000;
   #timers = new Set<{ at: number; callback: () => void }>();
   now(): number {
