@@ -12,8 +12,19 @@ export interface DiskReport {
   freeBytes: number;
   blocks: number;
   blockBytes: number;
+  /** Files of its segments folder; null where the disk has failed. */
+  segments: number | null;
   readErrors: number;
   writeErrors: number;
+}
+
+export interface MountCountsReport {
+  /** Requests whose data lies in the channel's memory. */
+  slotsInUse: number;
+  openFiles: number;
+  openDirectories: number;
+  /** Write buffers, of 4 MiB each. */
+  buffersLent: number;
 }
 
 export interface MountReport {
@@ -22,6 +33,8 @@ export interface MountReport {
   /** The process that serves it: the daemon's own, or another. */
   pid: number;
   requests: number;
+  /** What is open and in use at the moment; null for a mount of another process. */
+  counts: MountCountsReport | null;
 }
 
 export interface TaskReport {
@@ -43,7 +56,15 @@ export interface TaskReport {
 
 export interface StatusReport {
   store: { data: string; uuid: string; format: number; scheme: string; createdAt: string; repairBytesPerSecond: number };
-  daemon: { pid: number; version: string; startedAt: string; residentBytes: number; heapBytes: number; bufferBytes: number };
+  daemon: {
+    pid: number;
+    version: string;
+    startedAt: string;
+    residentBytes: number;
+    heapBytes: number;
+    bufferBytes: number;
+    buffersLent: number;
+  };
   /** `healthy`: everything is fully redundant. `degraded`: all data is there, with less redundancy than the scheme says. `damaged`: some data cannot be read. */
   health: "healthy" | "degraded" | "damaged";
   problems: string[];

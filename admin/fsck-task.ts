@@ -27,7 +27,7 @@ export interface FsckOptions {
   repair: boolean;
 }
 
-/** Counts of the finished task: `problems`, of these `repaired`, and one count for each kind of problem. */
+/** Counts of the finished task: `stripes` and `blocks` seen, `problems`, of these `repaired`, and one count for each kind of problem. */
 export function fsckTask(store: RunningStore, repairer: Repairer, options: FsckOptions): TaskDescription {
   const title = `fsck${options.verify ? " --verify" : ""}${options.repair ? " --repair" : ""}`;
   const subject = title;
@@ -68,7 +68,9 @@ class Fsck {
     this.#progress.count("stripes", await countStripes(this.#store));
     await this.#checkNamespace();
     for await (const problem of auditStripes(this.#audit)) await this.#handle(problem);
+    const before = this.#done;
     for (const { id } of disks) for await (const problem of auditDisk(this.#audit, id)) await this.#handle(problem);
+    this.#progress.count("blocks", this.#done - before);
     this.#progress.advance(this.#total, this.#total);
   }
 

@@ -79,8 +79,11 @@ export class Mounts {
   }
 
   #report({ path: where, mount, mounted }: Served): MountReport {
-    const requests = Object.values(mounted.statistics().requests).reduce((sum, { count }) => sum + count, 0);
-    return { path: where, session: mount.session.id, pid: process.pid, requests };
+    const { requests: byName, slots, freeSlots } = mounted.statistics();
+    const requests = Object.values(byName).reduce((sum, { count }) => sum + count, 0);
+    const { openFiles, openDirectories, buffersTaken } = mount.counts();
+    const counts = { slotsInUse: slots - freeSlots, openFiles, openDirectories, buffersLent: buffersTaken };
+    return { path: where, session: mount.session.id, pid: process.pid, requests, counts };
   }
 
   async #watch(served: Served): Promise<void> {

@@ -25,6 +25,7 @@ export function reportDisks(store: RunningStore): DiskReport[] {
     freeBytes: disk.space.freeBytes,
     blocks: disk.space.blocks,
     blockBytes: disk.space.blockBytes,
+    segments: store.blocks.counts(disk.id)?.segments ?? null,
     readErrors: disk.readErrors,
     writeErrors: disk.writeErrors,
   }));
@@ -89,7 +90,13 @@ export async function reportStatus(
       createdAt: description.createdAt,
       repairBytesPerSecond: repairRateOf(description),
     },
-    daemon: { pid: process.pid, version, startedAt: startedAt.toISOString(), ...memory() },
+    daemon: {
+      pid: process.pid,
+      version,
+      startedAt: startedAt.toISOString(),
+      ...memory(),
+      buffersLent: buffersLent(store, mounts),
+    },
     health: unreadable > 0 ? "damaged" : problems.length > 0 ? "degraded" : "healthy",
     problems,
     mounts,
@@ -158,6 +165,13 @@ export async function reportWhere(store: RunningStore, inode: number): Promise<W
   } finally {
     await session.close();
   }
+}
+
+/** Buffers that the pools of the stripes, the disks and the daemon's own mounts have lent. */
+function buffersLent(store: RunningStore, mounts: readonly MountReport[]): number {
+  const ofDisks = store.blocks.disks().reduce((sum, { id }) => sum + (store.blocks.counts(id)?.buffersLent ?? 0), 0);
+  const ofMounts = mounts.reduce((sum, { counts }) => sum + (counts?.buffersLent ?? 0), 0);
+  return store.stripes.buffersLent + ofDisks + ofMounts;
 }
 
 /** Resident memory, live and dead objects of JavaScript's heap, and buffers outside it. */

@@ -68,7 +68,10 @@ export async function listenForSessions(store: RunningStore, socket: string): Pr
   server.maxConnections = CONNECTIONS_MAX;
   await listenPrivately(server, socket);
   return {
-    list: () => sessions.list().map(({ mountpoint, session, pid, requests }) => ({ path: mountpoint, session, pid, requests })),
+    list: () =>
+      sessions
+        .list()
+        .map(({ mountpoint, session, pid, requests }) => ({ path: mountpoint, session, pid, requests, counts: null })),
     close: () =>
       new Promise((resolve) => {
         server.close(() => resolve());

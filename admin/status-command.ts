@@ -47,8 +47,13 @@ function statusText(status: StatusReport): string {
     "",
     status.mounts.length
       ? formatTable(
-          ["mount", "session", "requests"],
-          status.mounts.map((mount) => [mount.path, mount.session, mount.requests]),
+          ["mount", "session", "requests", "open"],
+          status.mounts.map(({ path, session, requests, counts }) => [
+            path,
+            session,
+            requests,
+            counts === null ? "-" : counts.openFiles + counts.openDirectories,
+          ]),
         )
       : "no mounts",
     "",

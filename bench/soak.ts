@@ -13,6 +13,7 @@ import { Command } from "commander";
 import type { StatusReport } from "../admin/api.ts";
 import { formatBytes, formatTable } from "../admin/format.ts";
 import { parseCount } from "../admin/rate.ts";
+import { compareAtRest } from "./rest.ts";
 import type { BenchOptions } from "./run.ts";
 
 const program = path.resolve(path.dirname(fileURLToPath(import.meta.url)), "../../cairn.cjs");
@@ -127,12 +128,14 @@ async function soak({ minutes, dir, json }: { minutes: number; dir: string; json
           `${samples.at(-1)!.seconds} s: ${formatBytes(samples.at(-1)!.residentBytes)} resident, ${samples.at(-1)!.operations} operations\n`,
         );
     }
-    for (const worker of workers) worker.disconnect();
+    await Promise.all(workers.map((worker) => new Promise((resolve) => (worker.once("exit", resolve), worker.disconnect()))));
+    const leaks = await compareAtRest(data, mount);
     const fsck = spawnSync(process.execPath, [program, "fsck", "--data", data], {
       encoding: "utf8",
       timeout: COMMAND_TIMEOUT_MS,
     });
-    report(samples, { exitCode: fsck.status, text: fsck.stdout.trim() }, json);
+    report(samples, { exitCode: fsck.status, text: fsck.stdout.trim(), leaks }, json);
+    if (fsck.status !== 0 || leaks.length > 0) process.exitCode = 1;
   } finally {
     for (const worker of workers) worker.kill();
     spawnSync(process.execPath, [program, "down", "--data", data], { timeout: COMMAND_TIMEOUT_MS });
@@ -140,7 +143,11 @@ async function soak({ minutes, dir, json }: { minutes: number; dir: string; json
   }
 }
 
-function report(samples: readonly Sample[], fsck: { exitCode: number | null; text: string }, json: boolean): void {
+function report(
+  samples: readonly Sample[],
+  fsck: { exitCode: number | null; text: string; leaks: string[] },
+  json: boolean,
+): void {
   if (json) {
     process.stdout.write(`${JSON.stringify({ samples, fsck })}\n`);
     return;
@@ -157,7 +164,7 @@ function report(samples: readonly Sample[], fsck: { exitCode: number | null; tex
     sample.stripes,
   ]);
   process.stdout.write(
-    `${formatTable(["s", "resident", "heap", "buffers", "p50 ms", "p99 ms", "operations", "inodes", "stripes"], rows)}\nfsck: exit code ${fsck.exitCode}: ${fsck.text}\n`,
+    `${formatTable(["s", "resident", "heap", "buffers", "p50 ms", "p99 ms", "operations", "inodes", "stripes"], rows)}\nfsck: exit code ${fsck.exitCode}: ${fsck.text}\nat rest: ${fsck.leaks.join("; ") || "nothing leaked, all counts agree"}\n`,
   );
   const quarter = Math.max(1, Math.floor(samples.length / 4));
   const growth = (of: (sample: Sample) => number): string =>

@@ -1,5 +1,5 @@
 // The embedded block client: the disks of this process, called directly. What a failing disk means is local-disk.ts's.
-import type { BlockId, BlockInfo, CompactOptions, CompactStep } from "../storage/blocks.ts";
+import type { BlockCounts, BlockId, BlockInfo, CompactOptions, CompactStep } from "../storage/blocks.ts";
 import { type Clock, systemClock } from "../storage/clock.ts";
 import type { BlockClient, DiskState, DiskStatus } from "./block-client.ts";
 import { DiskError, DiskHolder, type LocalDisk } from "./local-disk.ts";
@@ -131,6 +131,12 @@ export class LocalBlocks implements BlockClient {
 
   locate(disk: DiskId, id: BlockId): Promise<BlockInfo | null> {
     return this.#with(disk, (holder) => holder.read("locate a block", (blocks) => blocks.locate(id)));
+  }
+
+  /** What the disk holds at the moment; null where it has failed. */
+  counts(disk: DiskId): BlockCounts | null {
+    const holder = this.#holders.get(disk);
+    return holder === undefined || holder.status.state === "failed" ? null : (holder.disk.blocks?.counts?.() ?? null);
   }
 
   async compact(disk: DiskId, options: CompactOptions): Promise<CompactStep> {

@@ -29,6 +29,11 @@ export class StripeBuffers {
 export class BufferPools {
   readonly #pools = new Map<number, AlignedPool>();
 
+  /** Buffers that are out at this moment. */
+  get taken(): number {
+    return [...this.#pools.values()].reduce((sum, { taken }) => sum + taken, 0);
+  }
+
   poolFor(bytes: number): AlignedPool {
     const bufferBytes = Math.max(SMALLEST_BYTES, 2 ** Math.ceil(Math.log2(bytes)));
     let pool = this.#pools.get(bufferBytes);

@@ -22,16 +22,22 @@ export interface StripeStoreOptions {
 export class StripeStore implements Stripes {
   readonly #client: BlockClient;
   readonly #scheme: string;
+  readonly #pools: BufferPools;
   readonly #writer: StripeWriter;
   readonly #reader: StripeReader;
 
   constructor({ client, scheme, random = Math.random, onDamage = () => {} }: StripeStoreOptions) {
-    const pools = new BufferPools();
+    const pools = (this.#pools = new BufferPools());
     stripeCode(scheme);
     this.#client = client;
     this.#scheme = scheme;
     this.#writer = new StripeWriter(client, random, pools);
     this.#reader = new StripeReader(client, pools, onDamage);
+  }
+
+  /** Buffers of stripes being encoded or decoded at this moment. */
+  get buffersLent(): number {
+    return this.#pools.taken;
   }
 
   write(id: number, scheme: string, data: Uint8Array): Promise<Stripe> {

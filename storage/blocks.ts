@@ -21,6 +21,14 @@ export interface BlockSpace {
   blocks: number;
 }
 
+/** What a disk holds at the moment, to be compared with a walk. */
+export interface BlockCounts {
+  /** Files in its segments folder. */
+  segments: number;
+  /** Buffers of its pools that are out. */
+  buffersLent: number;
+}
+
 /** 16 KiB: the unit of checksums, so a 4 KiB read verifies 16 KiB; 4 bytes of CRC32C each make 0.024 % overhead. */
 export const PIECE_BYTES = 16 * 1024;
 
@@ -56,6 +64,7 @@ export interface Blocks {
   verify(id: BlockId): Promise<"good" | "missing" | "damaged">;
   locate(id: BlockId): Promise<BlockInfo | null>;
   space(): Promise<BlockSpace>;
+  counts?(): BlockCounts;
   /** Moves live blocks out of a file that is mostly dead, and removes it; one file at most. Readers and writers go on meanwhile. */
   compact?(options: CompactOptions): Promise<CompactStep>;
   close(): Promise<void>;

@@ -22,6 +22,7 @@ import {
   type BlockId,
   type BlockInfo,
   type Blocks,
+  type BlockCounts,
   type BlockSpace,
   type CompactOptions,
   type CompactStep,
@@ -89,6 +90,7 @@ export class SegmentBlocks implements Blocks {
   readonly #reader: BlockReader;
   readonly #compactor: SegmentCompactor;
   readonly #pages = new AlignedPool({ bufferBytes: 2 * ALIGNMENT_BYTES, buffersMax: LARGE_WRITES_MAX });
+  readonly #readScratch = new AlignedPool({ bufferBytes: READ_SCRATCH_BYTES, buffersMax: READ_SCRATCH_BUFFERS });
   readonly #writeScratch = new AlignedPool({ bufferBytes: BLOCK_MAX_BYTES, buffersMax: WRITE_SCRATCH_BUFFERS });
   #writer!: SegmentWriter;
   readonly #turns = new BlockTurns();
@@ -124,10 +126,7 @@ export class SegmentBlocks implements Blocks {
       },
       retired,
     );
-    this.#reader = new BlockReader(
-      this.#files,
-      new AlignedPool({ bufferBytes: READ_SCRATCH_BYTES, buffersMax: READ_SCRATCH_BUFFERS }),
-    );
+    this.#reader = new BlockReader(this.#files, this.#readScratch);
     this.#compactor = this.#newCompactor();
   }
 
@@ -301,6 +300,11 @@ export class SegmentBlocks implements Blocks {
     }
     const usable = Math.max(0, freeBytes - this.#reserveBytes(totalBytes)) + this.#writer.unusedBytes;
     return { totalBytes, freeBytes: usable, blockBytes, blocks };
+  }
+
+  counts(): BlockCounts {
+    const pools = [this.#pages, this.#readScratch, this.#writeScratch];
+    return { segments: this.#segments.size, buffersLent: pools.reduce((sum, { taken }) => sum + taken, 0) };
   }
 
   /** Null, or why the disk cannot be used: a failed sync, or its directory or identity is gone or another one's. For the caller to mark the disk failed. */

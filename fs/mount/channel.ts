@@ -68,6 +68,7 @@ export interface ChannelStatistics {
   /** Requests received, and answered with an error, by operation name; only those that occurred. */
   requests: Record<string, { count: number; errors: number }>;
   pending: number;
+  slots: number;
   freeSlots: number;
   expired: number;
   notifications: number;
@@ -529,6 +530,7 @@ class Channel implements Mounted, Connection {
     return {
       requests,
       pending: this.#pending.size,
+      slots: this.#slots.count,
       freeSlots: this.#slots.free + (this.#landing >= 0 ? 1 : 0),
       expired: this.#expired,
       notifications: this.#notifications.count,

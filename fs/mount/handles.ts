@@ -79,4 +79,8 @@ export class Handles {
   get openFiles(): number {
     return this.#files.length - 1 - this.#free.length;
   }
+
+  get openDirectories(): number {
+    return this.#directories.size;
+  }
 }

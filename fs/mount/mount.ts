@@ -60,6 +60,7 @@ export interface MountOptions {
 
 export interface MountCounts {
   openFiles: number;
+  openDirectories: number;
   knownInodes: number;
   uncommittedUnits: number;
   bufferedBytes: number;
@@ -105,6 +106,7 @@ export class Mount implements Handlers {
     const { handles, inodes, flusher, write, pool } = this.#core;
     return {
       openFiles: handles.openFiles,
+      openDirectories: handles.openDirectories,
       knownInodes: inodes.knownCount,
       uncommittedUnits: flusher.uncommittedUnits,
       bufferedBytes: write.openBytes + flusher.unstoredBytes,

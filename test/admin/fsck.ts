@@ -29,7 +29,7 @@ async function fsck(store: Store, ...words: string[]): Promise<{ code: number | 
 
 /** Kinds of problems with their numbers. */
 function kinds({ counts }: TaskReport): Record<string, number> {
-  const { stripes: _stripes, problems: _problems, repaired: _repaired, ...rest } = counts;
+  const { stripes: _stripes, blocks: _blocks, problems: _problems, repaired: _repaired, ...rest } = counts;
   return rest;
 }
 
