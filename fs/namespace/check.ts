@@ -315,7 +315,8 @@ class Check {
       yield {
         kind: "links",
         text: `inode ${id} has link count ${linkCount}, it should be ${links}`,
-        mending: { record: "inode", id, field: "linkCount", difference: links - linkCount },
+        // Where a name was lost, the count is what is left to tell of it.
+        mending: named || unnamed ? { record: "inode", id, field: "linkCount", difference: links - linkCount } : undefined,
       };
     if (isDirectory && names > 1) yield { kind: "links", text: `directory ${id} has ${names} names` };
     if (!named !== unnamed)
