@@ -57,10 +57,20 @@ async function prepareAndWrite(core: Core, request: WriteRequest): Promise<numbe
     await admitted(file);
     if (file.lease !== "exclusive") await acquireToWrite(core, file);
     // Nothing is awaited between the lease and the write.
-    if (cleared || !hasSetId(file, request)) return writeOwned(core, request);
+    if (cleared || !hasSetId(file, request)) return writeAfterWait(core, request);
     const { attributes } = await call(core, "setAttributes", { inode: file.inode, change: { clearSetId: true } });
     core.inodes.learned(attributes);
   }
+}
+
+/**
+ * Writes what had to wait. The kernel had its bytes in its pages before, and only the last may be locked: a recall may have
+ * dropped the others, and a read brought them back as they were.
+ */
+function writeAfterWait(core: Core, request: WriteRequest): Result<number> {
+  const { file, direct } = request.handle;
+  if (!direct && !request.fromCache) forgetPages(core, file, request.offset, request.data.length);
+  return writeOwned(core, request);
 }
 
 /** Waits while a recall or another change of the file goes on. A recall lets some through all the same, under the old lease. */
@@ -130,7 +140,8 @@ function writeHeld(core: Core, request: WriteRequest): Result<number> {
   if ((request.flags & O_APPEND) !== 0 && !request.fromCache) {
     file.appendMayGoOn = handle.direct ? data.length > DIRECT_UNCUT_BYTES : (offset + data.length) % PAGE_BYTES === 0;
     const end = file.attributes.size;
-    if (end !== offset && !handle.direct) forgetMisplacedPages(core, file, offset, data.length);
+    // The bytes go to another place than the kernel thinks: what it has of both is wrong.
+    if (end !== offset && !handle.direct) forgetPages(core, file, Math.min(offset, end), Math.abs(end - offset) + data.length);
     offset = end;
     if (offset + data.length > FILE_MAX_BYTES) throw tooBig(file);
   }
@@ -185,8 +196,8 @@ async function placeRest(core: Core, file: FileState, offset: number, data: Uint
   }
 }
 
-/** The kernel thought that the file ends elsewhere and filled its pages there: they hold the wrong bytes. Not awaited: they are locked until this write is answered. */
-function forgetMisplacedPages(core: Core, file: FileState, offset: number, length: number): void {
+/** What the kernel has of this range may be wrong. Not awaited: a page of it may be locked until this write is answered. */
+function forgetPages(core: Core, file: FileState, offset: number, length: number): void {
   core.clock.after(0, () => void core.caches?.invalidateInode(file.inode, offset, length).catch(() => {}));
 }
 
