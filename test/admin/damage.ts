@@ -104,7 +104,8 @@ test("a torn end of the log after a kill is no damage", () =>
     () => {},
     async (store) => {
       await store.start();
-      await shell(`cd "${store.mount}" && for i in $(seq 50); do echo $i > new-$i; done`);
+      // Killed by the same shell: within a second the last record is durable, and damage of it no torn end any more.
+      await shell(`cd "${store.mount}" && for i in $(seq 50); do echo $i > new-$i; done; kill -9 ${store.process!.pid}`);
       await store.kill();
       const text = fs.readFileSync(logOf(store.data));
       let end = text.length;
