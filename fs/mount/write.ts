@@ -116,20 +116,14 @@ function staleTail(core: Core, request: WriteRequest): boolean {
 /** Drops the last page before the size grows: until then no program looks behind the end. The kernel locks no page for a direct write, so this may be awaited. */
 async function writeBehindTail(core: Core, request: WriteRequest): Promise<number> {
   const { file } = request.handle;
-  file.placing++;
-  try {
-    for (let round = 0; staleTail(core, request) && round < TAIL_ROUNDS_MAX; round++) {
-      file.tailCached = false;
-      const from = file.attributes.size - (file.attributes.size % PAGE_BYTES);
-      await core.caches?.invalidateInode(file.inode, from, 0);
-    }
-    // Not awaited: it may go on to sync.
-    if (file.lease === "exclusive") return writeHeld(core, request);
-  } finally {
-    file.endPlacing();
+  for (let round = 0; staleTail(core, request) && round < TAIL_ROUNDS_MAX; round++) {
+    file.tailCached = false;
+    const from = file.attributes.size - (file.attributes.size % PAGE_BYTES);
+    await core.caches?.invalidateInode(file.inode, from, 0);
   }
-  // The session ended meanwhile.
-  return prepareAndWrite(core, request);
+  // No recall waits for this: a read that waits for the recall may hold the page. So the lease may have gone meanwhile.
+  const mayWrite = file.lease === "exclusive" && file.recall === null && file.tail === null;
+  return mayWrite ? writeHeld(core, request) : prepareAndWrite(core, request);
 }
 
 function writeHeld(core: Core, request: WriteRequest): Result<number> {
