@@ -37,6 +37,10 @@ const BENCHES: Record<string, { about: string; load: () => Promise<Bench> }> = {
       "changes bits and deletes segment files of two disks under load, --rounds N times; reads must be right, scrub must mend",
     load: () => import("./rot.ts"),
   },
+  simulate: {
+    about: "the whole store, two mounts and power cuts simulated in one process, until a million operations were judged",
+    load: () => import("./simulate.ts"),
+  },
   power: { about: "power cuts in every part, with thousands of seeds", load: () => import("./power.ts") },
   archival: {
     about: "archiving with RapidRAID against classical encoding, on a modelled network; writes an SVG plot",

@@ -14,7 +14,38 @@ import { World } from "./world.ts";
 /** Nothing takes so long, in simulated time: a disk that does not answer is given up after 30 s, a session after 20 s. */
 const ROUND_LIMIT_MS = 200_000;
 
-export class Violation extends Error {}
+/** What a run did: operations judged, those of them that were refused, what was looked at to be sure, disasters. */
+export interface RunnerCounts {
+  operations: number;
+  refused: number;
+  probes: number;
+  cuts: number;
+  restarts: number;
+  lost: number;
+  healed: number;
+}
+
+export class Violation extends Error {
+  /** A few words, the same for violations that look alike. */
+  readonly kind: string;
+  /** What was done before it. */
+  readonly counts: Partial<RunnerCounts>;
+
+  constructor(message: string, kind = kindOf(message), counts: Partial<RunnerCounts> = {}) {
+    super(message);
+    this.kind = kind;
+    this.counts = counts;
+  }
+}
+
+/** The first line, without what differs from seed to seed. */
+function kindOf(message: string): string {
+  const [line] = message.split("\n");
+  return line
+    .replace(/\d+/g, "N")
+    .replace(/\{.*|"[^"]*"/g, "...")
+    .slice(0, 80);
+}
 
 interface RanBound extends Ran {
   bound: Bound;
@@ -29,8 +60,7 @@ export class Runner {
   #slots: (File | null)[][] = [];
   #events = 0;
   #unknown: Map<InodeId, Node> | null = null;
-  /** Operations done, power cuts, inodes walked after them. */
-  readonly counts = { operations: 0, refused: 0, cuts: 0, restarts: 0, lost: 0, healed: 0 };
+  readonly counts: RunnerCounts = { operations: 0, refused: 0, probes: 0, cuts: 0, restarts: 0, lost: 0, healed: 0 };
   /** What was done, the last of it. */
   readonly story: string[] = [];
 
@@ -50,13 +80,13 @@ export class Runner {
       }
       await runner.#restart();
     } catch (error) {
-      const { stack, message } = error as Error;
+      const violation = error instanceof Violation ? error : new Violation((error as Error).stack ?? String(error));
       const trace = [
         ...runner.story.slice(-Number(process.env.CAIRN_STORY ?? 40)),
         "trace of the store:",
         ...world.trace.slice(-25),
       ].join("\n");
-      throw new Violation(`${error instanceof Violation ? message : stack}\n${trace}`);
+      throw new Violation(`${violation.message}\n${trace}`, violation.kind, runner.counts);
     } finally {
       world.halt();
     }
@@ -194,10 +224,11 @@ export class Runner {
       const { code } = error as { code?: string };
       if (error instanceof Violation || typeof code !== "string") throw error;
       one.outcome = { error: code };
-      this.counts.refused++;
+      if (one.step !== null) this.counts.refused++;
     }
     one.ended = ++this.#events;
-    this.counts.operations++;
+    if (one.step === null) this.counts.probes++;
+    else this.counts.operations++;
   }
 
   #note(ran: readonly RanBound[]): void {
@@ -248,10 +279,10 @@ export class Runner {
     const seen = (): boolean => probes.every((probe) => probe.apply(this.#model, probe.outcome));
     if (!explain(this.#model, ran, seen)) {
       this.#note(probes);
-      const near = this.#contradictions(ran, probes);
-      throw new Violation(
-        `no order of these explains what they answered:\n${ran.map(({ text, outcome }) => `  ${text} -> ${describe(outcome)}`).join("\n")}\n${near}`,
-      );
+      const { lines, first } = this.#contradictions(ran, probes);
+      const answers = ran.map(({ text, outcome }) => `  ${text} -> ${describe(outcome)}`);
+      const message = ["no order of these explains what they answered:", ...answers, ...lines].join("\n");
+      throw new Violation(message, `${ran.length > 1 ? "overlapping" : "alone"}: ${first}`);
     }
     this.#checkListings(before, ran);
     this.#model.settle();
@@ -283,14 +314,16 @@ export class Runner {
   }
 
   /** What does not fit if all happened in the order in which it ended. */
-  #contradictions(ran: readonly RanBound[], probes: readonly RanBound[]): string {
+  #contradictions(ran: readonly RanBound[], probes: readonly RanBound[]): { lines: string[]; first: string } {
     const lines: string[] = [];
+    let first = "no order fits";
     for (const one of [...ran].sort((a, b) => a.ended - b.ended).concat(probes)) {
       const expected = this.#expected(one);
       if (one.apply(this.#model, one.outcome)) continue;
+      if (lines.length === 0) first = `${one.text.split(" ")[0]} answers ${kindOf(describe(one.outcome).split(",")[0])}`;
       lines.push(`in the order of their ends, ${one.text} -> ${describe(one.outcome)} does not fit: the model has ${expected}`);
     }
-    return lines.join("\n");
+    return { lines, first };
   }
 
   #expected({ bound, outcome }: RanBound): string {
