@@ -7,6 +7,10 @@
 
 namespace cairn {
 
+/** Notifications that may sit behind a lock at the same time without holding up others. */
+static constexpr int THREADS_MAX = 32;
+static constexpr size_t STACK_BYTES = 256 * 1024;
+
 Descriptor::~Descriptor() { close(fd); }
 
 Notifier::Notifier(std::shared_ptr<Descriptor> descriptor, uv_async_t* wake, size_t limit)
@@ -25,8 +29,12 @@ int Notifier::start() {
   sigset_t all, before;
   sigfillset(&all);
   pthread_sigmask(SIG_SETMASK, &all, &before);
+  pthread_attr_t attributes;
+  pthread_attr_init(&attributes);
+  pthread_attr_setstacksize(&attributes, STACK_BYTES);
   pthread_t thread;
-  int error = pthread_create(&thread, nullptr, run, self);
+  int error = pthread_create(&thread, &attributes, run, self);
+  pthread_attr_destroy(&attributes);
   pthread_sigmask(SIG_SETMASK, &before, nullptr);
   if (error) {
     delete self;
@@ -34,6 +42,9 @@ int Notifier::start() {
   }
   // Detached: it may sit in the kernel behind a lock for a while, and nobody on the JavaScript thread may wait for it.
   pthread_detach(thread);
+  uv_mutex_lock(&mutex_);
+  threads_++;
+  uv_mutex_unlock(&mutex_);
   return 0;
 }
 
@@ -48,7 +59,9 @@ void Notifier::work() {
   uv_mutex_lock(&mutex_);
   while (!stopping_) {
     if (waiting_.empty()) {
+      idle_++;
       uv_cond_wait(&changed_, &mutex_);
+      idle_--;
       continue;
     }
     Message message = std::move(waiting_.front());
@@ -69,8 +82,12 @@ bool Notifier::push(uint32_t id, std::vector<uint8_t> message) {
   uv_mutex_lock(&mutex_);
   bool room = waiting_.size() < limit_ && !stopping_;
   if (room) waiting_.push_back({id, std::move(message)});
+  // One that is idle may not have got up yet for an earlier notification.
+  bool more = room && waiting_.size() > static_cast<size_t>(idle_) && threads_ < THREADS_MAX;
   uv_cond_signal(&changed_);
   uv_mutex_unlock(&mutex_);
+  // Without another thread it waits for one of those that there are.
+  if (more) start();
   return room;
 }
 
@@ -86,7 +103,7 @@ void Notifier::stop() {
   uv_mutex_lock(&mutex_);
   stopping_ = true;
   waiting_.clear();
-  uv_cond_signal(&changed_);
+  uv_cond_broadcast(&changed_);
   uv_mutex_unlock(&mutex_);
 }
 

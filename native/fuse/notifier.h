@@ -1,8 +1,9 @@
-// The thread that writes notifications (invalidations) to /dev/fuse. They must not be written from the JavaScript
+// The threads that write notifications (invalidations) to /dev/fuse. They must not be written from the JavaScript
 // thread: the kernel takes the folio or directory lock while it handles one, and a request that holds this lock may be
-// waiting for the JavaScript thread.
+// waiting for the JavaScript thread. There are several, started as they are needed, because one that sits behind such a
+// lock must not hold up notifications on which the lock's release depends. So notifications have no order.
 //
-// Threads: `push` and `takeCompletions` are called on the JavaScript thread, the rest runs on the notifier's own.
+// Threads: `push` and `takeCompletions` are called on the JavaScript thread, `work` runs on the notifier's own.
 // The descriptor is shared (see Descriptor) so that it is closed only when no thread may still write to it.
 #pragma once
 #include <uv.h>
@@ -31,12 +32,12 @@ class Notifier : public std::enable_shared_from_this<Notifier> {
  public:
   Notifier(std::shared_ptr<Descriptor> descriptor, uv_async_t* wake, size_t limit);
   ~Notifier();
-  /** 0, or the errno of pthread_create. */
+  /** Starts a thread. 0, or the errno of pthread_create. */
   int start();
   /** False when `limit` notifications are waiting. */
   bool push(uint32_t id, std::vector<uint8_t> message);
   std::vector<Completion> takeCompletions();
-  /** The thread ends after the notification that it is writing; those waiting are dropped. `wake` is not used afterwards. */
+  /** Each thread ends after the notification that it is writing; those waiting are dropped. `wake` is not used afterwards. */
   void stop();
 
  private:
@@ -54,6 +55,8 @@ class Notifier : public std::enable_shared_from_this<Notifier> {
   uv_cond_t changed_;
   std::deque<Message> waiting_;
   std::vector<Completion> done_;
+  int threads_ = 0;
+  int idle_ = 0;
   bool stopping_ = false;
 };
 

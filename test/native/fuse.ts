@@ -105,7 +105,7 @@ test("polling calls back when something is waiting, only while it is on", () =>
     assert.deepEqual(events, ["two readable"]);
   }));
 
-test("notifications are written in order by another thread, and each is completed", () =>
+test("notifications are written by other threads, each whole, and each is completed", () =>
   withPair(async ({ connection, peer, peerBytes, events }) => {
     const message = new Uint8Array([1, 2, 3]);
     assert.equal(connection.notify(7, message), 0);
@@ -113,9 +113,9 @@ test("notifications are written in order by another thread, and each is complete
     assert.equal(connection.notify(8, new Uint8Array([4])), 0);
     connection.setPolling(1); // keeps the loop turning
     await until(() => events.length === 2);
-    assert.deepEqual(events, ["one notified 7 0", "one notified 8 0"]);
+    assert.deepEqual(events.toSorted(), ["one notified 7 0", "one notified 8 0"]);
     assert.equal(peer.receive(0, 10), 4);
-    assert.deepEqual([...peerBytes.subarray(0, 4)], [1, 2, 3, 4]);
+    assert.ok(["1,2,3,4", "4,1,2,3"].includes([...peerBytes.subarray(0, 4)].join()));
   }));
 
 test("a notification that fails is completed with its errno", () =>
