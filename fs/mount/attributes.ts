@@ -14,12 +14,20 @@ import { ACCESS_TIME_AGE_MAX_MS, ACCESS_TIMES_BATCH_MAX, UNCHECKED_TIMEOUT_MS } 
 import { HOLE, Piece } from "./pieces.ts";
 
 export function getAttributes(core: Core, inode: InodeId): Result<AttributesReply> {
-  const attributes = core.inodes.attributes(inode);
-  if (attributes !== null && !core.expired) return { attributes, attributeTimeoutMs: core.inodes.timeoutMs(inode) };
-  return after(leasedAttributes(core, inode), (fresh) => ({
-    attributes: fresh,
-    attributeTimeoutMs: core.inodes.timeoutMs(inode),
-  }));
+  const recalls = recallMark(core);
+  const attributes = core.expired ? null : core.inodes.attributes(inode);
+  return after(attributes ?? leasedAttributes(core, inode), (fresh) => {
+    noteTold(core, fresh);
+    return { attributes: fresh, attributeTimeoutMs: recalls === core.recalls ? core.inodes.timeoutMs(inode) : 0 };
+  });
+}
+
+/** The kernel is about to hear of the size: a recall gives the program time to take it (coherence.ts). */
+function noteTold(core: Core, { inode, size }: Attributes): void {
+  const file = core.inodes.file(inode);
+  if (file === undefined || file.kernelSize === size) return;
+  file.kernelSize = size;
+  file.sizeToldMs = core.clock.now();
 }
 
 /** The inode's attributes, under a shared lease at least. */
@@ -30,7 +38,7 @@ export function leasedAttributes(core: Core, inode: InodeId): Result<Attributes>
   const held = core.inodes.lease(inode) !== "known";
   const reply = held ? callNow(core, "getAttributes", { inode }) : callNow(core, "acquire", { inode, mode: "shared" });
   return after(reply, ({ attributes }) => {
-    if (recalls !== core.recalls) return attributes;
+    if (recalls !== core.recalls) return core.inodes.asKnown(attributes);
     if (!held) core.inodes.granted(inode, "shared");
     return core.inodes.learned(attributes);
   });
@@ -59,9 +67,17 @@ async function changeAttributes(
     if (change.mtime !== undefined) file.timesDirty = false;
     if (change.atime !== undefined) file.accessTimeDirty = false;
   }
+  const recalls = recallMark(core);
   const { attributes } = await call(core, "setAttributes", { inode, change });
+  return changedAttributes(core, attributes, recalls === core.recalls);
+}
+
+/** Takes the attributes that came with a change of this mount's, and returns them as they are to be shown. `current`: no recall can have made them old. */
+export function changedAttributes(core: Core, attributes: Attributes, current: boolean): Attributes {
   core.changes++;
-  return core.inodes.learned(attributes);
+  if (current) return core.inodes.learned(attributes);
+  core.inodes.unlearned(attributes.inode);
+  return core.inodes.asKnown(attributes);
 }
 
 /** What an unprivileged program's change of a file's data does to its set-id bits, where the kernel leaves it to the filesystem. */
@@ -72,7 +88,7 @@ export async function dropSetId(core: Core, caller: Caller, file: FileState): Pr
 
 /** Cuts or extends the file and makes the other changes with it. Runs in the file's turn. */
 export async function truncate(core: Core, file: FileState, size: number, change: AttributeChange): Promise<Attributes> {
-  if (file.lease !== "exclusive") await acquire(core, file, "exclusive");
+  if (file.lease !== "exclusive") await acquireToTruncate(core, file);
   const before = file.attributes.size;
   if (size > before && Object.keys(change).every((field) => field === "mtime" || field === "ctime"))
     return extend(core, file, size);
@@ -82,7 +98,7 @@ export async function truncate(core: Core, file: FileState, size: number, change
   file.timesDirty = false;
   const { attributes } = await call(core, "setAttributes", { inode: file.inode, change: wanted });
   core.changes++;
-  file.attributes.size = size;
+  file.attributes.size = file.kernelSize = size;
   file.sizeDirty = false;
   const low = Math.min(size, before);
   file.pieces.remove(low, Infinity);
@@ -92,11 +108,23 @@ export async function truncate(core: Core, file: FileState, size: number, change
   return core.inodes.learned(attributes);
 }
 
+/** Recalls do not wait for pages meanwhile, so what they could not drop goes afterwards. Not awaited: the kernel writes dirty ones back only when the truncation is answered. */
+async function acquireToTruncate(core: Core, file: FileState): Promise<void> {
+  const { recalls } = file;
+  file.truncating++;
+  try {
+    await acquire(core, file, "exclusive");
+  } finally {
+    file.truncating--;
+  }
+  if (file.recalls !== recalls) void core.caches?.invalidateInode(file.inode, 0, 0).catch(() => {});
+}
+
 /** A larger size needs no bytes: it is kept here like a write and goes with the next commit. */
 function extend(core: Core, file: FileState, size: number): Attributes {
   const now = timeStamp(core.clock.now());
   const attributes = file.attributes;
-  attributes.size = size;
+  attributes.size = file.kernelSize = size;
   attributes.mtimeSeconds = attributes.ctimeSeconds = now.seconds;
   attributes.mtimeNanoseconds = attributes.ctimeNanoseconds = now.nanoseconds;
   file.timesDirty = true;

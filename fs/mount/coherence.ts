@@ -2,10 +2,12 @@
 // itself.
 //
 // The kernel's locks and what follows from them:
-// 1. Dropping pages takes their locks, and every page being READ or written by a WRITE is locked until we answer. So
-//    while pages are dropped, READs and the kernel's own writeback are answered under the old lease, and a pass is
-//    repeated until none was. Page WRITEs that wait for a lease themselves are not waited for.
-// 2. Dropping a name takes its directory's lock, which the kernel holds during its own CREATE, UNLINK, LOOKUP there. So
+// 1. Dropping pages takes their locks, and pages being READ or written by a WRITE are locked until we answer. Requests
+//    that came before the recall are answered first. Those that come during it through the page cache wait for its end,
+//    and the pages that they hold (page-locks.ts) are left out of the pass. A pass that is found blocked because one came
+//    after it began is left behind, and another goes round the new one.
+// 2. Dropping a dirty page waits for the kernel's writeback of it, which is taken under the old lease.
+// 3. Dropping a name takes its directory's lock, which the kernel holds during its own CREATE, UNLINK, LOOKUP there. So
 //    names are dropped by a new epoch, which takes no lock.
 
 import type { LeaseMode } from "../messages.ts";
@@ -13,8 +15,12 @@ import type { ByteString, InodeId } from "../types.ts";
 import { flushFile } from "./core.ts";
 import type { Core } from "./core.ts";
 import { forgetClean } from "./extents.ts";
-import type { FileState, RecallGate } from "./file-state.ts";
-import { APPEND_GOES_ON_MS, RECALL_GATE_MS, RECALL_ROUNDS_MAX, UNKNOWN_PAUSE_MAX_MS } from "./limits.ts";
+import type { FileState } from "./file-state.ts";
+import {
+  APPEND_GOES_ON_MS, CHANGED_SIZE_TOLD_MS, RECALL_GATE_MS, RECALL_PASS_MAX_MS, RECALL_ROUNDS_MAX, UNKNOWN_PAUSE_MAX_MS,
+} from "./limits.ts"; // prettier-ignore
+import { doubtful, unheld } from "./page-locks.ts";
+import type { PageRange } from "./page-locks.ts";
 
 export async function recall(core: Core, inode: InodeId, mode: LeaseMode, names?: readonly ByteString[]): Promise<void> {
   core.recalls++;
@@ -67,26 +73,23 @@ async function recallFile(core: Core, inode: InodeId, mode: LeaseMode): Promise<
   // take it from each other for ever.
   if (file.acquiring > 0) await new Promise((resolve) => setImmediate(resolve));
   await appendOver(core, file);
-  const gate = new Gate(core);
-  file.recall = gate;
+  let end!: () => void;
+  file.recall = new Promise((resolve) => (end = resolve));
   try {
     const before = file.lease;
     await flushQuietly(core, file);
     // With a shared lease left, pages stay right; but a shared mapping may hold dirty ones that we never heard of.
-    if (mode === "known" || (before === "exclusive" && file.writers > 0)) await dropPagesOf(core, file, gate);
-    await placedAll(file);
-    gate.close();
+    if (mode === "known" || (before === "exclusive" && file.writers > 0)) await dropPagesOf(core, file);
     do {
       await placedAll(file);
       await flushQuietly(core, file);
     } while (file.placing > 0);
-    if (mode === "known") {
-      forgetClean(file);
-    }
+    if (mode === "known") forgetClean(file);
     core.inodes.reduced(inode, mode);
   } finally {
     file.recall = null;
-    gate.end();
+    file.recallEndedMs = core.clock.now();
+    end();
   }
 }
 
@@ -118,74 +121,84 @@ async function flushQuietly(core: Core, file: FileState): Promise<void> {
   }
 }
 
-/** Drops the inode's attributes and pages. An answer that tells the kernel of an inode may not have reached it yet: it is not known until the program that asked runs again. So where we know better, it is told again. */
-async function dropPages(core: Core, inode: InodeId): Promise<void> {
+/** Drops the inode's attributes, and its pages in the range. An answer that tells the kernel of an inode may not have reached it yet: it is not known until the program that asked runs again. So where we know better, it is told again. */
+async function dropPages(core: Core, inode: InodeId, { start, end }: PageRange = WHOLE): Promise<void> {
   if (core.caches === null) return;
   try {
     for (let pauseMs = 1; pauseMs <= UNKNOWN_PAUSE_MAX_MS; pauseMs *= 2) {
-      if (await core.caches.invalidateInode(inode, 0, 0)) return;
+      if (await core.caches.invalidateInode(inode, start, end === Infinity ? 0 : end - start)) return;
       if (!core.inodes.isKnown(inode)) return;
-      await new Promise<void>((resolve) => core.clock.after(pauseMs, resolve));
+      await pause(core, pauseMs);
     }
   } catch (error) {
     core.trace(`invalidating inode ${inode}: ${String(error)}`);
   }
 }
 
-async function dropPagesOf(core: Core, file: FileState, gate: Gate): Promise<void> {
+async function dropPagesOf(core: Core, file: FileState): Promise<void> {
   if (core.caches === null) return;
+  await sizeTaken(core, file);
   for (let round = 0; round < RECALL_ROUNDS_MAX; round++) {
     await appendOver(core, file);
     await placedAll(file);
     while (file.reads > 0) await new Promise<void>((resolve) => file.readsDone.push(resolve));
-    const answered = gate.answered;
-    let ended = false;
-    const pass = dropPages(core, file.inode).then(() => (ended = true));
-    // The kernel locked the pages of a write that waits for the lease which we are giving up, and such a write may come
-    // at any moment of the pass: its pages are dropped once it is answered.
-    do await Promise.race([pass, gate.pause()]);
-    while (!ended && file.waitingWrites === 0);
-    if (gate.answered === answered && file.reads === 0 && file.placing === 0 && !file.appendMayGoOn) return;
+    const passed = await passedRound(core, file);
+    if (passed && file.reads === 0 && file.placing === 0 && !file.appendMayGoOn) return;
   }
-  core.trace(`recall of inode ${file.inode}: pages were read again in each of ${RECALL_ROUNDS_MAX} rounds`);
+  core.trace(`recall of inode ${file.inode}: requests came that held pages in each of ${RECALL_ROUNDS_MAX} rounds`);
 }
 
-/** Holds reads back for a moment: if the pass ends first, they came after it and must ask for a new lease; if not, they may be what it waits for. */
-class Gate implements RecallGate {
-  /** Reads and writes let through under the old lease. */
-  answered = 0;
-  readonly #core: Core;
-  #closed = false;
-  #ended = false;
-  #waiting: (() => void)[] = [];
+/** A program that was just told of another size goes on with the one before, if an invalidation overtakes the answer: it gets time to take it. */
+async function sizeTaken(core: Core, file: FileState): Promise<void> {
+  const left = file.sizeToldMs + CHANGED_SIZE_TOLD_MS - core.clock.now();
+  if (left > 0 && left <= CHANGED_SIZE_TOLD_MS) await pause(core, left);
+}
 
-  constructor(core: Core) {
-    this.#core = core;
+/** Drops every page that no waiting request holds. False: it was blocked, perhaps by a request that came meanwhile. */
+async function passedRound(core: Core, file: FileState): Promise<boolean> {
+  const { heldCount } = file;
+  const drop = (range: PageRange): Promise<void> => dropPages(core, file.inode, range);
+  const certain = Promise.all(unheld(file, 0, Infinity).map(drop));
+  // Nobody knows of these whether they are locked; if so, it takes until the write is answered, and nothing old is in them.
+  const edges = Promise.all(doubtful(file, 0, Infinity).map(drop));
+  for (let waitedMs = 0; !(await within(core, certain)); waitedMs += RECALL_GATE_MS) {
+    if (file.heldCount !== heldCount) return false;
+    // The kernel writes no dirty page back while it waits for the answer to a truncation, which waits for a lease.
+    if (file.truncating > 0) break;
+    if (waitedMs >= RECALL_PASS_MAX_MS && file.heldPages.size > 0) {
+      core.trace(`recall of inode ${file.inode}: pages that nobody was known to hold were locked for ${RECALL_PASS_MAX_MS} ms`);
+      break;
+    }
   }
+  await within(core, edges);
+  return true;
+}
 
-  async wait(): Promise<void> {
-    if (this.#ended) return;
-    if (!this.#closed) await Promise.race([this.over(), this.pause()]);
-    if (this.#closed) await this.over();
-    if (!this.#ended) this.answered++;
-  }
+/** What the kernel has of a WRITE's range may be older than the write, which waited: drops it before the WRITE is answered. The WRITE holds its pages meanwhile (holdEdges), so no recall waits for this. */
+export async function dropWritten(core: Core, file: FileState, offset: number, length: number): Promise<void> {
+  if (core.caches === null || length === 0) return;
+  const drop = (range: PageRange): Promise<void> => dropPages(core, file.inode, range);
+  const end = offset + length;
+  const inner = Promise.all(unheld(file, offset, end).map(drop));
+  const edges = Promise.all(doubtful(file, offset, end).map(drop));
+  // A page of it may be held by a read that came meanwhile: it is answered with the new bytes.
+  for (let waitedMs = 0; waitedMs < RECALL_PASS_MAX_MS && !(await within(core, inner)); waitedMs += RECALL_GATE_MS);
+  await within(core, edges);
+}
 
-  /** No page is dropped any more: whoever comes now waits for the end, or its pages would stay behind. */
-  close(): void {
-    this.#closed = true;
-  }
+const WHOLE: PageRange = { start: 0, end: Infinity };
 
-  over(): Promise<void> {
-    if (this.#ended) return Promise.resolve();
-    return new Promise((resolve) => this.#waiting.push(resolve));
-  }
+/** Whether the work ended within RECALL_GATE_MS. */
+function within(core: Core, work: Promise<unknown>): Promise<boolean> {
+  return new Promise((resolve) => {
+    const cancel = core.clock.after(RECALL_GATE_MS, () => resolve(false));
+    void work.then(() => {
+      cancel();
+      resolve(true);
+    });
+  });
+}
 
-  pause(): Promise<void> {
-    return new Promise((resolve) => this.#core.clock.after(RECALL_GATE_MS, resolve));
-  }
-
-  end(): void {
-    this.#ended = true;
-    for (const resolve of this.#waiting.splice(0)) resolve();
-  }
+function pause(core: Core, ms: number): Promise<void> {
+  return new Promise((resolve) => core.clock.after(ms, resolve));
 }

@@ -92,7 +92,7 @@ async function acquireHeld(core: Core, file: FileState, mode: LeaseMode): Promis
       core.inodes.learned(attributes);
       return;
     }
-    await file.recall?.over();
+    await file.recall;
   }
 }
 

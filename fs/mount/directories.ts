@@ -125,7 +125,7 @@ function give(core: Core, item: DirectoryEntry, plus: boolean, current: boolean,
   if (!plus || attributes === undefined) return sink({ name, inode, type: typeOf(type), cookie, entry: null });
   const timeoutMs = current ? LEASED_TIMEOUT_MS : 0;
   const file = core.inodes.file(inode);
-  const shown = file === undefined ? attributes : current ? core.inodes.learned(attributes) : attributes;
+  const shown = file === undefined ? attributes : current ? core.inodes.learned(attributes) : core.inodes.asKnown(attributes);
   const entry: Entry = { attributes: shown, entryTimeoutMs: timeoutMs, attributeTimeoutMs: timeoutMs };
   if (!sink({ name, inode, type: typeOf(type), cookie, entry })) return false;
   core.inodes.reference(attributes);

@@ -6,12 +6,15 @@ import type { ErrnoName } from "../errno.ts";
 import type { LeaseMode } from "../messages.ts";
 import type { StripeBuffer } from "./buffers.ts";
 import type { FlushUnit } from "./flush-unit.ts";
+import type { HeldPages } from "./page-locks.ts";
 import { Pieces } from "./pieces.ts";
 
 export class FileState {
   readonly inode: InodeId;
   /** As a program sees them: the namespace's, with what is only known here (size and times of unflushed writes) put over. */
   attributes: Attributes;
+  /** What is not size and times may have changed: the namespace is to be asked before a program sees them. */
+  attributesOld = false;
   /** The namespace's own size, as last heard. */
   committedSize: number;
   readonly pieces = new Pieces();
@@ -53,14 +56,22 @@ export class FileState {
   inlineBytes = 0;
   /** Changes of the file that must not overlap (truncate, punch, copy, recall). */
   tail: Promise<void> | null = null;
-  /** Set while the lease is being given up. */
-  recall: RecallGate | null = null;
+  /** Set while the lease is being given up; resolves when it is. */
+  recall: Promise<void> | null = null;
   /** Recalls that there were. */
   recalls = 0;
   /** Leases being asked for. */
   acquiring = 0;
-  /** Writes, and page reads, that wait for a lease: the kernel holds their pages' locks. */
-  waitingWrites = 0;
+  /** Pages that the kernel holds locked for requests which wait for a lease or for a recall (page-locks.ts). */
+  readonly heldPages = new Set<HeldPages>();
+  /** Goes up with each such request. */
+  heldCount = 0;
+  /** Truncations that wait for a lease: until they are answered, the kernel writes nothing back. */
+  truncating = 0;
+  recallEndedMs = -Infinity;
+  /** The size that the kernel has been told, or has made itself; and when it was told one that another mount had made. */
+  kernelSize: number;
+  sizeToldMs = -Infinity;
   /** Page reads being answered. */
   reads = 0;
   readsDone: (() => void)[] = [];
@@ -69,6 +80,7 @@ export class FileState {
     this.inode = attributes.inode;
     this.attributes = { ...attributes };
     this.committedSize = attributes.size;
+    this.kernelSize = attributes.size;
     this.lease = lease;
   }
 
@@ -92,20 +104,19 @@ export class FileState {
   }
 }
 
-/** Holds page reads back while a recall invalidates the kernel's pages (coherence.ts). */
-export interface RecallGate {
-  /** Resolves when the read may go on: under the old lease, or because it must ask for a new one. */
-  wait(): Promise<void>;
-  /** Resolves when the recall is over. */
-  over(): Promise<void>;
-}
-
 /** Takes the namespace's attributes, keeping what only this mount knows. Returns the merged ones. */
 export function mergeAttributes(file: FileState, fresh: Attributes): Attributes {
+  file.committedSize = fresh.size;
+  file.attributes = mergedAttributes(file, fresh);
+  file.attributesOld = false;
+  return file.attributes;
+}
+
+/** The namespace's attributes with what only this mount knows put over. */
+export function mergedAttributes(file: FileState, fresh: Attributes): Attributes {
   const own = file.attributes;
   const merged = { ...fresh };
   const pending = file.openBytes > 0 || file.units.length > 0;
-  file.committedSize = fresh.size;
   if (file.sizeDirty || pending) merged.size = Math.max(own.size, fresh.size);
   if (file.timesDirty) {
     merged.mtimeSeconds = own.mtimeSeconds;
@@ -119,7 +130,6 @@ export function mergeAttributes(file: FileState, fresh: Attributes): Attributes 
     merged.atimeSeconds = own.atimeSeconds;
     merged.atimeNanoseconds = own.atimeNanoseconds;
   }
-  file.attributes = merged;
   return merged;
 }
 

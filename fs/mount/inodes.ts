@@ -5,7 +5,7 @@
 import { S_IFDIR, S_IFMT, ROOT_INODE } from "../types.ts";
 import type { Attributes, InodeId } from "../types.ts";
 import type { HeldLease, LeaseMode, Session } from "../messages.ts";
-import { FileState, mergeAttributes, shownAttributes } from "./file-state.ts";
+import { FileState, mergeAttributes, mergedAttributes, shownAttributes } from "./file-state.ts";
 import type { Entry } from "./handlers.ts";
 import { ATTRIBUTES_MAX, CLEAN_PIECES_MAX, FORGET_BATCH_MAX, IDLE_FILES_MAX, LEASED_TIMEOUT_MS } from "./limits.ts";
 
@@ -87,7 +87,7 @@ export class Inodes {
   /** What the kernel may be told of the inode without asking, or null. */
   attributes(inode: InodeId): Attributes | null {
     const file = this.#files.get(inode);
-    if (file !== undefined) return file.lease === "known" ? null : shownAttributes(file);
+    if (file !== undefined) return file.lease === "known" || file.attributesOld ? null : shownAttributes(file);
     const attributes = this.#attributes.get(inode);
     return attributes !== undefined && this.lease(inode) !== "known" ? attributes : null;
   }
@@ -108,9 +108,20 @@ export class Inodes {
     return fresh;
   }
 
+  /** A reply that a recall may have made old, as it is to be shown: under a lease, what is known here is newer. The kernel cuts its pages to a size that it is told, even if it may not keep it. */
+  asKnown(fresh: Attributes): Attributes {
+    const known = this.attributes(fresh.inode);
+    if (known !== null) return known;
+    const file = this.#files.get(fresh.inode);
+    if (file === undefined || file.lease === "known") return fresh;
+    return { ...mergedAttributes(file, fresh), size: file.attributes.size };
+  }
+
   /** What was known of the inode's attributes is old. */
   unlearned(inode: InodeId): void {
     this.#attributes.delete(inode);
+    const file = this.#files.get(inode);
+    if (file !== undefined) file.attributesOld = true;
   }
 
   timeoutMs(inode: InodeId): number {
@@ -120,7 +131,7 @@ export class Inodes {
   /** An entry for a reply; counts as one reference of the kernel's. `mode`: what the reply granted on the inode; null where a recall may have made it old, so that nobody may keep it. */
   entry(fresh: Attributes, mode: LeaseMode | null): Entry {
     this.reference(fresh);
-    if (mode === null) return { attributes: fresh, entryTimeoutMs: 0, attributeTimeoutMs: 0 };
+    if (mode === null) return { attributes: this.asKnown(fresh), entryTimeoutMs: 0, attributeTimeoutMs: 0 };
     this.granted(fresh.inode, mode);
     const attributes = this.learned(fresh);
     return { attributes, entryTimeoutMs: LEASED_TIMEOUT_MS, attributeTimeoutMs: LEASED_TIMEOUT_MS };
@@ -195,7 +206,7 @@ export class Inodes {
     if (value === undefined) this.#queueForget(inode);
     else {
       this.#known.set(inode, value - (value % 4) + MODES.indexOf(file.lease));
-      if (file.lease !== "known") this.learned(file.attributes);
+      if (file.lease !== "known" && !file.attributesOld) this.learned(file.attributes);
     }
   }
 

@@ -95,8 +95,14 @@ export const ACCESS_TIME_AGE_MAX_MS = 24 * 3600 * 1000;
 /** One copy_file_range call shares at most this, so that one transaction stays small; programs call again. */
 export const COPY_MAX_BYTES = 256 * 1024 * 1024;
 
-/** A recall waits this long for page reads that hold page locks before it answers them under the old lease. */
+/** A recall that waits for pages looks this often whether a request came that holds some. */
 export const RECALL_GATE_MS = 3;
+/** A recall is answered though pages were not dropped when they have been locked for so long by something that is not known to wait. */
+export const RECALL_PASS_MAX_MS = 1000;
+/** A program that was told of a size that another mount changed takes the answer within this time, a stopped machine aside. */
+export const CHANGED_SIZE_TOLD_MS = 30;
+/** A write that comes so soon after a recall may have been in the kernel's pages before it. */
+export const RECALL_FRESH_MS = 100;
 /** The kernel is told again of an inode that it does not know yet, after pauses of 1, 2, 4 ms up to this: a program that was answered runs within far less. */
 export const UNKNOWN_PAUSE_MAX_MS = 32;
 /** Rounds of invalidation in one recall. */

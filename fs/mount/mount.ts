@@ -11,11 +11,11 @@ import { S_IFDIR, S_IFLNK, S_IFMT } from "../types.ts";
 import type { ByteString, InodeId } from "../types.ts";
 import type { Session, SessionEvents } from "../messages.ts";
 import type { Stripes } from "../../replication/block-client.ts";
-import { dropSetId, getAttributes, noteRead, sendAccessTimes, setAttributes } from "./attributes.ts";
+import { changedAttributes, dropSetId, getAttributes, noteRead, sendAccessTimes, setAttributes } from "./attributes.ts";
 import { BufferPool } from "./buffers.ts";
 import type { AllocateBuffer } from "./buffers.ts";
 import { moved, recall } from "./coherence.ts";
-import { call } from "./core.ts";
+import { call, recallMark } from "./core.ts";
 import type { Core } from "./core.ts";
 import { openDirectory, readDirectory } from "./directories.ts";
 import { Flusher } from "./flush.ts";
@@ -197,11 +197,11 @@ export class Mount implements Handlers {
     offset: number,
     length: number,
     into: Uint8Array,
-    _flags: number,
+    flags: number,
   ): Result<number | ReadReply> {
     const opened = this.#core.handles.file(handle);
     if ((opened.flags & O_NOATIME) === 0) noteRead(this.#core, opened.file);
-    return readFile(this.#core, opened, offset, length, into);
+    return readFile(this.#core, opened, offset, length, into, flags);
   }
 
   write(
@@ -282,8 +282,9 @@ export class Mount implements Handlers {
       replace: (flags & XATTR_REPLACE) !== 0,
       clearSetGroupId,
     };
+    const recalls = recallMark(this.#core);
     const { attributes } = await call(this.#core, "setXattr", request);
-    this.#changed(attributes);
+    changedAttributes(this.#core, attributes, recalls === this.#core.recalls);
   }
 
   async getxattr(_caller: Caller, inode: InodeId, name: ByteString): Promise<Uint8Array> {
@@ -299,8 +300,9 @@ export class Mount implements Handlers {
   }
 
   async removexattr(_caller: Caller, inode: InodeId, name: ByteString): Promise<void> {
+    const recalls = recallMark(this.#core);
     const { attributes } = await call(this.#core, "removeXattr", { inode, name });
-    this.#changed(attributes);
+    changedAttributes(this.#core, attributes, recalls === this.#core.recalls);
   }
 
   getlk(_caller: Caller, inode: InodeId, _handle: number, owner: string, lock: FileLock): Result<FileLock> {
@@ -381,11 +383,6 @@ export class Mount implements Handlers {
       core.flusher.stop();
       await core.session.close();
     }
-  }
-
-  #changed(attributes: Parameters<Inodes["learned"]>[0]): void {
-    this.#core.changes++;
-    this.#core.inodes.learned(attributes);
   }
 
   #scheduleTick(): void {

@@ -126,6 +126,7 @@ export function link(core: Core, inode: InodeId, parent: InodeId, name: ByteStri
   return after(callNow(core, "link", { inode, parent, name }), (reply) => {
     const current = recalls === core.recalls;
     changedOne(core, reply.parent, current);
+    if (!current) core.inodes.unlearned(inode);
     const entry = core.inodes.entry(reply.attributes, current ? "shared" : null);
     return { ...entry, attributeTimeoutMs: UNCHECKED_TIMEOUT_MS };
   });

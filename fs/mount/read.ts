@@ -11,6 +11,8 @@ import type { FileState } from "./file-state.ts";
 import type { ReadReply, Result } from "./handlers.ts";
 import type { FileHandle } from "./handles.ts";
 import { EXTENTS_RANDOM, EXTENTS_SEQUENTIAL, READ_AHEAD_FROM_BYTES, READ_AHEAD_STRIPES, READ_ATTEMPTS_MAX } from "./limits.ts";
+import { holdPages, releasePages } from "./page-locks.ts";
+import { O_DIRECT } from "./write.ts";
 import { BUFFERED, HOLE, INLINE, STRIPED, UNWRITTEN } from "./pieces.ts";
 
 /** Smaller answers are copied: a reference costs more than they do. */
@@ -28,33 +30,33 @@ export function readFile(
   offset: number,
   length: number,
   into: Uint8Array,
+  flags: number,
 ): Result<number | ReadReply> {
   const file = handle.file;
-  if (file.lease === "known" || file.recall !== null) return readUnderLease(core, handle, offset, length, into);
-  return readHeld(core, handle, offset, length, into);
+  if (file.lease !== "known" && file.recall === null) return readHeld(core, handle, offset, length, into);
+  return readAfterWait(core, handle, offset, length, into, handle.direct || (flags & O_DIRECT) !== 0);
 }
 
-async function readUnderLease(
+/** Waits for the end of a recall and for a lease. The kernel holds the read's pages meanwhile: recalls leave them out. */
+async function readAfterWait(
   core: Core,
   handle: FileHandle,
   offset: number,
   length: number,
   into: Uint8Array,
+  direct: boolean,
 ): Promise<number | ReadReply> {
   const file = handle.file;
-  if (file.recall !== null) await file.recall.wait();
-  if (file.lease === "known") await acquireToRead(core, file);
-  return readHeld(core, handle, offset, length, into);
-}
-
-/** A recall that comes now must not wait for this read's pages: the read waits for the recall. */
-async function acquireToRead(core: Core, file: FileState): Promise<void> {
-  file.waitingWrites++;
+  const held = holdPages(file, offset, length, !direct);
   try {
-    await acquire(core, file, "shared");
+    while (file.recall !== null || file.lease === "known") {
+      if (file.recall !== null) await file.recall;
+      else await acquire(core, file, "shared");
+    }
   } finally {
-    file.waitingWrites--;
+    releasePages(file, held);
   }
+  return readHeld(core, handle, offset, length, into);
 }
 
 function readHeld(core: Core, handle: FileHandle, offset: number, length: number, into: Uint8Array): Result<number | ReadReply> {

@@ -8,7 +8,10 @@ import type { Core } from "./core.ts";
 import type { FileState } from "./file-state.ts";
 import type { Result } from "./handlers.ts";
 import type { FileHandle } from "./handles.ts";
-import { TAIL_ROUNDS_MAX, UNCOMMITTED_PIECES_MAX } from "./limits.ts";
+import { dropWritten } from "./coherence.ts";
+import { RECALL_FRESH_MS, TAIL_ROUNDS_MAX, UNCOMMITTED_PIECES_MAX } from "./limits.ts";
+import { holdEdges, holdPages, releasePages } from "./page-locks.ts";
+import type { HeldPages } from "./page-locks.ts";
 import { MAX_PAGES } from "./protocol-init.ts";
 
 export const O_APPEND = 0o2000;
@@ -37,8 +40,15 @@ export function writeFile(core: Core, request: WriteRequest): Result<number> {
   if (file.error !== null) throwKeptError(file);
   // While the lease is being given up, the kernel's own writeback must still get in: the recall waits for its pages.
   const mayWrite = file.lease === "exclusive" && (file.recall === null || request.fromCache);
-  if (mayWrite && (file.tail === null || file.recall !== null) && !hasSetId(file, request)) return writeOwned(core, request);
-  return prepareAndWrite(core, request);
+  const waits = !mayWrite || (file.tail !== null && file.recall === null) || hasSetId(file, request);
+  return waits || late(core, request) ? prepareAndWrite(core, request) : writeOwned(core, request);
+}
+
+/** The kernel puts a write's bytes into its pages before it sends them: so soon after a recall, they may have been dropped and read back as they were. */
+function late(core: Core, { handle, fromCache }: WriteRequest): boolean {
+  if (handle.direct || fromCache) return false;
+  const sinceMs = core.clock.now() - handle.file.recallEndedMs;
+  return sinceMs >= 0 && sinceMs < RECALL_FRESH_MS;
 }
 
 function tooBig(file: FileState): FsError {
@@ -52,53 +62,47 @@ function hasSetId(file: FileState, request: WriteRequest): boolean {
 }
 
 async function prepareAndWrite(core: Core, request: WriteRequest): Promise<number> {
+  const { file, direct } = request.handle;
+  const { offset, data, fromCache } = request;
+  let held: HeldPages[] = [];
+  if (fromCache) held = holdPages(file, offset, data.length, true);
+  else if (!direct) held = holdEdges(file, offset, data.length);
+  try {
+    await admittedToWrite(core, request);
+    // Nothing is awaited between the lease and the write.
+    const written = await writeOwned(core, request);
+    // The kernel had the bytes in its pages before: a recall may have dropped them, and a read brought them back as they were.
+    if (!direct && !fromCache) await dropWritten(core, file, offset, data.length);
+    return written;
+  } finally {
+    releasePages(file, held);
+  }
+}
+
+/** Waits until nothing else goes on in the file and it is held exclusively. */
+async function admittedToWrite(core: Core, request: WriteRequest): Promise<void> {
   const { file } = request.handle;
   for (let cleared = false; ; cleared = true) {
     await admitted(file);
-    if (file.lease !== "exclusive") await acquireToWrite(core, file);
-    // Nothing is awaited between the lease and the write.
-    if (cleared || !hasSetId(file, request)) return writeAfterWait(core, request);
+    if (file.lease !== "exclusive") await acquire(core, file, "exclusive");
+    if (cleared || !hasSetId(file, request)) return;
     const { attributes } = await call(core, "setAttributes", { inode: file.inode, change: { clearSetId: true } });
     core.inodes.learned(attributes);
   }
 }
 
-/**
- * Writes what had to wait. The kernel had its bytes in its pages before, and only the last may be locked: a recall may have
- * dropped the others, and a read brought them back as they were.
- */
-function writeAfterWait(core: Core, request: WriteRequest): Result<number> {
-  const { file, direct } = request.handle;
-  if (!direct && !request.fromCache) forgetPages(core, file, request.offset, request.data.length);
-  return writeOwned(core, request);
-}
-
-/** Waits while a recall or another change of the file goes on. A recall lets some through all the same, under the old lease. */
+/** Waits while a recall or another change of the file goes on. */
 async function admitted(file: FileState): Promise<void> {
   while (file.recall !== null || file.tail !== null) {
-    const gate = file.recall;
-    file.waitingWrites++;
-    try {
-      await (gate === null ? turn(file) : gate.wait());
-    } finally {
-      file.waitingWrites--;
-    }
-    if (gate !== null && file.recall === gate) return;
+    // The rest of an append that the kernel cut: the recall waits for it.
+    if (file.recall !== null && file.appendMayGoOn && file.lease === "exclusive") return;
+    await (file.recall ?? turn(file));
   }
 }
 
 /** Truncations and copies may wait for a recall: it must not wait for this write's pages, nor the write for them. */
 async function turn(file: FileState): Promise<void> {
   while (file.tail !== null && file.recall === null) await file.tail;
-}
-
-async function acquireToWrite(core: Core, file: FileState): Promise<void> {
-  file.waitingWrites++;
-  try {
-    await acquire(core, file, "exclusive");
-  } finally {
-    file.waitingWrites--;
-  }
 }
 
 /** Writes under the lease that is held now. */
@@ -141,6 +145,7 @@ function writeHeld(core: Core, request: WriteRequest): Result<number> {
   }
   core.space.reserve(data.length);
   const placed = core.write.place(file, offset, data);
+  file.kernelSize = Math.max(file.kernelSize, offset + data.length);
   noteWritten(core, file);
   const crowded = core.flusher.uncommittedRanges > UNCOMMITTED_PIECES_MAX;
   if (placed === data.length && !crowded && (request.flags & O_DSYNC) === 0) return data.length;
