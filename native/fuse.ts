@@ -16,6 +16,8 @@ export interface FuseConnection {
   replyBuffers(offset: number, length: number, buffers: readonly Uint8Array[]): number;
   /** Gives a notification to the notifier's thread; onNotified(id, errno) follows. EAGAIN: its queue is full. The message is copied. */
   notify(id: number, message: Uint8Array): number;
+  /** After a request or a reply the event loop goes on turning for so long rather than sleep, where that pays (native/fuse/vigil.h). 0, as at first: it sleeps. */
+  setVigil(microseconds: number): void;
   /** Tells the watchdog that the event loop is alive. */
   beat(): void;
   /** Ends the connection after so many seconds (0: now), from the watchdog's thread; -1: not at all. */

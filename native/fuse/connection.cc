@@ -14,6 +14,7 @@
 
 #include "arguments.h"
 #include "notifier.h"
+#include "vigil.h"
 #include "watchdog.h"
 
 namespace cairn {
@@ -37,6 +38,7 @@ struct Connection {
   napi_async_context context = nullptr;
   uv_poll_t poll;
   uv_async_t wake;
+  Vigil vigil;
   bool open = false;
   Connection* next = nullptr;
 };
@@ -104,6 +106,7 @@ napi_value Receive(napi_env env, napi_callback_info info) {
   int64_t offset = call.number(0), length = call.number(1);
   if (!connection->open || !inArena(connection, offset, length)) return call.result(-EBADF);
   ssize_t received = read(connection->descriptor->fd, connection->arena + offset, static_cast<size_t>(length));
+  if (received > 0) connection->vigil.received();
   return call.result(received < 0 ? -errno : received);
 }
 
@@ -114,6 +117,7 @@ napi_value Reply(napi_env env, napi_callback_info info) {
   int64_t offset = call.number(0), length = call.number(1);
   if (!connection->open || !inArena(connection, offset, length)) return call.result(-EBADF);
   ssize_t written = write(connection->descriptor->fd, connection->arena + offset, static_cast<size_t>(length));
+  connection->vigil.replied();
   return call.result(written < 0 ? -errno : 0);
 }
 
@@ -157,6 +161,14 @@ napi_value Beat(napi_env env, napi_callback_info info) {
   return nullptr;
 }
 
+// setVigil(microseconds): how long the event loop goes on turning after a request or a reply; 0: not at all
+napi_value SetVigil(napi_env env, napi_callback_info info) {
+  Call call(env, info);
+  auto* connection = static_cast<Connection*>(call.data);
+  if (connection->open) connection->vigil.setLength(static_cast<uint64_t>(call.number(0)));
+  return nullptr;
+}
+
 // armWatchdog(seconds): ends the connection after so many seconds; negative: not at all
 napi_value ArmWatchdog(napi_env env, napi_callback_info info) {
   Call call(env, info);
@@ -193,6 +205,10 @@ void onClosed(uv_handle_t* handle) {
     uv_close(reinterpret_cast<uv_handle_t*>(&connection->wake), onClosed);
     return;
   }
+  if (handle == reinterpret_cast<uv_handle_t*>(&connection->wake)) {
+    uv_close(connection->vigil.handle(), onClosed);
+    return;
+  }
   napi_handle_scope scope;
   napi_open_handle_scope(connection->env, &scope);
   releaseReferences(connection);
@@ -208,6 +224,7 @@ napi_value Close(napi_env env, napi_callback_info info) {
   auto* connection = static_cast<Connection*>(call.data);
   if (!connection->open) return nullptr;
   connection->open = false;
+  connection->vigil.stop();
   connection->notifier->stop();
   connection->watchdog->stop();
   uv_poll_stop(&connection->poll);
@@ -229,6 +246,7 @@ void setFunctions(Connection* connection, napi_value object) {
   setFunction(connection->env, object, "reply", Reply, connection);
   setFunction(connection->env, object, "replyBuffers", ReplyBuffers, connection);
   setFunction(connection->env, object, "notify", Notify, connection);
+  setFunction(connection->env, object, "setVigil", SetVigil, connection);
   setFunction(connection->env, object, "beat", Beat, connection);
   setFunction(connection->env, object, "armWatchdog", ArmWatchdog, connection);
   setFunction(connection->env, object, "watchdogFired", WatchdogFired, connection);
@@ -264,6 +282,7 @@ napi_value Attach(napi_env env, napi_callback_info info) {
   connection->notifier = std::make_shared<Notifier>(connection->descriptor, &connection->wake, static_cast<size_t>(call.number(7)));
   connection->watchdog = std::make_shared<Watchdog>(call.text(4), call.text(5), static_cast<uint32_t>(call.number(6)));
   uv_async_init(loop, &connection->wake, onWake);
+  connection->vigil.init(loop, connection);
   uv_unref(reinterpret_cast<uv_handle_t*>(&connection->wake));
   connection->poll.data = connection;
   connection->wake.data = connection;

@@ -68,6 +68,49 @@ test("what one end replies, the other receives at the offset it names", () =>
     assert.deepEqual([...peerBytes.subarray(80, 86)], [1, 2, 3, 4, 5, 0]);
   }));
 
+/** Whether the event loop slept while a timer ran. */
+async function slept(ms: number): Promise<boolean> {
+  await new Promise((resolve) => setImmediate(resolve));
+  const before = performance.eventLoopUtilization();
+  await new Promise((resolve) => setTimeout(resolve, ms));
+  return performance.eventLoopUtilization(before).idle > 0;
+}
+
+/** On a loaded machine a timer may be over before the loop gets to sleep. */
+async function untilSlept(): Promise<void> {
+  for (let round = 0; round < 1000; round++) if (await slept(5)) return;
+  assert.fail("the event loop never sleeps");
+}
+
+test("the event loop does not sleep during a vigil, which begins with a request", () =>
+  withPair(async ({ connection, peer }) => {
+    peer.setVigil(60_000_000);
+    await untilSlept();
+    connection.reply(0, 5);
+    assert.equal(peer.receive(0, 100), 5);
+    assert.equal(await slept(20), false);
+    peer.setVigil(0);
+    await untilSlept();
+  }));
+
+test("vigils that meet no request are given up, and tried again at one of 64 requests", () =>
+  withPair(async ({ connection, peer }) => {
+    const receive = (): void => {
+      connection.reply(0, 5);
+      assert.equal(peer.receive(0, 100), 5);
+    };
+    peer.setVigil(1);
+    for (let vain = 0; vain < 4; vain++) {
+      receive();
+      await untilSlept();
+    }
+    peer.setVigil(60_000_000);
+    for (let request = 0; request < 63; request++) receive();
+    await untilSlept();
+    receive();
+    assert.equal(await slept(20), false);
+  }));
+
 test("a reply of buffers is its header and then each of them", () =>
   withPair(({ connection, peer, bytes, peerBytes }) => {
     bytes.set([9, 8], 0);
