@@ -75,7 +75,7 @@ export class RemoteSession implements Session {
   readonly #options: RemoteSessionOptions;
   readonly #link: SessionLink;
   /** What the server holds for this session, for one that has forgotten. */
-  readonly #locks = new Locks();
+  readonly #locks: Locks;
   /** The last recall of each inode that is under way. */
   readonly #recalls = new Map<InodeId, Promise<void>>();
   readonly #unsettled = new Set<number>();
@@ -88,6 +88,7 @@ export class RemoteSession implements Session {
 
   private constructor(options: RemoteSessionOptions) {
     this.#options = options;
+    this.#locks = new Locks(options.clock);
     this.#link = new SessionLink({
       connect: options.connect,
       greet: (connection) => this.#greet(connection),

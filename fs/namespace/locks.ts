@@ -1,9 +1,12 @@
 // Byte-range locks (fcntl(2)) and whole-file locks (flock(2)) of all sessions. In memory: they end with their session. One
-// that outlives the server says what it held (restore).
+// that outlives the server says what it held (restore). Requests that wait are granted in the order in which they came;
+// those that do not wait and come again take turns (turns.ts).
 
+import type { WallClock } from "../clock.ts";
 import { FsError } from "../errno.ts";
 import type { ByteLock, HeldLock } from "../messages.ts";
 import type { InodeId, SessionId } from "../types.ts";
+import { Turns } from "./turns.ts";
 
 /** Locks held and asked for on one inode; more get ENOLCK. */
 const LOCKS_PER_INODE_MAX = 100_000;
@@ -46,8 +49,13 @@ function conflicts(held: Held, session: SessionId, lock: ByteLock): boolean {
 export class Locks {
   readonly #files = new Map<InodeId, FileLocks>();
   readonly #tickets = new Map<string, Waiting>();
+  readonly #turns: Record<ByteLock["kind"], Turns>;
 
-  /** Takes, changes or (type unlock) gives up a lock. Resolves when it is held. EAGAIN, EDEADLK, EINTR (cancelled), ENOLCK. */
+  constructor(clock: WallClock) {
+    this.#turns = { posix: new Turns(clock), flock: new Turns(clock) };
+  }
+
+  /** Takes, changes or (type unlock) gives up a lock. Resolves when it is held. EAGAIN, EDEADLK, EINTR (cancelled), ENOLCK. Without `wait` it may take as long as another session's turn. */
   async lock(session: SessionId, inode: InodeId, lock: ByteLock, wait: boolean, ticket: number): Promise<void> {
     const file = this.#file(inode);
     if (lock.type === "unlock") {
@@ -57,18 +65,49 @@ export class Locks {
     if (file.held.length + file.waiting.length >= LOCKS_PER_INODE_MAX || this.#tickets.size >= WAITING_MAX) {
       throw new FsError("ENOLCK", `${file.held.length} locks on inode ${inode}; at most ${LOCKS_PER_INODE_MAX} are kept`);
     }
+    if (!wait) return this.#tryInTurn(session, inode, lock);
     if (!file.held.some((held) => conflicts(held, session, lock))) {
       this.#set(inode, file, session, lock);
       return;
     }
     // flock(2) that changes its kind gives the old lock up first.
     if (lock.kind === "flock") this.#set(inode, file, session, { ...lock, type: "unlock" });
-    if (!wait) {
-      this.#forgetEmpty(inode, file);
-      throw new FsError("EAGAIN");
-    }
     if (lock.kind === "posix" && this.#wouldDeadlock(session, inode, lock)) throw new FsError("EDEADLK");
     await this.#wait(file, session, inode, lock, ticket);
+  }
+
+  #tryInTurn(session: SessionId, inode: InodeId, lock: ByteLock): Promise<void> | void {
+    const turns = this.#turns[lock.kind];
+    const early = turns.isOthers(inode, session) && !this.#file(inode).held.some((held) => sameOwner(held, session, lock));
+    if (!early) return this.#try(session, inode, lock);
+    this.#forgetEmpty(inode, this.#file(inode));
+    return new Promise((resolve, reject) => {
+      const go = (): void => {
+        try {
+          resolve(this.#try(session, inode, lock));
+        } catch (error) {
+          reject(error as Error);
+        }
+      };
+      turns.keepWaiting(inode, { session, go, refuse: reject });
+    });
+  }
+
+  /** Takes the lock now. EAGAIN. */
+  #try(session: SessionId, inode: InodeId, lock: ByteLock): void {
+    const file = this.#file(inode);
+    const blocking = file.held.filter((held) => conflicts(held, session, lock));
+    if (blocking.length === 0) {
+      this.#turns[lock.kind].served(inode, session, lock.type === "write");
+      this.#set(inode, file, session, lock);
+      return;
+    }
+    if (lock.kind === "flock") this.#set(inode, file, session, { ...lock, type: "unlock" });
+    this.#forgetEmpty(inode, file);
+    // Who has something to write with already is served next anyway: nobody else gets what it lacks.
+    const inside = file.held.some((held) => held.type === "write" && sameOwner(held, session, lock));
+    if (!inside && blocking.some((held) => held.session !== session)) this.#turns[lock.kind].refused(inode, session);
+    throw new FsError("EAGAIN");
   }
 
   #file(inode: InodeId): FileLocks {
@@ -130,6 +169,8 @@ export class Locks {
     if (lock.type !== "unlock") kept.push(added);
     file.held = kept.sort((a, b) => a.start - b.start);
     this.#grantWaiting(inode, file);
+    if (lock.type === "unlock" && !file.held.some((held) => held.session === session && held.kind === lock.kind))
+      this.#turns[lock.kind].left(inode, session);
   }
 
   #grantWaiting(inode: InodeId, file: FileLocks): void {
@@ -196,12 +237,13 @@ export class Locks {
 
   /** Everything that a session holds or waits for. */
   releaseSession(session: SessionId): void {
-    for (const waiting of [...this.#tickets.values()])
-      if (waiting.session === session) this.#withdraw(waiting, new FsError("ESTALE", "the session is over"));
+    const over = new FsError("ESTALE", "the session is over");
+    for (const waiting of [...this.#tickets.values()]) if (waiting.session === session) this.#withdraw(waiting, over);
     for (const [inode, file] of [...this.#files]) {
       const before = file.held.length;
       file.held = file.held.filter((held) => held.session !== session);
       if (file.held.length !== before) this.#grantWaiting(inode, file);
     }
+    for (const turns of Object.values(this.#turns)) turns.releaseSession(session, over);
   }
 }

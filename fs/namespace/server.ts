@@ -42,7 +42,7 @@ export class Server implements Namespace {
   readonly overlay: Overlay;
   readonly state: State;
   readonly leases: Leases;
-  readonly locks = new Locks();
+  readonly locks: Locks;
   readonly limits: NamespaceLimits;
   readonly clock: WallClock;
   readonly hooks: StripeHooks | undefined;
@@ -66,6 +66,7 @@ export class Server implements Namespace {
     this.log = options.log;
     this.table = options.table;
     this.clock = options.clock ?? systemWallClock();
+    this.locks = new Locks(this.clock);
     this.hooks = options.stripes;
     this.trace = options.trace ?? (() => {});
     this.state = new State(overlay, limits.cacheBytes);
