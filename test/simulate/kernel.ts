@@ -37,17 +37,19 @@ export interface File {
 /** In place of the version at which a request was sent: its answer's attributes are taken whatever came meanwhile. */
 const UNCHECKED = Infinity;
 
-let owners = 0;
-
 export class Kernel implements KernelCaches {
   readonly #mount: Handlers;
   readonly #clock: MachineClock;
   readonly #random: Random;
   readonly #cache: KernelCache;
   readonly #turns = new Turns();
+  readonly #name: string;
+  #owners = 0;
   readonly #caller: Caller = { uid: 0, gid: 0, pid: 1, signal: new AbortController().signal };
 
-  constructor(mount: Handlers, clock: MachineClock, random: Random) {
+  /** `name`: no other kernel of the world has it. */
+  constructor(mount: Handlers, clock: MachineClock, random: Random, name: string) {
+    this.#name = name;
     this.#mount = mount;
     this.#clock = clock;
     this.#random = random;
@@ -157,7 +159,7 @@ export class Kernel implements KernelCaches {
         cached.attributes.size = 0;
       }
       cached.pins++;
-      return { inode: cached.inode, handle: opened.handle, owner: `owner-${++owners}` };
+      return { inode: cached.inode, handle: opened.handle, owner: this.#newOwner() };
     });
     if (found === null) throw new FsError("ENOENT");
     if (typeof found === "object") return found;
@@ -188,7 +190,11 @@ export class Kernel implements KernelCaches {
       this.#cache.dropAttributes(cached);
     }
     if (opened.keepCache !== true) cached.pages.clear();
-    return { inode: cached.inode, handle: opened.handle, owner: `owner-${++owners}` };
+    return { inode: cached.inode, handle: opened.handle, owner: this.#newOwner() };
+  }
+
+  #newOwner(): string {
+    return `owner-${this.#name}-${++this.#owners}`;
   }
 
   async close(file: File): Promise<void> {

@@ -1,5 +1,6 @@
 // A handful of seeds; `npm run simulate` runs any number of them, and makes a failing one small.
 
+import assert from "node:assert/strict";
 import test from "node:test";
 import { Runner } from "./runner.ts";
 import { DANGERS, makeRounds } from "./steps.ts";
@@ -25,3 +26,10 @@ for (const [seed, steps, what] of [
     await Runner.run(seed, makeRounds(seed, steps, DANGERS));
   });
 }
+
+test("the same seed gives the same run to the last event", async () => {
+  const rounds = makeRounds(3, 700, { ...DANGERS, cut: 60, lose: 100, heal: 100, clean: 20 });
+  const [one, other] = [await Runner.run(3, rounds), await Runner.run(3, rounds)];
+  assert.deepEqual(other.story, one.story);
+  assert.equal(other.simulatedMs, one.simulatedMs);
+});

@@ -20,6 +20,7 @@ import { SimulatedDirectory } from "../../storage/simulated-directory.ts";
 import { type MachineClock, SimulationClock } from "./clock.ts";
 import { Kernel } from "./kernel.ts";
 import { MachineTable } from "./machine-table.ts";
+import { codeOnThisThread } from "./one-thread.ts";
 
 const STORE = "5e0c5a4e-0f5b-4c44-9d5e-3f6c7b7d3a11";
 const DISKS = 6;
@@ -68,6 +69,7 @@ export class World {
   }
 
   static async create(seed: number): Promise<World> {
+    codeOnThisThread();
     const world = new World(seed);
     for (let index = 0; index < DISKS; index++) world.#disks.push(await world.#newDisk());
     return world;
@@ -106,13 +108,13 @@ export class World {
     const parts = { table, log, stripes, blocks, schemes: SCHEMES, clock, trace, limits: LIMITS };
     const store = await EmbeddedStore.open({ ...parts, clean: true });
     const kernels: Kernel[] = [];
-    for (let index = 0; index < MOUNTS; index++) kernels.push(await this.#mount(store, clock));
+    for (let index = 0; index < MOUNTS; index++) kernels.push(await this.#mount(store, clock, String(index)));
     this.#running = { clock, log, blocks, stripes, store, kernels };
   }
 
-  async #mount(store: EmbeddedStore, clock: MachineClock): Promise<Kernel> {
+  async #mount(store: EmbeddedStore, clock: MachineClock, name: string): Promise<Kernel> {
     const mount = await store.openMount({ allocate: pooledBuffer(), session: { limitMs: 20_000 } });
-    const kernel = new Kernel(mount, clock, () => this.random());
+    const kernel = new Kernel(mount, clock, () => this.random(), name);
     mount.attach(kernel);
     return kernel;
   }
