@@ -3,9 +3,9 @@
 // which the last change may be there in its first part only (a write larger than a stripe).
 
 import type { InodeId } from "../../fs/types.ts";
+import type { ContentEffect } from "./bound.ts";
 import { type Content, EMPTY, isTornWrite, sameContent } from "./content.ts";
 import { explainCut, type Ran } from "./judge.ts";
-import type { ContentEffect } from "./operations.ts";
 import { Model, type Nodes, treeDifference } from "./model.ts";
 
 /** A change that was made in a round. */

@@ -3,11 +3,15 @@
 import type { ByteString, InodeId } from "../../fs/types.ts";
 import { ROOT_INODE, S_IFDIR, S_IFLNK, S_IFMT } from "../../fs/types.ts";
 import { seededRandom } from "../../storage/seeded-random.ts";
+import type { Bound, Context } from "./bound.ts";
+import { bindRead } from "./data-kinds.ts";
 import { ERAS_MAX, type ContentChange, History } from "./history.ts";
 import { explain, type Outcome, type Ran } from "./judge.ts";
-import type { File, Kernel } from "./kernel.ts";
+import type { Kernel } from "./kernel.ts";
+import type { File } from "./kernel-core.ts";
 import { Model, newNode, type Node, type Nodes } from "./model.ts";
-import { bindFind, bindRead, bindStat, type Bound, type Context, KINDS, SLOTS } from "./operations.ts";
+import { bindStat, KINDS } from "./operations.ts";
+import { bindFind } from "./name-kinds.ts";
 import type { Round, Step } from "./steps.ts";
 import { World } from "./world.ts";
 
@@ -51,6 +55,9 @@ interface RanBound extends Ran {
   bound: Bound;
   step: Step | null;
 }
+
+/** Files that the programs of one mount have open at once. */
+const SLOTS = 6;
 
 export class Runner {
   readonly #world: World;

@@ -1,0 +1,67 @@
+// What the parts of a simulated kernel share: its caches, its locks, and the way to the mount's handlers and back.
+
+import type { Caller, Handlers } from "../../fs/mount/handlers.ts";
+import type { Attributes, InodeId } from "../../fs/types.ts";
+import type { Random } from "../../storage/seeded-random.ts";
+import type { MachineClock } from "./clock.ts";
+import { KernelCache } from "./kernel-caches.ts";
+import { Turns } from "./turns.ts";
+
+/** An open file. */
+export interface File {
+  readonly inode: InodeId;
+  readonly handle: number;
+  readonly owner: string;
+}
+
+export class KernelCore {
+  readonly mount: Handlers;
+  readonly clock: MachineClock;
+  readonly random: Random;
+  readonly cache: KernelCache;
+  readonly turns = new Turns();
+  readonly caller: Caller = { uid: 0, gid: 0, pid: 1, signal: new AbortController().signal };
+  readonly #name: string;
+  #owners = 0;
+
+  /** `name`: no other kernel of the world has it. */
+  constructor(mount: Handlers, clock: MachineClock, random: Random, name: string) {
+    this.mount = mount;
+    this.clock = clock;
+    this.random = random;
+    this.cache = new KernelCache(() => clock.nowMs());
+    this.#name = name;
+  }
+
+  newOwner(): string {
+    return `owner-${this.#name}-${++this.#owners}`;
+  }
+
+  async attributes(inode: InodeId): Promise<Attributes> {
+    const cached = this.cache.inodes.get(inode)!;
+    if (this.cache.attributesFresh(cached)) return cached.attributes;
+    const { version } = this.cache;
+    const reply = await this.request(() => this.mount.getattr(this.caller, inode, null));
+    this.cache.takeAttributes(cached, reply, version);
+    return reply.attributes;
+  }
+
+  /** A request waits to be received, and its answer for its thread to run. */
+  async request<T>(handle: () => T | Promise<T>): Promise<T> {
+    await this.pause();
+    try {
+      const result = await handle();
+      await this.pause();
+      return result;
+    } catch (error) {
+      await this.pause();
+      throw error;
+    }
+  }
+
+  async pause(): Promise<void> {
+    const choice = this.random();
+    if (choice < 0.6) return;
+    await this.clock.sleep(choice < 0.98 ? 0.3 * this.random() : 10 * this.random());
+  }
+}
