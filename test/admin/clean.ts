@@ -4,17 +4,7 @@ import fs from "node:fs";
 import path from "node:path";
 import test from "node:test";
 import type { StatusReport } from "../../admin/api.ts";
-import { makeStore, shell, type Store } from "../fixture/store.ts";
-
-async function withStore(name: string, body: (store: Store) => Promise<void>): Promise<void> {
-  const store = makeStore(name);
-  try {
-    await store.start();
-    await body(store);
-  } finally {
-    await store.destroy();
-  }
-}
+import { shell, type Store, withRunningStore } from "../fixture/store.ts";
 
 /** Bytes that the blocks of all disks take of their filesystem. The indexes are counted by themselves: RocksDB keeps some MiB whatever there is. */
 function diskBytes(store: Store): number {
@@ -48,7 +38,7 @@ for index in range(0, 300, 2): os.remove(f"small-{index}")
 `;
 
 test("after random overwrites and removals clean brings du of the disks to the live bytes times the scheme's factor", () =>
-  withStore("clean", async (store) => {
+  withRunningStore("clean", async (store) => {
     fs.writeFileSync(path.join(store.directory, "work.py"), WORK);
     await shell(`cd "${store.mount}" && python3 ../work.py && sync -f . && md5sum * > ../sums`);
     const live = fs.readdirSync(store.mount).reduce((sum, name) => sum + fs.statSync(path.join(store.mount, name)).size, 0);
@@ -72,7 +62,7 @@ test("after random overwrites and removals clean brings du of the disks to the l
   }));
 
 test("files are written, read and removed while the cleaner works, also through a second mount", () =>
-  withStore("clean-busy", async (store) => {
+  withRunningStore("clean-busy", async (store) => {
     const second = path.join(store.directory, "second");
     assert.equal((await store.cairn("mount", second)).code, 0);
     const load = (mount: string, name: string): Promise<string> =>
@@ -100,7 +90,7 @@ test("files are written, read and removed while the cleaner works, also through 
   }));
 
 test("the cleaner can be paused and resumed", () =>
-  withStore("clean-pause", async (store) => {
+  withRunningStore("clean-pause", async (store) => {
     assert.equal((await store.json<StatusReport["cleaner"]>("clean", "--pause")).state, "paused");
     assert.equal((await store.json<StatusReport>("status")).cleaner.state, "paused");
     assert.equal((await store.json<StatusReport["cleaner"]>("clean", "--resume")).state, "idle");

@@ -8,21 +8,12 @@ import test from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import type { StatusReport, WhereReport } from "../../admin/api.ts";
-import { makeStore, run, shell, type Ran, type Store } from "../fixture/store.ts";
+import { type Ran, run, shell, withStore } from "../fixture/store.ts";
 
 const program = path.resolve(path.dirname(fileURLToPath(import.meta.url)), "../../../cairn.cjs");
 /** The compiled program itself: without a look at each call whether it is built. */
 const compiled = path.resolve(path.dirname(fileURLToPath(import.meta.url)), "../../admin/cairn.js");
 const cairn = (words: readonly string[]): Promise<Ran> => run(process.execPath, [compiled, ...words]);
-
-async function withStore(name: string, body: (store: Store) => Promise<void>): Promise<void> {
-  const store = makeStore(`commands-${name}`);
-  try {
-    await body(store);
-  } finally {
-    await store.destroy();
-  }
-}
 
 /** The names of subcommands that a help text lists. */
 function commandsIn(help: string): string[] {
@@ -39,7 +30,7 @@ async function allCommands(words: string[] = []): Promise<{ words: string[]; hel
 }
 
 test("every command has help with examples; without a daemon it exits with 3, errors are JSON where asked for", () =>
-  withStore("all", async (store) => {
+  withStore("commands-all", async (store) => {
     const commands = await allCommands();
     assert.ok(commands.length >= 16, commands.map(({ words }) => words.join(" ")).join(", "));
     for (const { words, help } of commands) {
@@ -66,7 +57,7 @@ test("misuse exits with 2, and is JSON where that was asked for", async () => {
 });
 
 test("where: a file in stripes, one in the table, a hole, a directory, a symlink, a missing file, a file elsewhere", () =>
-  withStore("where", async (store) => {
+  withStore("commands-where", async (store) => {
     await store.start();
     const at = (name: string): string => path.join(store.mount, name);
     await shell(
@@ -91,7 +82,7 @@ test("where: a file in stripes, one in the table, a hole, a directory, a symlink
   }));
 
 test("--json of a task: lines of progress, and a summary as the last, also where something remains wrong or nothing was begun", () =>
-  withStore("lines", async (store) => {
+  withStore("commands-lines", async (store) => {
     await store.start();
     await shell(`head -c 20000000 /dev/urandom > "${store.mount}/a" && sync "${store.mount}/a"`);
     type Line = { type: string; state: string; counts: Record<string, number>; error: { code: string; message: string } | null };
@@ -117,7 +108,7 @@ test("--json of a task: lines of progress, and a summary as the last, also where
   }));
 
 test("Ctrl-C on a scrub leaves it to the daemon and says so", () =>
-  withStore("detach", async (store) => {
+  withStore("commands-detach", async (store) => {
     await store.start();
     await shell(`head -c 60000000 /dev/urandom > "${store.mount}/a" && sync "${store.mount}/a"`);
     const scrub = spawn(process.execPath, [program, "scrub", "--repair-rate", "3M", "--data", store.data], {
@@ -140,7 +131,7 @@ test("Ctrl-C on a scrub leaves it to the daemon and says so", () =>
   }));
 
 test("Ctrl-C on `cairn up` flushes and exits with 0 while a program has its directory and an open file in the mount", () =>
-  withStore("busy", async (store) => {
+  withStore("commands-busy", async (store) => {
     await store.start();
     const holder = spawn("/bin/bash", ["-c", `cd "${store.mount}" && exec 5> open && echo written >&5 && echo ready && exec sleep 60`], {
       stdio: ["ignore", "pipe", "ignore"],
@@ -157,7 +148,7 @@ test("Ctrl-C on `cairn up` flushes and exits with 0 while a program has its dire
   }));
 
 test("`cairn down` while a program writes: it ends, and what the program had written before is there", () =>
-  withStore("writing", async (store) => {
+  withStore("commands-writing", async (store) => {
     await store.start();
     const writer = spawn("/bin/bash", ["-c", `cd "${store.mount}" && echo first > first && exec dd if=/dev/zero of=big bs=64k count=100000`], {
       stdio: "ignore",

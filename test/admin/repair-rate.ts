@@ -8,18 +8,9 @@ import { DiskTasks } from "../../admin/disk-tasks.ts";
 import { RunningStore } from "../../admin/running-store.ts";
 import { DEFAULT_REPAIR_RATE, readStore } from "../../admin/store-file.ts";
 import { SimulatedClock } from "../../storage/clock.ts";
-import { makeStore, shell, type Store } from "../fixture/store.ts";
+import { shell, type Store, withStore } from "../fixture/store.ts";
 
 const MIB = 1024 * 1024;
-
-async function withStore(name: string, body: (store: Store) => Promise<void>): Promise<void> {
-  const store = makeStore(`repair-rate-${name}`);
-  try {
-    await body(store);
-  } finally {
-    await store.destroy();
-  }
-}
 
 /** The store without a daemon and mount, its tasks under a clock that stands still. */
 async function withTasks(store: Store, body: (tasks: DiskTasks, clock: SimulatedClock) => Promise<void>): Promise<void> {
@@ -41,7 +32,7 @@ async function lastOf(reports: AsyncIterable<TaskReport>): Promise<TaskReport> {
 }
 
 test("the store keeps the rate of the last start that gave one", () =>
-  withStore("kept", async (store) => {
+  withStore("repair-rate-kept", async (store) => {
     const rate = async (): Promise<number> => (await store.json<StatusReport>("status")).store.repairBytesPerSecond;
     await store.start();
     assert.equal(await rate(), DEFAULT_REPAIR_RATE);
@@ -60,7 +51,7 @@ test("the store keeps the rate of the last start that gave one", () =>
   }));
 
 test("removal of a disk moves no more than the store's rate; with a rate of its own it does not wait; stop does not wait either", () =>
-  withStore("removal", async (store) => {
+  withStore("repair-rate-removal", async (store) => {
     await store.start("--repair-rate", "4M", "--disks", "8");
     await shell(`head -c 40000000 /dev/urandom > "${store.mount}/a" && sync "${store.mount}/a"`);
     assert.equal(await store.stop(), 0);

@@ -3,16 +3,7 @@ import fs from "node:fs";
 import path from "node:path";
 import test from "node:test";
 import type { StatusReport, WhereReport } from "../../admin/api.ts";
-import { makeStore, run, shell, type Store } from "../fixture/store.ts";
-
-async function withStore(name: string, body: (store: Store) => Promise<void>): Promise<void> {
-  const store = makeStore(name);
-  try {
-    await body(store);
-  } finally {
-    await store.destroy();
-  }
-}
+import { run, shell, withStore } from "../fixture/store.ts";
 
 test("up creates a store with six disks and rs:4+2, a second start finds the same files", () =>
   withStore("up", async (store) => {
