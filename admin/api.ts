@@ -50,8 +50,34 @@ export interface TaskReport {
   error: string | null;
   /** What the task found and did, by name. */
   counts: Record<string, number>;
-  /** The first few findings, as lines. */
+  /** The first few findings, as lines for people. */
   findings: string[];
+  /** Of `fsck`: the first PROBLEMS_MAX (tasks.ts) problems, for programs; `counts` has their numbers. */
+  problems?: ProblemReport[];
+  /** Of `fsck`: files that lost bytes. */
+  lostFiles?: LostFileReport[];
+}
+
+/** Something that `cairn fsck` found. Kinds and fields may be added; what there is keeps its name and meaning. */
+export interface ProblemReport {
+  /** DESIGN.md has all of them. */
+  kind: string;
+  /** For people. */
+  text: string;
+  repaired: boolean;
+  /** What it is about; null where it is about none. */
+  inode: number | null;
+  stripe: number | null;
+  block: number | null;
+  disk: number | null;
+}
+
+export interface LostFileReport {
+  inode: number;
+  /** From the root of the filesystem on; none where the file was removed and is still open. */
+  paths: string[];
+  /** Bytes that cannot be read; none where the file as a whole, or an unknown part of it, is lost. */
+  ranges: { offset: number; length: number }[];
 }
 
 export interface StatusReport {

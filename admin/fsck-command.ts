@@ -6,14 +6,21 @@ import { type CommonOptions, taskCommand } from "./command.ts";
 import { showTask } from "./progress.ts";
 
 export function fsckCommand(): Command {
-  const examples = ["cairn fsck", "cairn fsck --verify --repair", "cairn fsck --json | tail -n 1 | jq .counts"];
+  const examples = [
+    "cairn fsck",
+    "cairn fsck --verify --repair",
+    "cairn fsck --json | tail -n 1 | jq '.problems[], .lostFiles[]?'",
+  ];
   return taskCommand(
     "fsck",
     "check names, inodes, extents, stripes and blocks against one another (exit code 4 where problems remain)",
     examples,
   )
     .option("--verify", "read every block and check its bytes too")
-    .option("--repair", "mend counts, stripes that lack blocks, and remove blocks that belong to nothing")
+    .option(
+      "--repair",
+      "mend what can be mended without losing anything: counts, names (orphans go to /lost+found), stripes that lack blocks, blocks that belong to nothing",
+    )
     .action(async (options: CommonOptions & { verify?: boolean; repair?: boolean }) => {
       const body = { kind: "fsck", verify: options.verify ?? false, repair: options.repair ?? false };
       await showTask(followTask(options.data, "POST", "/v1/tasks", body), options.json ?? false, {

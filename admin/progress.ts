@@ -57,7 +57,9 @@ function plainDisplay(): Display {
 function jsonDisplay(): Display {
   return {
     update(task) {
-      if (task.state === "running") process.stdout.write(`${JSON.stringify({ type: "progress", ...task })}\n`);
+      if (task.state !== "running") return;
+      const { problems: _problems, lostFiles: _lostFiles, ...progress } = task;
+      process.stdout.write(`${JSON.stringify({ type: "progress", ...progress })}\n`);
     },
     stop() {},
   };

@@ -4,13 +4,15 @@
 import { EventEmitter, once } from "node:events";
 import { type Pace, TaskPace, Throttle } from "../replication/throttle.ts";
 import type { Clock } from "../storage/clock.ts";
-import type { TaskReport } from "./api.ts";
+import type { LostFileReport, ProblemReport, TaskReport } from "./api.ts";
 import { AdminError } from "./errors.ts";
 
 /** Ended tasks that are kept for `cairn status`. */
 const ENDED_TASKS_MAX = 20;
 /** Findings kept in a report; the counts go on. */
 const FINDINGS_MAX = 100;
+/** Problems and lost files kept in a report. */
+export const PROBLEMS_MAX = 1000;
 /** Followers get at most one report in this time, and the last one always. */
 const REPORT_INTERVAL_MS = 200;
 /** And one in this time also where nothing has changed, so that they know it goes on. */
@@ -21,6 +23,8 @@ export interface TaskProgress {
   advance(done: number, total: number): void;
   count(name: string, by?: number): void;
   finding(line: string): void;
+  problem(problem: ProblemReport): void;
+  lostFile(file: LostFileReport): void;
   readonly signal: AbortSignal;
   /** Asked before bytes are moved. */
   readonly pace: Pace;
@@ -95,6 +99,16 @@ class Task implements TaskProgress {
     else if (this.report.findings.length === FINDINGS_MAX) this.report.findings.push("... and more");
   }
 
+  problem(problem: ProblemReport): void {
+    const problems = (this.report.problems ??= []);
+    if (problems.length < PROBLEMS_MAX) problems.push(problem);
+  }
+
+  lostFile(file: LostFileReport): void {
+    const files = (this.report.lostFiles ??= []);
+    if (files.length < PROBLEMS_MAX) files.push(file);
+  }
+
   cancel(): void {
     this.#abort.abort(new Error("cancelled"));
   }
@@ -159,8 +173,9 @@ export class Tasks {
     return task;
   }
 
+  /** Without what only who follows a task is told. */
   list(): TaskReport[] {
-    return this.#tasks.map((task) => task.report);
+    return this.#tasks.map(({ report: { problems: _problems, lostFiles: _lostFiles, ...report } }) => report);
   }
 
   /** Ends all that run; they go on where their work is recorded, at the next start. */

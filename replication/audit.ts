@@ -21,6 +21,8 @@ export interface AuditDirectory {
 export interface StripeProblem {
   kind: "missing" | "damaged" | "lost" | "unreadable";
   stripe: Stripe;
+  /** Indexes of the blocks. */
+  bad: number[];
   text: string;
 }
 
@@ -114,6 +116,7 @@ function problemOf(stripe: Stripe, states: readonly BlockState[]): StripeProblem
   return {
     kind,
     stripe,
+    bad: bad.map(({ index }) => index),
     text: `stripe ${stripe.id} (${stripe.scheme})${readable ? "" : " cannot be read"}: ${parts.join("; ")}`,
   };
 }

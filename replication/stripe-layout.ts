@@ -59,6 +59,15 @@ export function segmentsOf({ id, dataBytes, blockBytes }: Stripe, offset: number
   return segments;
 }
 
+/** Bytes [from, to) of a stripe's data that cannot be read where these blocks are gone and the rest does not make up for them. */
+export function lostRanges({ scheme, dataBytes, blockBytes }: Stripe, gone: readonly number[]): { from: number; to: number }[] {
+  const code = stripeCode(scheme);
+  if (isCopies(code)) return [{ from: 0, to: dataBytes }];
+  return gone
+    .filter((index) => index < code.dataBlocks && index * blockBytes < dataBytes)
+    .map((index) => ({ from: index * blockBytes, to: Math.min(dataBytes, (index + 1) * blockBytes) }));
+}
+
 /** The disks that hold blocks of the stripe. */
 export function disksOf(stripe: Stripe): DiskId[] {
   return stripe.disks.filter((disk) => disk !== NO_DISK);

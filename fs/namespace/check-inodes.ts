@@ -1,7 +1,7 @@
-// What the check remembers of every inode between its walks: 79 bytes each in typed arrays, where an object takes 300,
+// What the check remembers of every inode between its walks: 80 bytes each in typed arrays, where an object takes 300,
 // so that checking a million inodes takes 80 MB. Inodes come in ascending order, as they lie in the table.
 
-import type { InodeId } from "../types.ts";
+import { type InodeId, S_IFDIR, S_IFMT } from "../types.ts";
 import type { Inode } from "./records.ts";
 
 const ROWS = 4096;
@@ -25,6 +25,8 @@ class Rows {
   readonly xattrs = new Uint32Array(ROWS);
   /** 1: on the list of unnamed inodes. */
   readonly unnamed = new Uint8Array(ROWS);
+  /** Of a directory: whether the way up from it was followed (check-tree.ts). */
+  readonly followed = new Uint8Array(ROWS);
 }
 
 /** An inode's place. */
@@ -33,10 +35,31 @@ export interface Seen {
   readonly row: number;
 }
 
+/** A large truncate under way. */
+export interface SeenCut {
+  readonly from: number;
+  readonly to: number;
+  listed: boolean;
+}
+
+/** What extents say of an inode that has no record. */
+export interface LostInode {
+  extents: number;
+  bytes: number;
+  end: number;
+  names: number;
+}
+
+/** Inodes without records that are looked at closely; more are too many to be mended one by one. */
+const LOST_MAX = 10_000;
+
 export class SeenInodes {
   readonly #parts: Rows[] = [];
   /** Large truncates under way are few. */
-  readonly #cuts = new Map<InodeId, { from: number; to: number }>();
+  readonly cuts = new Map<InodeId, SeenCut>();
+  /** Those whose records cannot be read: they are not missing, and what belongs to them is nobody else's. */
+  readonly damaged = new Set<InodeId>();
+  readonly lost = new Map<InodeId, LostInode>();
   count = 0;
 
   /** Ids must ascend. */
@@ -53,11 +76,20 @@ export class SeenInodes {
     rows.flags[row] = inode.flags;
     rows.parent[row] = inode.parent;
     rows.extentEnd[row] = inode.extentEnd;
-    if (hasCut) this.#cuts.set(inode.inode, { from: inode.cutFrom, to: inode.cutTo });
+    if (hasCut) this.cuts.set(inode.inode, { from: inode.cutFrom, to: inode.cutTo, listed: false });
   }
 
-  cut(id: InodeId): { from: number; to: number } | undefined {
-    return this.#cuts.get(id);
+  /** An extent of an inode that has no record. False where there are too many of these. */
+  addLost(id: InodeId, end: number, bytes: number): boolean {
+    let lost = this.lost.get(id);
+    if (lost === undefined) {
+      if (this.lost.size >= LOST_MAX) return false;
+      this.lost.set(id, (lost = { extents: 0, bytes: 0, end: 0, names: 0 }));
+    }
+    lost.extents++;
+    lost.bytes += bytes;
+    lost.end = Math.max(lost.end, end);
+    return true;
   }
 
   /** O(log n). */
@@ -73,6 +105,10 @@ export class SeenInodes {
   *all(): Generator<[InodeId, Seen]> {
     for (const rows of this.#parts) for (let row = 0; row < rows.count; row++) yield [rows.ids[row] as InodeId, { rows, row }];
   }
+}
+
+export function isDirectoryRow({ rows, row }: Seen): boolean {
+  return (rows.mode[row] & S_IFMT) === S_IFDIR;
 }
 
 /** The last of 0..count-1 for which it holds, where it holds for a first part of them; -1 for none. */

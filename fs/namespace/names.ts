@@ -12,7 +12,7 @@ import type { Services } from "./services.ts";
 import type { Transaction } from "./transaction.ts";
 
 /** What a name adds to its directory's size, besides its bytes. So size 0 means empty. */
-const ENTRY_OVERHEAD_BYTES = 16;
+export const ENTRY_OVERHEAD_BYTES = 16;
 /** The kernel's limit for a link's text: a page with its terminating zero. */
 const TARGET_MAX_BYTES = 4095;
 export const LIST_LIMIT_MAX = 4096;
@@ -153,7 +153,7 @@ function inheritAcl(tx: Transaction, directory: Inode, inode: Inode): void {
   }
 }
 
-function addName(tx: Transaction, directory: Inode, name: ByteString, inode: Inode): void {
+export function addName(tx: Transaction, directory: Inode, name: ByteString, inode: Inode): void {
   tx.setName(directory.inode, name, { inode: inode.inode, type: inode.mode & S_IFMT, cookie: directory.nextCookie++ }, null);
   directory.size += name.length + ENTRY_OVERHEAD_BYTES;
   touchModified(tx, directory);

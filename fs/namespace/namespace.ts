@@ -10,7 +10,9 @@ import type { SessionId, StripeId } from "../types.ts";
 import type { Log, LogIndex } from "../../storage/log.ts";
 import type { Table } from "../../storage/table.ts";
 import type { Stripe } from "../../replication/stripe.ts";
-import type { Mending, Problem } from "./check.ts";
+import type { Problem } from "./check-walk.ts";
+import type { Loss, LostFile } from "./lost-files.ts";
+import type { Mending } from "./mend.ts";
 import type { WallClock } from "../clock.ts";
 import { openTable, replay } from "./recovery.ts";
 import type { OverlayLimits } from "./overlay.ts";
@@ -118,6 +120,8 @@ export interface Namespace {
   check(): AsyncIterable<Problem>;
   /** Mends what the check found and called mendable. False where it has become impossible. */
   mend(mending: Mending): Promise<boolean>;
+  /** Which files have bytes in what is lost, and what they are called. Walks everything. */
+  lostFiles(loss: Loss): Promise<LostFile[]>;
   status(): NamespaceStatus;
   close(): Promise<void>;
 }

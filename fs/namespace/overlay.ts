@@ -122,6 +122,16 @@ export class Overlay {
     return this.#current.records + (this.#applying?.records ?? 0);
   }
 
+  /** Changes whenever memory may have let go of changes because the table has them. */
+  get generation(): number {
+    return this.#applies;
+  }
+
+  /** Mends the number of inodes, which is kept with the applied index and not in the log: it is durable after the next apply and flush of the table. */
+  recount(difference: number): void {
+    this.inodes += difference;
+  }
+
   /** Values of whole keys, as of the moment of the call to `use`, which runs in the same turn as the last check. */
   async get<T>(keys: readonly string[], use: (values: (Slice | null)[]) => T): Promise<T> {
     for (;;) {
@@ -185,7 +195,7 @@ export class Overlay {
 
   async #apply(): Promise<void> {
     if (this.#applying === null) {
-      if (this.index === this.appliedIndex) return;
+      if (this.index === this.appliedIndex && this.inodes === this.#appliedInodes) return;
       this.#applying = this.#current;
       this.#current = new Changes();
       this.#applyingState = { index: this.index, inodes: this.inodes };

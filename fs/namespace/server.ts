@@ -7,12 +7,15 @@ import type { SessionEvents } from "../messages.ts";
 import { type InodeId, ROOT_INODE, S_IFDIR, type SessionId } from "../types.ts";
 import { Answers } from "./answers.ts";
 import { Calls } from "./calls.ts";
-import { checkNamespace, mend, type Mending, type Problem } from "./check.ts";
+import { checkNamespace } from "./check.ts";
+import type { Problem } from "./check-walk.ts";
 import type { EntryKind } from "./entry.ts";
 import { Identities } from "./identities.ts";
 import { after, id8, idFrom, TAG_EXTENT, TAG_META } from "./keys.ts";
 import { Leases } from "./leases.ts";
 import { Locks } from "./locks.ts";
+import { findLostFiles, type Loss, type LostFile } from "./lost-files.ts";
+import { makeLostAndFound, mend, type Mending } from "./mend.ts";
 import { newInode } from "./names.ts";
 import type {
   Namespace,
@@ -162,8 +165,36 @@ export class Server implements Namespace {
     }
   }
 
-  mend(mending: Mending): Promise<boolean> {
-    return this.transact("repair", null, (tx) => mend(tx, mending));
+  async lostFiles(loss: Loss): Promise<LostFile[]> {
+    const snapshot = await this.overlay.snapshot();
+    try {
+      return await findLostFiles(snapshot, loss);
+    } finally {
+      await snapshot.close();
+    }
+  }
+
+  async mend(mending: Mending): Promise<boolean> {
+    if (mending.kind === "inodes") {
+      this.overlay.recount(mending.difference);
+      return true;
+    }
+    // What is cached of them may come from the flags that are wrong.
+    if (mending.kind === "attributes") this.state.forget(mending.inode);
+    if (mending.kind === "lost") return this.#mendLost(mending);
+    if (mending.kind === "orphan" && !(await this.#haveLostAndFound())) return false;
+    return this.transact("repair", null, (tx) => mend(tx, mending, this.identities));
+  }
+
+  #haveLostAndFound(): Promise<boolean> {
+    return this.transact("make", null, (tx) => makeLostAndFound(tx, this.identities));
+  }
+
+  /** An inode that was left without a name by a crash in between is an orphan to the next check. */
+  async #mendLost(mending: Mending & { kind: "lost" }): Promise<boolean> {
+    const made = await this.transact("make", null, (tx) => mend(tx, mending, this.identities));
+    if (!made || mending.names > 0) return made;
+    return this.mend({ kind: "orphan", inode: mending.inode, difference: 0 });
   }
 
   status(): NamespaceStatus {

@@ -4,7 +4,7 @@
 import type { ByteString, InodeId, StripeId } from "../types.ts";
 import type { Extent } from "../messages.ts";
 import { Cache } from "./cache.ts";
-import { after, id8, idFrom, TAG_EXTENT, TAG_INODE, TAG_NAME, TAG_ORDER, TAG_STRIPE, TAG_XATTR } from "./keys.ts";
+import { after, id8, idFrom, splitKey, TAG_EXTENT, TAG_INODE, TAG_NAME, TAG_ORDER, TAG_STRIPE, TAG_XATTR } from "./keys.ts";
 import type { Overlay, ScannedRecord } from "./overlay.ts";
 import { denseRange, ReadAhead } from "./read-ahead.ts";
 import {
@@ -81,7 +81,9 @@ export type Miss =
   | { kind: "page"; directory: InodeId; after: number; limit: number }
   /** Not in memory or table: the background work of a large truncate must first get to `until` (namespace.ts). */
   | { kind: "cut"; inode: InodeId; until: number }
-  | { kind: "xattrs"; inode: InodeId };
+  | { kind: "xattrs"; inode: InodeId }
+  /** Any record, as its bytes (repair). */
+  | { kind: "record"; key: string };
 
 /** A part of a directory's listing that is too large to be kept whole; true until a name of the directory changes. */
 export interface Page {
@@ -92,6 +94,8 @@ export interface Page {
 
 /** Pages in use by listings under way. */
 const PAGES_MAX = 64;
+/** Undecoded records in use by repairs under way. */
+const RECORDS_MAX = 64;
 
 function windowKey(inode: InodeId, window: number): number | string {
   return window === 0 ? inode : `${inode}/${window}`;
@@ -105,6 +109,8 @@ export class State {
   readonly #stripes: Cache<StripeId, StripeRecord | { absent: true }>;
   readonly #xattrs: Cache<InodeId, Xattrs>;
   readonly #pages = new Map<InodeId, Page>();
+  /** True as long as the overlay's generation is that of their loading: until then it has every later change. */
+  readonly #records = new Map<string, { value: Slice | null; generation: number }>();
   readonly #inodesAhead = new ReadAhead();
   readonly #windowsAhead = new ReadAhead();
   readonly #directoriesAhead = new ReadAhead();
@@ -176,6 +182,22 @@ export class State {
 
   xattrs(inode: InodeId): Xattrs | undefined {
     return this.#xattrs.get(inode);
+  }
+
+  /** A record as its bytes, past what is decoded of it here. */
+  record(key: string): Slice | null | undefined {
+    const { prefix, rest } = splitKey(key);
+    const change = this.overlay.peek(prefix, rest);
+    if (change !== undefined) return change;
+    const loaded = this.#records.get(key);
+    return loaded?.generation === this.overlay.generation ? loaded.value : undefined;
+  }
+
+  /** What is known of a directory's names, and of an inode's attributes, is read anew: their records were repaired. */
+  forget(id: InodeId): void {
+    this.#directories.delete(id);
+    this.#pages.delete(id);
+    this.#xattrs.delete(id);
   }
 
   // What a transaction changed.
@@ -268,6 +290,7 @@ export class State {
       (miss) => miss.kind === "directory" || miss.kind === "window" || miss.kind === "xattrs" || miss.kind === "page",
     );
     const jobs = ranges.map((miss) => this.#loadRange(miss));
+    for (const miss of misses) if (miss.kind === "record") jobs.push(this.#loadRecord(miss.key));
     if (points.length > 0) jobs.push(this.#loadAhead(points).then(() => this.#loadPoints(points)));
     await Promise.all(jobs);
   }
@@ -308,6 +331,13 @@ export class State {
           this.#keepName(TAG_NAME + id8(miss.directory), miss.directory, miss.name, value);
         }
       });
+    });
+  }
+
+  #loadRecord(key: string): Promise<void> {
+    return this.overlay.get([key], ([value]) => {
+      if (this.#records.size >= RECORDS_MAX) this.#records.delete(this.#records.keys().next().value!);
+      this.#records.set(key, { value, generation: this.overlay.generation });
     });
   }
 

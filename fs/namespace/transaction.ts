@@ -9,6 +9,7 @@ import type { DirectoryEntry, Extent, TimeStamp } from "../messages.ts";
 import { type ByteString, type InodeId, S_IFDIR, S_IFMT, type StripeId } from "../types.ts";
 import type { LogIndex } from "../../storage/log.ts";
 import type { DiskId } from "../../replication/stripe.ts";
+import type { Slice } from "./bytes.ts";
 import type { EntryKind, EntryWriter } from "./entry.ts";
 import { id8, TAG_DEAD, TAG_DISK, TAG_EXTENT, TAG_INODE, TAG_NAME, TAG_ORDER, TAG_STRIPE, TAG_XATTR } from "./keys.ts";
 import { EXCLUSIVE, type Leases, type LeaseLevel, type SessionLeases, SHARED } from "./leases.ts";
@@ -204,6 +205,12 @@ export class Transaction {
     return this.#xattrs.get(id) ?? this.state.xattrs(id) ?? this.miss({ kind: "xattrs", inode: id });
   }
 
+  /** A record as its bytes, or null where there is none. What this transaction changes of it is not in it. */
+  record(key: string): Slice | null {
+    const value = this.state.record(key);
+    return value !== undefined ? value : this.miss({ kind: "record", key });
+  }
+
   // Leases.
 
   /** Others may keep at most `shared` on the inode: what the server knows of it is all there is. */
@@ -214,6 +221,11 @@ export class Transaction {
   /** Nobody else may cache the inode. `names`: of a directory, only these (and its attributes) must be forgotten. */
   changes(inode: InodeId, names?: readonly ByteString[]): void {
     if (!this.#leases.quiet) this.#need(inode, 1, names);
+  }
+
+  /** As `changes`, of a change that no session asked for: nobody at all may cache the inode. */
+  changesUnasked(inode: InodeId, names?: readonly ByteString[]): void {
+    this.#need(inode, 1, names);
   }
 
   /** The reply promises a lease: while the session still gives one up on this inode, it has to wait. */

@@ -2,29 +2,29 @@ import assert from "node:assert/strict";
 import fs from "node:fs";
 import path from "node:path";
 import test from "node:test";
-import type { TaskReport, WhereReport } from "../../admin/api.ts";
+import type { StatusReport, TaskReport, WhereReport } from "../../admin/api.ts";
 import { ByteWriter, checksum, checksumText } from "../../fs/namespace/bytes.ts";
-import { id8, keyBytes, TAG_INODE, TAG_STRIPE } from "../../fs/namespace/keys.ts";
-import { decodeInode, decodeStripe, encodeInode, encodeStripe, openValue } from "../../fs/namespace/records.ts";
+import { after, id8, keyBytes, TAG_INODE, TAG_NAME, TAG_ORDER, TAG_STRIPE } from "../../fs/namespace/keys.ts";
+import { decodeInode, decodeStripe, encodeInode, encodeStripe, type Inode, openValue } from "../../fs/namespace/records.ts";
 import type { InodeId, StripeId } from "../../fs/types.ts";
 import { openDisk } from "../../admin/disks.ts";
 import { RocksTable } from "../../storage/rocks-table.ts";
-import { makeStore, shell, type Store } from "../fixture/store.ts";
-
-async function withStore(name: string, body: (store: Store) => Promise<void>): Promise<void> {
-  const store = makeStore(name);
-  try {
-    await store.start();
-    await body(store);
-  } finally {
-    await store.destroy();
-  }
-}
+import { shell, type Store, withRunningStore } from "../fixture/store.ts";
 
 async function fsck(store: Store, ...words: string[]): Promise<{ code: number | null; report: TaskReport; stderr: string }> {
   const ran = await store.cairn("fsck", ...words, "--json");
   const lines = ran.stdout.trim().split("\n").map((line) => JSON.parse(line) as TaskReport); // prettier-ignore
   return { code: ran.code, report: lines.findLast((line) => line.kind === "fsck")!, stderr: ran.stderr };
+}
+
+/** Writes the inode's record anew. */
+function changeInode(store: Store, id: InodeId, change: (inode: Inode) => void): Promise<void> {
+  const key = TAG_INODE + id8(id);
+  return changeRecord(store, key, (bytes, writer) => {
+    const inode = decodeInode(openValue(key, { bytes, start: 0, end: bytes.length }), id);
+    change(inode);
+    encodeInode(writer, inode);
+  });
 }
 
 /** Kinds of problems with their numbers. */
@@ -45,7 +45,7 @@ async function changeRecord(store: Store, key: string, change: (value: Uint8Arra
 }
 
 test("a clean store is clean, at rest and while files are made, written, renamed and removed", () =>
-  withStore("fsck-clean", async (store) => {
+  withRunningStore("fsck-clean", async (store) => {
     await shell(`cp -r /usr/include/linux "${store.mount}/" && head -c 9000000 /dev/urandom > "${store.mount}/random"`);
     assert.deepEqual(kinds((await fsck(store, "--verify")).report), {});
     const load = shell(
@@ -65,7 +65,7 @@ test("a clean store is clean, at rest and while files are made, written, renamed
   }));
 
 test("damage of each kind is found by its name, and --repair mends what it says", () =>
-  withStore("fsck-damage", async (store) => {
+  withRunningStore("fsck-damage", async (store) => {
     await shell(`head -c 9000000 /dev/urandom > "${store.directory}/a" && cp "${store.directory}/a" "${store.mount}/a"`);
     await shell(`mkdir "${store.mount}/directory" && echo small > "${store.mount}/directory/b" && sync -f "${store.mount}/a"`);
     const { extents } = await store.json<WhereReport>("where", path.join(store.mount, "a"));
@@ -90,19 +90,8 @@ test("damage of each kind is found by its name, and --repair mends what it says"
       const stripe = decodeStripe(openValue(stripeKey, { bytes, start: 0, end: bytes.length }), first.stripe! as StripeId);
       encodeStripe(writer, { ...stripe, live: stripe.live - 4096 });
     });
-    for (const [id, field, by] of [
-      [inode, "linkCount", 3],
-      [inode, "allocatedBytes", 100],
-      [directory, "size", 16],
-    ] as const) {
-      // prettier-ignore
-      const key = TAG_INODE + id8(id);
-      await changeRecord(store, key, (bytes, writer) => {
-        const record = decodeInode(openValue(key, { bytes, start: 0, end: bytes.length }), id);
-        record[field] += by;
-        encodeInode(writer, record);
-      });
-    }
+    await changeInode(store, inode, (record) => ((record.linkCount += 3), (record.allocatedBytes += 100)));
+    await changeInode(store, directory, (record) => (record.size += 16));
     await store.start();
 
     const seen = await fsck(store);
@@ -130,10 +119,53 @@ test("damage of each kind is found by its name, and --repair mends what it says"
     assert.equal(fs.statSync(path.join(store.mount, "a")).nlink, 1);
   }));
 
+test("files that lost their names are found in lost+found, removed ones are freed, and programs see both at once", () =>
+  withRunningStore("fsck-orphans", async (store) => {
+    await shell(`cd "${store.mount}" && mkdir d && echo data > d/kept && echo gone > d/removed && sync -f d/kept && sync d`);
+    const inodeOf = (name: string): InodeId => fs.statSync(path.join(store.mount, name)).ino as InodeId;
+    const [directory, kept, removed] = ["d", "d/kept", "d/removed"].map(inodeOf);
+    assert.equal(await store.stop(), 0);
+    const table = await RocksTable.open(path.join(store.data, "namespace/table"), { mustExist: true });
+    const deletes: Uint8Array[] = [];
+    for (const tag of [TAG_NAME, TAG_ORDER]) {
+      const prefix = tag + id8(directory);
+      for (const { key } of await table.range({ gte: keyBytes(prefix), lt: keyBytes(after(prefix)) })) deletes.push(key);
+    }
+    assert.equal(deletes.length, 4);
+    await table.write({ puts: [], deletes });
+    await table.flush();
+    await table.close();
+    await changeInode(store, removed, (inode) => (inode.linkCount = 0));
+    await store.start();
+    await shell(`ls -la "${store.mount}" "${store.mount}/d"`);
+
+    const seen = await fsck(store);
+    assert.equal(seen.code, 4);
+    assert.deepEqual(kinds(seen.report), { "namespace-orphan": 2, "namespace-count": 1 });
+    const orphans = seen.report.problems!.filter(({ kind }) => kind === "namespace-orphan");
+    const about = { kind: "namespace-orphan", repaired: false, stripe: null, block: null, disk: null };
+    assert.deepEqual(orphans.map(({ text: _, ...rest }) => rest), [{ ...about, inode: kept }, { ...about, inode: removed }]); // prettier-ignore
+
+    const mended = await fsck(store, "--repair");
+    assert.equal(mended.code, 0, mended.stderr);
+    assert.ok(mended.report.problems!.every(({ repaired }) => repaired));
+    assert.equal(await shell(`cat "${store.mount}/lost+found/inode-${kept}"; ls -A "${store.mount}/lost+found"`), `data\ninode-${kept}\n`); // prettier-ignore
+    assert.deepEqual((await fsck(store)).report.problems ?? [], []);
+    await shell(
+      `for i in $(seq 100); do [ "$(ls -A "${store.mount}/d")" = "" ] && rmdir "${store.mount}/d" && exit 0; sleep 0.1; done; exit 1`,
+    );
+    await shell(`mv "${store.mount}/lost+found/inode-${kept}" "${store.mount}/back" && rmdir "${store.mount}/lost+found"`);
+    assert.equal((await fsck(store)).code, 0);
+    assert.equal((await store.json<StatusReport>("status")).inodes, 2);
+  }));
+
 test("what cannot be mended remains, and the exit code says so", () =>
-  withStore("fsck-lost", async (store) => {
-    await shell(`head -c 3000000 /dev/urandom > "${store.mount}/a" && sync -f "${store.mount}/a"`);
-    const { extents } = await store.json<WhereReport>("where", path.join(store.mount, "a"));
+  withRunningStore("fsck-lost", async (store) => {
+    await shell(
+      `mkdir "${store.mount}/d" && head -c 3000000 /dev/urandom > "${store.mount}/d/a" && ln "${store.mount}/d/a" "${store.mount}/ä" && cp "${store.mount}/d/a" "${store.directory}/a" && sync -f "${store.mount}/d/a"`,
+    );
+    const { ino: inode } = fs.statSync(path.join(store.mount, "ä"));
+    const { extents } = await store.json<WhereReport>("where", path.join(store.mount, "ä"));
     await store.stop();
     const { uuid } = JSON.parse(fs.readFileSync(path.join(store.data, "store.json"), "utf8")) as { uuid: string };
     for (const { disk, index } of extents[0].blocks.slice(0, 3)) {
@@ -145,5 +177,13 @@ test("what cannot be mended remains, and the exit code says so", () =>
     const { code, report, stderr } = await fsck(store, "--repair");
     assert.equal(code, 4);
     assert.equal(report.counts.unreadable, 1);
+    // Three of the four data blocks; the last one is there.
+    const length = 3 * extents[0].blocks[0].bytes;
+    assert.deepEqual(report.lostFiles, [{ inode, paths: ["/d/a", "/ä"], ranges: [{ offset: 0, length }] }]);
+    assert.ok(report.findings.includes(`lost: /d/a = /ä (inode ${inode}): bytes 0 to ${length - 1}`));
+    const rest = `iflag=direct,skip_bytes bs=4096 skip=${length} status=none`;
+    await shell(
+      `cmp <(dd if="${store.mount}/ä" ${rest}) <(dd if="${store.directory}/a" iflag=skip_bytes skip=${length} status=none)`,
+    );
     assert.match(stderr, /1 problems remain/);
   }));

@@ -8,7 +8,7 @@ import {
   openNamespace,
   type SessionOptions,
 } from "../../../fs/namespace/namespace.ts";
-import type { Problem } from "../../../fs/namespace/check.ts";
+import type { Problem } from "../../../fs/namespace/check-walk.ts";
 import type { Attributes, ByteString, InodeId } from "../../../fs/types.ts";
 import type { SessionEvents } from "../../../fs/messages.ts";
 import type { WallClock } from "../../../fs/clock.ts";

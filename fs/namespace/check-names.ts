@@ -1,0 +1,185 @@
+// The part of the check about directories: names, their order, and where they lead. Each name is in the table twice (`n`
+// by name, `o` by cookie), written by the same entries, so that what one of the two lost is mended from the other.
+
+import { type ByteString, type InodeId, S_IFDIR, S_IFMT } from "../types.ts";
+import type { Slice } from "./bytes.ts";
+import { type Found, nextPage, type Problem, visitSafely, walkRange } from "./check-walk.ts";
+import { isDirectoryRow, type SeenInodes } from "./check-inodes.ts";
+import { after, describeKey, idFrom, TAG_NAME, TAG_ORDER } from "./keys.ts";
+import { ENTRY_OVERHEAD_BYTES } from "./names.ts";
+import type { OverlaySnapshot } from "./overlay.ts";
+import { decodeName, decodeOrder, type NameEntry, openValue } from "./records.ts";
+
+/** Names held before their directories' orders are read: short ranges of the table are slow. */
+const NAMES_HELD = 16 * 1024;
+/** Entries of orders kept until all names are counted. */
+const LEFTOVERS_MAX = 10_000;
+
+interface Named {
+  inode: InodeId;
+  type: number;
+  name: ByteString;
+}
+
+interface Leftover extends Named {
+  directory: InodeId;
+  cookie: number;
+}
+
+export class NameCheck {
+  readonly #overlay: OverlaySnapshot;
+  readonly #inodes: SeenInodes;
+  /** Names whose entry in the order is yet to be seen, as `directory/cookie`. */
+  readonly #unordered = new Map<string, Named>();
+  /** Entries of orders that no name belongs to. */
+  readonly #leftovers: Leftover[] = [];
+
+  constructor(overlay: OverlaySnapshot, inodes: SeenInodes) {
+    this.#overlay = overlay;
+    this.#inodes = inodes;
+  }
+
+  /** Names, and the order of their directories as soon as all names of a directory were seen. */
+  async *run(): AsyncGenerator<Problem> {
+    const to = after(TAG_NAME);
+    let orderFrom = TAG_ORDER;
+    for (let from = TAG_NAME; from < to;) {
+      const page = await nextPage(this.#overlay, from, to);
+      from = page.bound;
+      for (const { key, value } of page.records) yield* visitSafely(key, value, () => this.#name(key, value));
+      if (this.#unordered.size < NAMES_HELD && from < to) continue;
+      // The last directory's names may go on in the next page.
+      const orderTo = from < to ? TAG_ORDER + page.records.at(-1)!.key.slice(1, 9) : after(TAG_ORDER);
+      yield* walkRange(this.#overlay, orderFrom, orderTo, (key, value) => this.#ordered(key, value));
+      orderFrom = orderTo;
+    }
+    for (const leftover of this.#leftovers) yield* this.#leftover(leftover);
+    for (const [place, { name }] of this.#unordered) {
+      const [directory, cookie] = place.split("/").map(Number) as [InodeId, number];
+      yield {
+        kind: "entry",
+        text: `${JSON.stringify(name)} of directory ${directory} is missing in the directory's order (cookie ${cookie})`,
+        inode: directory,
+        mending: { kind: "order", directory, name, cookie },
+      };
+    }
+  }
+
+  *#name(key: string, value: Slice): Found {
+    const entry = decodeName(openValue(key, value));
+    const directory = idFrom(key, 1) as InodeId;
+    const name = key.slice(9) as ByteString;
+    this.#unordered.set(`${directory}/${entry.cookie}`, { inode: entry.inode, type: entry.type, name });
+    const above = this.#inodes.find(directory);
+    if (above === undefined || !isDirectoryRow(above)) {
+      if (this.#inodes.damaged.has(directory)) this.#countName(entry);
+      else yield* this.#homeless(key, directory, entry, name);
+      return;
+    }
+    above.rows.entryBytes[above.row] += name.length + ENTRY_OVERHEAD_BYTES;
+    yield* this.#leads(key, directory, entry, name);
+  }
+
+  /** A name in a directory that there is not. */
+  *#homeless(key: string, directory: InodeId, { cookie }: NameEntry, name: ByteString): Found {
+    this.#unordered.delete(`${directory}/${cookie}`);
+    yield {
+      kind: "entry",
+      text: `${describeKey(key)}: the directory does not exist`,
+      inode: directory,
+      mending: { kind: "dangling", directory, name },
+    };
+  }
+
+  #countName(entry: NameEntry): void {
+    const inode = this.#inodes.find(entry.inode);
+    if (inode !== undefined) inode.rows.names[inode.row]++;
+  }
+
+  /** Whether there is what the name leads to, and it is what the name says. */
+  *#leads(key: string, directory: InodeId, entry: NameEntry, name: ByteString): Found {
+    const inode = this.#inodes.find(entry.inode);
+    if (inode === undefined) return yield* this.#leadsNowhere(key, directory, entry, name);
+    const { rows, row } = inode;
+    rows.names[row]++;
+    if ((rows.mode[row] & S_IFMT) !== entry.type)
+      yield {
+        kind: "entry",
+        text: `${describeKey(key)} says type ${entry.type.toString(8)}, inode ${entry.inode} has mode ${rows.mode[row].toString(8)}`,
+        inode: entry.inode,
+        mending: { kind: "type", directory, name },
+      };
+    if (!isDirectoryRow(inode)) return;
+    const above = this.#inodes.find(directory)!;
+    above.rows.subdirectories[above.row]++;
+    if (rows.parent[row] !== directory)
+      yield {
+        kind: "links",
+        text: `directory ${entry.inode} says its parent is ${rows.parent[row]}; its name is in ${directory}`,
+        inode: entry.inode,
+        mending: { kind: "parent", inode: entry.inode, directory, name },
+      };
+  }
+
+  *#leadsNowhere(key: string, directory: InodeId, { inode, type }: NameEntry, name: ByteString): Found {
+    const lost = this.#inodes.lost.get(inode);
+    if (lost !== undefined && type !== S_IFDIR) {
+      // Said once, of the inode.
+      lost.names++;
+      return;
+    }
+    const damaged = this.#inodes.damaged.has(inode);
+    const above = this.#inodes.find(directory)!;
+    if (damaged && type === S_IFDIR) above.rows.subdirectories[above.row]++;
+    yield {
+      kind: "entry",
+      text: `${describeKey(key)} leads to inode ${inode}, ${damaged ? "whose record is damaged" : "which does not exist"}`,
+      inode,
+      mending: damaged ? undefined : { kind: "dangling", directory, name },
+    };
+  }
+
+  *#ordered(key: string, value: Slice): Found {
+    const { inode, type, name } = decodeOrder(openValue(key, value));
+    const directory = idFrom(key, 1) as InodeId;
+    const cookie = idFrom(key, 9);
+    const place = `${directory}/${cookie}`;
+    const named = this.#unordered.get(place);
+    this.#unordered.delete(place);
+    if (named !== undefined && named.inode === inode && named.type === type && named.name === name) return;
+    if (named === undefined && this.#leftovers.length < LEFTOVERS_MAX) {
+      this.#leftovers.push({ directory, cookie, inode, type, name });
+      return;
+    }
+    const says = named === undefined ? "nothing" : `${JSON.stringify(named.name)} is inode ${named.inode}`;
+    yield {
+      kind: "entry",
+      text: `${describeKey(key)} says ${JSON.stringify(name)} is inode ${inode}; the name's record says ${says}`,
+      inode: directory,
+      mending: named === undefined ? undefined : { kind: "order", directory, name: named.name, cookie },
+    };
+  }
+
+  /** An entry of an order without a name: the name was lost where its inode's link count says that one is missing. */
+  *#leftover({ directory, cookie, inode, type, name }: Leftover): Found {
+    const above = this.#inodes.find(directory);
+    const seen = this.#inodes.find(inode);
+    const text = `the order of directory ${directory} has ${JSON.stringify(name)}, inode ${inode} (cookie ${cookie}), and no name's record has`;
+    const isLost =
+      above !== undefined &&
+      isDirectoryRow(above) &&
+      seen !== undefined &&
+      (seen.rows.mode[seen.row] & S_IFMT) === type &&
+      (isDirectoryRow(seen) ? seen.rows.names[seen.row] === 0 : seen.rows.names[seen.row] < seen.rows.linkCount[seen.row]) &&
+      seen.rows.linkCount[seen.row] > 0;
+    if (!isLost) {
+      yield { kind: "entry", text, inode: directory, mending: { kind: "leftover", directory, cookie } };
+      return;
+    }
+    // Counted as it will be, so that nothing that follows from it is a problem of its own.
+    seen.rows.names[seen.row]++;
+    above.rows.entryBytes[above.row] += name.length + ENTRY_OVERHEAD_BYTES;
+    if (isDirectoryRow(seen)) above.rows.subdirectories[above.row]++;
+    yield { kind: "entry", text, inode: directory, mending: { kind: "name", directory, name, inode, type, cookie } };
+  }
+}

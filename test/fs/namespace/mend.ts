@@ -1,0 +1,439 @@
+// Damage made on purpose to a table, one kind a time: the check names it, mending mends it, the next check is clean.
+import assert from "node:assert/strict";
+import test from "node:test";
+import { ByteReader, ByteWriter, checksum, checksumText } from "../../../fs/namespace/bytes.ts";
+import type { Problem } from "../../../fs/namespace/check-walk.ts";
+import { id8, keyBytes, TAG_CUT, TAG_DEAD, TAG_EXTENT, TAG_INODE, TAG_NAME, TAG_ORDER, TAG_STRIPE, TAG_UNNAMED, TAG_XATTR } from "../../../fs/namespace/keys.ts"; // prettier-ignore
+import { openNamespace } from "../../../fs/namespace/namespace.ts";
+import { decodeInode, decodeName, decodeStripe, encodeExtent, encodeInode, encodeName, encodeOrder, encodeStripe, HAS_CUT, type Inode, openValue, type StripeRecord } from "../../../fs/namespace/records.ts"; // prettier-ignore
+import { diskKey } from "../../../fs/namespace/transaction.ts";
+import { type ByteString, type InodeId, ROOT_INODE, S_IFDIR, type StripeId } from "../../../fs/types.ts";
+import type { DiskId } from "../../../replication/stripe.ts";
+import type { MemoryTable } from "../../../storage/memory-table.ts";
+import { makeEntry, MemoryLog, name, openStore, problems, quietEvents, TestClock, type TestStore } from "./memory-log.ts";
+
+interface Tree extends TestStore {
+  directory: InodeId;
+  below: InodeId;
+  /** `directory/file`, with data in `stripe`, an inline extent and an attribute. */
+  file: InodeId;
+  /** `directory/twice` and `directory/again`. */
+  twice: InodeId;
+  stripe: StripeId;
+}
+
+const BYTES = 100_000;
+
+async function makeTree(): Promise<Tree> {
+  const store = await openStore();
+  const { session, root, namespace } = store;
+  const { inode: directory } = await makeEntry(session, root, "directory", S_IFDIR | 0o755);
+  const { inode: below } = await makeEntry(session, directory, "below", S_IFDIR | 0o755);
+  const { inode: file } = await makeEntry(session, directory, "file");
+  const { inode: twice } = await makeEntry(session, directory, "twice");
+  await session.call("link", { inode: twice, parent: directory, name: name("again") });
+  const { first: stripe } = await session.call("reserveStripes", { count: 1 });
+  const disks = [1, 2, 3] as DiskId[];
+  await session.call("commit", {
+    stripes: [{ id: stripe, scheme: "copies:3", dataBytes: BYTES, blockBytes: BYTES, disks }],
+    files: [
+      {
+        inode: file,
+        extents: [
+          { offset: 0, length: BYTES, stripe, stripeOffset: 0 },
+          { offset: BYTES, length: 5, inline: new Uint8Array(5).fill(7) },
+        ],
+        sizeAtLeast: BYTES + 5,
+      },
+    ],
+  });
+  const attribute = { inode: file, name: name("user.a"), value: new Uint8Array(3), create: false, replace: false };
+  await session.call("setXattr", { ...attribute, clearSetGroupId: false });
+  await session.close();
+  await namespace.apply();
+  assert.deepEqual(await problems(namespace), []);
+  return { ...store, directory, below, file, twice, stripe };
+}
+
+async function put(table: MemoryTable, key: string, write: (writer: ByteWriter) => void): Promise<void> {
+  const writer = new ByteWriter();
+  write(writer);
+  writer.uint32(checksum(writer.bytes, 0, writer.at, checksumText(key)));
+  await table.write({ puts: [{ key: keyBytes(key), value: writer.bytes.slice(0, writer.at) }], deletes: [] });
+}
+
+async function remove(table: MemoryTable, ...keys: string[]): Promise<void> {
+  await table.write({ puts: [], deletes: keys.map(keyBytes) });
+}
+
+async function read(table: MemoryTable, key: string): Promise<ByteReader> {
+  const [bytes] = await table.get([keyBytes(key)]);
+  return openValue(key, { bytes: bytes!, start: 0, end: bytes!.length });
+}
+
+async function changeInode(table: MemoryTable, id: InodeId, change: (inode: Inode) => void): Promise<void> {
+  const inode = decodeInode(await read(table, TAG_INODE + id8(id)), id);
+  change(inode);
+  await put(table, TAG_INODE + id8(id), (writer) => encodeInode(writer, inode));
+}
+
+async function changeStripe(table: MemoryTable, id: StripeId, change: Partial<StripeRecord>): Promise<void> {
+  const stripe = decodeStripe(await read(table, TAG_STRIPE + id8(id)), id);
+  await put(table, TAG_STRIPE + id8(id), (writer) => encodeStripe(writer, { ...stripe, ...change }));
+}
+
+const nameKey = (directory: InodeId, text: string): string => TAG_NAME + id8(directory) + text;
+
+async function orderKey(table: MemoryTable, directory: InodeId, text: string): Promise<string> {
+  const { cookie } = decodeName(await read(table, nameKey(directory, text)));
+  return TAG_ORDER + id8(directory) + id8(cookie);
+}
+
+async function removeName(table: MemoryTable, directory: InodeId, text: string): Promise<void> {
+  await remove(table, await orderKey(table, directory, text), nameKey(directory, text));
+}
+
+interface Case {
+  damage(tree: Tree): Promise<void>;
+  /** Kinds of problems, sorted. */
+  finds: Problem["kind"][];
+  /** What a session sees afterwards. */
+  then?(look: Look): Promise<void>;
+}
+
+interface Look extends Tree {
+  lookup(parent: InodeId, text: string): Promise<{ inode: InodeId; linkCount: number; size: number } | null>;
+}
+
+async function lostAndFound(look: Look): Promise<InodeId> {
+  return (await look.lookup(ROOT_INODE, "lost+found"))!.inode;
+}
+
+const nothing = (): void => {};
+
+const CASES: Record<string, Case> = {
+  "a link count, a directory's size and allocated bytes that are off": {
+    damage: async ({ table, file, directory }) => {
+      await changeInode(table, file, (inode) => ((inode.linkCount += 3), (inode.allocatedBytes += 100)));
+      await changeInode(table, directory, (inode) => ((inode.linkCount -= 1), (inode.size += 16)));
+    },
+    finds: ["count", "count", "links", "links"],
+    then: async (look) => assert.equal((await look.lookup(look.directory, "file"))!.linkCount, 1),
+  },
+  "live bytes of a stripe that are off": {
+    damage: ({ table, stripe }) => changeStripe(table, stripe, { live: 17 }),
+    finds: ["count"],
+  },
+  "a file that lost both records of its name gets one in lost+found": {
+    damage: ({ table, directory }) => removeName(table, directory, "file"),
+    finds: ["count", "orphan"],
+    then: async (look) => {
+      const found = await look.lookup(await lostAndFound(look), `inode-${look.file}`);
+      assert.deepEqual([found?.inode, found?.linkCount, found?.size], [look.file, 1, BYTES + 5]);
+    },
+  },
+  "a directory that lost its name gets one in lost+found, with all that is in it": {
+    damage: ({ table, root }) => removeName(table, root, "directory"),
+    finds: ["count", "links", "orphan"],
+    then: async (look) => {
+      const found = await look.lookup(await lostAndFound(look), `inode-${look.directory}`);
+      assert.deepEqual([found?.inode, found?.linkCount], [look.directory, 3]);
+      assert.equal((await look.lookup(look.directory, "file"))!.inode, look.file);
+      const { attributes } = await look.session.call("parent", { inode: look.directory });
+      assert.equal(attributes.inode, await lostAndFound(look));
+    },
+  },
+  "an inode that was unlinked and is not on the list goes on it and is freed": {
+    damage: async ({ table, directory, file }) => {
+      await removeName(table, directory, "file");
+      await changeInode(table, file, (inode) => (inode.linkCount = 0));
+    },
+    finds: ["count", "orphan"],
+    then: async (look) => {
+      while (await look.namespace.tick()) continue;
+      assert.equal(look.namespace.status().inodes, 4);
+      assert.equal(await look.lookup(ROOT_INODE, "lost+found"), null);
+    },
+  },
+  "a file on the list of unnamed ones that has a name leaves it": {
+    damage: ({ table, file }) => put(table, TAG_UNNAMED + id8(file), nothing),
+    finds: ["orphan"],
+    then: async (look) => {
+      while (await look.namespace.tick()) continue;
+      assert.equal((await look.lookup(look.directory, "file"))!.size, BYTES + 5);
+    },
+  },
+  "a file on the list of unnamed ones whose link count says that it lost its name": {
+    damage: async ({ table, directory, file }) => {
+      await removeName(table, directory, "file");
+      await put(table, TAG_UNNAMED + id8(file), nothing);
+    },
+    finds: ["count", "orphan"],
+    then: async (look) => assert.ok(await look.lookup(await lostAndFound(look), `inode-${look.file}`)),
+  },
+  "lists that name inodes which there are not": {
+    damage: async ({ table }) => {
+      await put(table, TAG_UNNAMED + id8(4000), nothing);
+      await put(table, TAG_CUT + id8(4001), nothing);
+      await put(table, `${TAG_XATTR}${id8(4002)}user.x`, nothing);
+    },
+    finds: ["orphan", "orphan", "orphan"],
+  },
+  "a truncate under way that is on no list is finished": {
+    damage: ({ table, file }) =>
+      changeInode(table, file, (inode) => {
+        inode.flags |= HAS_CUT;
+        inode.cutFrom = inode.cutTo = 16 * 1024 * 1024;
+      }),
+    finds: ["orphan"],
+    then: async (look) => {
+      while (await look.namespace.tick()) continue;
+      assert.equal(look.namespace.status().cutInodes, 0);
+    },
+  },
+  "a name without its entry in the order is listed again": {
+    damage: async ({ table, directory }) => remove(table, await orderKey(table, directory, "file")),
+    finds: ["entry"],
+    then: async ({ session, directory }) => {
+      const { entries } = await session.call("list", { inode: directory, after: 0, limit: 100, attributes: false });
+      assert.deepEqual(entries.map((entry) => entry.name).sort(), ["again", "below", "file", "twice"]);
+    },
+  },
+  "a name whose record was lost comes back from the order, for files with one name, with two, and directories": {
+    damage: ({ table, directory }) => remove(table, ...["file", "again", "below"].map((text) => nameKey(directory, text))),
+    finds: ["entry", "entry", "entry"],
+    then: async (look) => {
+      for (const text of ["file", "again", "below"]) assert.ok(await look.lookup(look.directory, text), text);
+      assert.equal(await look.lookup(ROOT_INODE, "lost+found"), null);
+    },
+  },
+  "an entry of the order that no name and no link count asks for goes": {
+    damage: ({ table, directory, file }) =>
+      put(table, TAG_ORDER + id8(directory) + id8(900), (writer) => encodeOrder(writer, file, 0o100000, name("old"))),
+    finds: ["entry"],
+    then: async (look) => assert.equal(await look.lookup(look.directory, "old"), null),
+  },
+  "an entry of the order that says otherwise than the name": {
+    damage: async ({ table, directory, twice }) =>
+      put(table, await orderKey(table, directory, "file"), (writer) => encodeOrder(writer, twice, 0o100000, name("other"))),
+    finds: ["entry"],
+    then: async (look) => assert.equal((await look.lookup(look.directory, "file"))!.inode, look.file),
+  },
+  "names that lead nowhere, and names in a directory that there is not": {
+    damage: async ({ table, directory, twice, below }) => {
+      await remove(table, TAG_INODE + id8(twice), TAG_INODE + id8(below));
+      await put(table, nameKey(4000 as InodeId, "lost"), (writer) => encodeName(writer, { inode: directory, type: S_IFDIR, cookie: 7 })); // prettier-ignore
+    },
+    finds: ["count", "entry", "entry", "entry", "entry", "links"],
+    then: async (look) => assert.equal(await look.lookup(look.directory, "twice"), null),
+  },
+  "a name of the wrong type, and a directory that says another parent": {
+    damage: async ({ table, directory, below, file }) => {
+      const { cookie } = decodeName(await read(table, nameKey(directory, "file")));
+      await put(table, nameKey(directory, "file"), (writer) => encodeName(writer, { inode: file, type: 0o120000, cookie }));
+      await changeInode(table, below, (inode) => (inode.parent = ROOT_INODE));
+    },
+    finds: ["entry", "entry", "links"],
+  },
+  "flags that do not say what attributes there are": {
+    damage: async ({ table, file, twice }) => {
+      await changeInode(table, file, (inode) => (inode.flags = 0));
+      await changeInode(table, twice, (inode) => (inode.flags = 1));
+    },
+    finds: ["count", "count"],
+    then: async ({ session, file }) =>
+      assert.equal((await session.call("getXattr", { inode: file, name: name("user.a") })).value?.length, 3),
+  },
+  "extents whose inode has no record get one again, with the name that led to it": {
+    damage: ({ table, file }) => remove(table, TAG_INODE + id8(file)),
+    finds: ["count", "extent"],
+    then: async (look) => {
+      const found = await look.lookup(look.directory, "file");
+      assert.deepEqual([found?.inode, found?.linkCount, found?.size], [look.file, 1, BYTES + 5]);
+      assert.equal((await look.session.call("getXattr", { inode: look.file, name: name("user.a") })).value?.length, 3);
+    },
+  },
+  "extents whose inode has neither a record nor a name": {
+    damage: async ({ table, directory, file }) => {
+      await removeName(table, directory, "file");
+      await remove(table, TAG_INODE + id8(file));
+    },
+    finds: ["count", "count", "extent"],
+    then: async (look) => {
+      const found = await look.lookup(await lostAndFound(look), `inode-${look.file}`);
+      assert.deepEqual([found?.inode, found?.linkCount, found?.size], [look.file, 1, BYTES + 5]);
+    },
+  },
+  "an extent above the end that the inode says": {
+    damage: ({ table, file }) => changeInode(table, file, (inode) => (inode.extentEnd = BYTES)),
+    finds: ["extent"],
+  },
+  "dead stripes that are not on the list, and live and unknown ones that are": {
+    damage: async ({ table, stripe }) => {
+      await put(table, TAG_DEAD + id8(stripe), nothing);
+      await put(table, TAG_DEAD + id8(4000), nothing);
+      const dead = { id: 4001 as StripeId, scheme: "copies:1", dataBytes: 9, blockBytes: 9, live: 0, disks: [2 as DiskId] };
+      await put(table, TAG_STRIPE + id8(4001), (writer) => encodeStripe(writer, dead));
+      await put(table, diskKey(2 as DiskId, id8(4001)), nothing);
+    },
+    finds: ["stripe", "stripe", "stripe"],
+    then: async ({ namespace, clock, stripe }) => {
+      clock.advance(10_000);
+      while (await namespace.tick()) continue;
+      assert.equal(await namespace.stripes.get(4001 as StripeId), null);
+      assert.equal((await namespace.stripes.get(stripe))?.live, BYTES);
+    },
+  },
+  "lists of disks that miss a stripe, have one too many, or one that there is not": {
+    damage: async ({ table, stripe }) => {
+      await remove(table, diskKey(2 as DiskId, id8(stripe)));
+      await put(table, diskKey(5 as DiskId, id8(stripe)), nothing);
+      await put(table, diskKey(5 as DiskId, id8(4000)), nothing);
+    },
+    finds: ["stripe", "stripe"],
+    then: async ({ namespace, stripe }) => {
+      assert.equal((await namespace.stripes.listByDisk(2 as DiskId, 0, 10))[0].id, stripe);
+      assert.deepEqual(await namespace.stripes.listByDisk(5 as DiskId, 0, 10), []);
+    },
+  },
+};
+
+/** Mends until a check is clean; more than twice is never needed. Returns what the first check found. */
+async function mendAll(namespace: TestStore["namespace"]): Promise<Problem[]> {
+  const found = await problems(namespace);
+  for (const { mending, text } of found) {
+    assert.ok(mending, text);
+    assert.equal(await namespace.mend(mending), true, text);
+  }
+  assert.deepEqual(await problems(namespace), []);
+  return found;
+}
+
+async function reopen(table: MemoryTable, entries: readonly Uint8Array[]): Promise<TestStore> {
+  const log = new MemoryLog();
+  log.entries = [...entries];
+  const clock = new TestClock();
+  const namespace = await openNamespace({ table, log, clock });
+  return { table, log, clock, namespace, session: await namespace.openSession(quietEvents), root: ROOT_INODE };
+}
+
+for (const [text, { damage, finds, then = async () => {} }] of Object.entries(CASES)) {
+  test(`mending: ${text}`, async () => {
+    const tree = await makeTree();
+    await damage(tree);
+    // Opened anew, so that nothing of before the damage is in memory.
+    const store = await reopen(tree.table, tree.log.entries);
+    const found = await mendAll(store.namespace);
+    assert.deepEqual(found.map(({ kind }) => kind).sort(), finds, found.map((problem) => problem.text).join("\n"));
+    const lookup: Look["lookup"] = async (parent, entry) =>
+      (await store.session.call("lookup", { parent, name: name(entry) })).attributes;
+    await then({ ...tree, ...store, lookup });
+    assert.deepEqual(await problems(store.namespace), []);
+  });
+
+  test(`mending, cut off after any entry of the log, is taken up by the next: ${text}`, async () => {
+    const tree = await makeTree();
+    await damage(tree);
+    const before = tree.table.snapshot() as MemoryTable;
+    const store = await reopen(tree.table, tree.log.entries);
+    const kept = store.log.entries.length;
+    for (const { mending } of await problems(store.namespace)) await store.namespace.mend(mending!);
+    const { entries } = store.log;
+    assert.ok(entries.length >= kept);
+    for (let count = kept; count <= entries.length; count++) {
+      const again = await reopen(before.snapshot() as MemoryTable, entries.slice(0, count));
+      await mendAll(again.namespace);
+    }
+  });
+}
+
+test("a second name in lost+found, where the first is taken by another file", async () => {
+  const tree = await makeTree();
+  const session = await tree.namespace.openSession(quietEvents);
+  const { inode: found } = await makeEntry(session, ROOT_INODE, "lost+found", S_IFDIR | 0o755);
+  await makeEntry(session, found, `inode-${tree.file}`);
+  await session.close();
+  await tree.namespace.apply();
+  await removeName(tree.table, tree.directory, "file");
+  const store = await reopen(tree.table, tree.log.entries);
+  await mendAll(store.namespace);
+  const reply = await store.session.call("lookup", { parent: found, name: name(`inode-${tree.file}.1`) });
+  assert.equal(reply.attributes?.inode, tree.file);
+});
+
+test("an orphan stays where lost+found is no directory", async () => {
+  const tree = await makeTree();
+  const session = await tree.namespace.openSession(quietEvents);
+  await makeEntry(session, ROOT_INODE, "lost+found");
+  await session.close();
+  await tree.namespace.apply();
+  await removeName(tree.table, tree.directory, "file");
+  const store = await reopen(tree.table, tree.log.entries);
+  const orphan = (await problems(store.namespace)).find(({ kind }) => kind === "orphan")!;
+  assert.equal(await store.namespace.mend(orphan.mending!), false);
+});
+
+test("whoever caches what is mended gives it up first", async () => {
+  const tree = await makeTree();
+  await changeInode(tree.table, tree.file, (inode) => (inode.linkCount += 3));
+  const log = new MemoryLog();
+  log.entries = [...tree.log.entries];
+  const namespace = await openNamespace({ table: tree.table, log, clock: new TestClock() });
+  const recalled: InodeId[] = [];
+  const session = await namespace.openSession({
+    recall: async (inode) => void recalled.push(inode),
+    expired: () => {},
+  });
+  await session.call("lookup", { parent: tree.directory, name: name("file") });
+  const [problem] = await problems(namespace);
+  assert.equal(await namespace.mend(problem.mending!), true);
+  assert.deepEqual(recalled, [tree.file]);
+});
+
+test("what is lost: damaged records, overlaps and directories within themselves are found and cannot be mended", async () => {
+  const tree = await makeTree();
+  const { table, file, directory, below } = tree;
+  const key = TAG_EXTENT + id8(file) + id8(50_000);
+  await put(table, key, (writer) => encodeExtent(writer, { offset: 50_000, length: 100, inline: new Uint8Array(100) }));
+  await table.write({ puts: [{ key: keyBytes(TAG_INODE + id8(tree.twice)), value: new Uint8Array(30) }], deletes: [] });
+  await removeName(table, tree.root, "directory");
+  const cookie = 55;
+  const entry = { inode: directory, type: S_IFDIR, cookie };
+  await put(table, nameKey(below, "loop"), (writer) => encodeName(writer, entry));
+  await put(table, TAG_ORDER + id8(below) + id8(cookie), (writer) => encodeOrder(writer, directory, S_IFDIR, name("loop")));
+  await changeInode(table, directory, (inode) => (inode.parent = below));
+  const store = await reopen(table, tree.log.entries);
+  const remain = (await problems(store.namespace)).filter(({ mending }) => mending === undefined);
+  assert.deepEqual(remain.map(({ kind }) => kind).sort(), ["damaged", "entry", "entry", "extent", "links"]);
+  assert.ok(remain.some(({ text }) => /lies within itself/.test(text)));
+});
+
+test("files with bytes in lost stripes are named by all their paths, with the ranges", async () => {
+  const { namespace, directory, below, file, stripe, twice } = await makeTree();
+  const session = await namespace.openSession(quietEvents);
+  await session.call("link", { inode: file, parent: below, name: name("linked") });
+  const { first } = await session.call("reserveStripes", { count: 1 });
+  await session.call("commit", {
+    stripes: [{ id: first, scheme: "rs:4+2", dataBytes: 16384, blockBytes: 4096, disks: [1, 2, 3, 4, 5, 6] as DiskId[] }],
+    files: [
+      { inode: file, extents: [{ offset: 200_000, length: 8192, stripe: first, stripeOffset: 8192 }], sizeAtLeast: 208_192 },
+      { inode: twice, extents: [{ offset: 0, length: 8192, stripe: first, stripeOffset: 0 }], sizeAtLeast: 8192 },
+    ],
+  });
+  const lost = await namespace.lostFiles({
+    stripes: new Map([
+      [stripe, [{ from: 0, to: BYTES }]],
+      [first, [{ from: 4096, to: 12_288 }]],
+    ]),
+    inodes: new Set([directory]),
+  });
+  assert.deepEqual(lost, [
+    { inode: directory, paths: ["/directory"] as ByteString[], ranges: [] },
+    {
+      inode: file,
+      paths: ["/directory/below/linked", "/directory/file"] as ByteString[],
+      ranges: [{ from: 0, to: BYTES }, { from: 200_000, to: 204_096 }], // prettier-ignore
+    },
+    { inode: twice, paths: ["/directory/again", "/directory/twice"] as ByteString[], ranges: [{ from: 4096, to: 8192 }] },
+  ]);
+});
