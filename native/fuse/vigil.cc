@@ -7,8 +7,8 @@ namespace {
 
 /** What a vigil in vain costs of the credit; a request that it meets earns 1. */
 constexpr int kVainCost = 4;
-/** Without credit, one of so many requests begins a vigil all the same. */
-constexpr uint32_t kSkippedMax = 64;
+/** Without credit, one of 64 requests begins a vigil all the same; each that is in vain doubles the number, up to this. */
+constexpr uint32_t kPauseMax = 4096;
 
 }  // namespace
 
@@ -24,7 +24,10 @@ void Vigil::setLength(uint64_t microseconds) {
 }
 
 void Vigil::received() {
-  if (keeping_ && credit_ < kCreditMax) credit_++;
+  if (keeping_) {
+    pause_ = kPauseMin;
+    if (credit_ < kCreditMax) credit_++;
+  }
   keep();
 }
 
@@ -35,7 +38,7 @@ void Vigil::replied() {
 void Vigil::keep() {
   if (lengthNs_ == 0) return;
   if (!keeping_) {
-    if (credit_ == 0 && ++skipped_ < kSkippedMax) return;
+    if (credit_ == 0 && ++skipped_ < pause_) return;
     skipped_ = 0;
     keeping_ = true;
     uv_idle_start(&idle_, turn);
@@ -49,6 +52,7 @@ void Vigil::turn(uv_idle_t* idle) {
     sched_yield();
     return;
   }
+  if (vigil->credit_ == 0 && vigil->pause_ < kPauseMax) vigil->pause_ *= 2;
   vigil->credit_ = vigil->credit_ > kVainCost ? vigil->credit_ - kVainCost : 0;
   vigil->stop();
 }

@@ -3,7 +3,7 @@
 // takes longer than most answers (30 us and more on a virtual machine).
 //
 // In each turn the processor is offered to others (sched_yield), so it costs what would be idle. Where vigils end in vain
-// (programs that think longer) they are given up, and tried again once in a while.
+// (programs that think longer, a machine whose processors all have work) they are given up, and tried again ever more rarely.
 //
 // Everything runs on the JavaScript thread.
 #pragma once
@@ -26,6 +26,7 @@ class Vigil {
 
  private:
   static constexpr int kCreditMax = 16;
+  static constexpr uint32_t kPauseMin = 64;
   static void turn(uv_idle_t* idle);
   void keep();
 
@@ -35,6 +36,8 @@ class Vigil {
   uint64_t endNs_ = 0;
   bool keeping_ = false;
   int credit_ = kCreditMax;
+  /** Without credit: requests until a vigil is tried, and how many of them there were. */
+  uint32_t pause_ = kPauseMin;
   uint32_t skipped_ = 0;
 };
 
