@@ -11,7 +11,7 @@ import { decodeMessage, decodeReply, encodeMessage, encodeRequest } from "./mess
 import type { HeldLock, LeaseMode, OperationName, Reply, Request, Session, SessionEvents } from "./messages.ts";
 import { Locks } from "./namespace/locks.ts";
 import { SessionLink, SessionOver } from "./session-link.ts";
-import { SESSION_PROTOCOL_VERSION } from "./session-server.ts";
+import { RECLAIM_MAX, SESSION_PROTOCOL_VERSION } from "./session-server.ts";
 import type { ByteString, InodeId, SessionId } from "./types.ts";
 
 /** A namespace that does not answer within this counts as gone for the request: the program gets ETIMEDOUT. */
@@ -21,8 +21,6 @@ const LOCK_DEADLINE_MS = 2 ** 31 - 1;
 const BYE_DEADLINE_MS = 5_000;
 /** Heard of this often within its time limit, a session survives two lost turns. */
 const PINGS_PER_LIMIT = 3;
-/** Leases in one reclaim request. */
-const RECLAIM_MAX = 8192;
 /** The server keeps the replies to a session's last 256 numbered requests: no more than this are in flight between the oldest and the newest. */
 const NUMBERS_IN_FLIGHT_MAX = 128;
 
@@ -264,7 +262,7 @@ export class RemoteSession implements Session {
     this.#cancelPing();
     if (this.#closed) return;
     const { timeLimitMs } = this.#welcome!;
-    connection.request("ping", { body: encodeMessage("Empty", {}) }, { deadlineMs: timeLimitMs }).then(
+    connection.request("ping", { body: encodeMessage("Empty", {}) }, { deadlineMs: timeLimitMs, urgent: true }).then(
       () => (this.#cancelPing = this.#options.clock.after(timeLimitMs / PINGS_PER_LIMIT, () => this.#ping(connection))),
       () => connection.close(),
     );
@@ -283,11 +281,15 @@ export class RemoteSession implements Session {
     return { body: encodeMessage("Empty", {}) };
   }
 
-  /** A recall may come again after a break of the connection, while its first form is still being answered: one at a time of each inode. */
+  /**
+   * A reply that came with the recall, before it, is given to who waits for it first: else a lease would be given back
+   * before it was used, and two writers could take it from each other for ever.
+   * A recall may come again after a break of the connection, while its first form is still being answered: one at a time of each inode.
+   */
   async #recall({ inode, mode, names, allNames }: RecallMessage): Promise<void> {
-    const before = this.#recalls.get(inode);
+    const before = this.#recalls.get(inode) ?? new Promise<void>((resolve) => setImmediate(resolve));
     const run = (): Promise<void> => this.#options.events.recall(inode, mode, allNames ? undefined : names);
-    const recall = before === undefined ? run() : before.then(run, run);
+    const recall = before.then(run, run);
     this.#recalls.set(inode, recall);
     try {
       await recall;

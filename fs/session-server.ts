@@ -18,6 +18,10 @@ import type { ByteString, InodeId, SessionId } from "./types.ts";
 
 /** Goes up when the messages change in a way that an older side cannot speak. */
 export const SESSION_PROTOCOL_VERSION = 2;
+/** Leases, and locks, in one reclaim request. */
+export const RECLAIM_MAX = 8192;
+/** PATH_MAX. */
+const MOUNTPOINT_CHARACTERS_MAX = 4096;
 /** How often a mount without a connection is looked for: one that was killed shall not keep its leases for the whole time limit. */
 const PROCESS_CHECK_MS = 250;
 
@@ -95,6 +99,8 @@ const EMPTY = (): Message => ({ body: encodeMessage("Empty", {}) });
 export class SessionServer {
   readonly #options: SessionServerOptions;
   readonly #hosted = new Map<SessionId, Hosted>();
+  /** Sessions of before a restart that are just being resumed. */
+  readonly #resuming = new Map<SessionId, Promise<Hosted>>();
   readonly #connections = new Set<Connection>();
   #closing = false;
 
@@ -106,6 +112,7 @@ export class SessionServer {
   serve(stream: Duplex): void {
     const { clock, timeLimitMs } = this.#options;
     let hosted: Hosted | null = null;
+    let greeting = false;
     const connection: Connection = new Connection({
       stream,
       handle: async (name, message, signal) => {
@@ -114,10 +121,15 @@ export class SessionServer {
           return EMPTY();
         }
         if (name === "hello") {
-          if (hosted !== null && !hosted.over) throw new FsError("EINVAL", "hello was said already");
-          const { welcome, host } = await this.#hello(connection, decodeMessage<Hello>("Hello", message.body));
-          hosted = host;
-          return welcome;
+          if (greeting || (hosted !== null && !hosted.over)) throw new FsError("EINVAL", "hello was said already");
+          greeting = true;
+          try {
+            const { welcome, host } = await this.#hello(connection, decodeMessage<Hello>("Hello", message.body));
+            hosted = host;
+            return welcome;
+          } finally {
+            greeting = false;
+          }
         }
         if (hosted === null) throw new FsError("EINVAL", `${name} was asked before hello`);
         if (hosted.connection !== connection) throw new FsError("EINVAL", `${name}: the session has another connection`);
@@ -125,13 +137,15 @@ export class SessionServer {
       },
       setTimer: (action, delayMs) => clock.after(delayMs, action),
       closed: (reason) => {
+        cancelSilence();
         this.#connections.delete(connection);
         for (const host of this.#hosted.values()) if (host.connection === connection) this.#detach(host, reason.message);
       },
     });
     this.#connections.add(connection);
-    clock.after(timeLimitMs, () => {
-      if (hosted === null) connection.close();
+    // One whose hello is being answered may have to wait for sessions of before a restart: the namespace says how long.
+    const cancelSilence = clock.after(timeLimitMs, () => {
+      if (hosted === null && !greeting) connection.close();
     });
   }
 
@@ -159,9 +173,11 @@ export class SessionServer {
         "EINVAL",
         `the mount speaks version ${hello.version} of the session protocol; this daemon speaks ${SESSION_PROTOCOL_VERSION}`,
       );
+    if (hello.mountpoint.length > MOUNTPOINT_CHARACTERS_MAX)
+      throw new FsError("EINVAL", `a mountpoint of ${hello.mountpoint.length} characters; at most ${MOUNTPOINT_CHARACTERS_MAX}`);
     if (hello.store !== "" && hello.store !== store)
-      throw new FsError("EINVAL", `the mount is of store ${hello.store}; this daemon serves ${store}`);
-    const host = this.#hosted.get(hello.session) ?? (await this.#open(hello));
+      throw new FsError("EINVAL", `the mount is of store ${hello.store.slice(0, 100)}; this daemon serves ${store}`);
+    const host = this.#hosted.get(hello.session) ?? (await this.#openOnce(hello));
     host.session.heard();
     const former = host.connection;
     host.connection = connection;
@@ -171,6 +187,17 @@ export class SessionServer {
     const reclaim = host.session.reclaiming;
     const welcome = { session: host.session.id, timeLimitMs, scheme, store, reclaim };
     return { welcome: { body: encodeMessage("Welcome", welcome) }, host };
+  }
+
+  /** A mount whose connection broke during hello says it again on the next: the session is resumed once, for both. */
+  #openOnce(hello: Hello): Promise<Hosted> {
+    if (hello.session === 0) return this.#open(hello);
+    let resuming = this.#resuming.get(hello.session);
+    if (resuming === undefined) {
+      resuming = this.#open(hello).finally(() => this.#resuming.delete(hello.session));
+      this.#resuming.set(hello.session, resuming);
+    }
+    return resuming;
   }
 
   async #open({ mountpoint, pid, session: resume }: Hello): Promise<Hosted> {
@@ -257,6 +284,9 @@ export class SessionServer {
   }
 
   async #reclaim(host: Hosted, { known, shared, exclusive, locks, last }: Reclaim): Promise<Message> {
+    const held = Math.max(known.length + shared.length + exclusive.length, locks.length);
+    if (held > RECLAIM_MAX)
+      throw new FsError("EINVAL", `reclaim of ${held} leases or locks at once; at most ${RECLAIM_MAX} are taken`);
     const leases = Object.entries({ known, shared, exclusive }).flatMap(([mode, inodes]) =>
       inodes.map((inode) => ({ inode, mode: mode as LeaseMode })),
     );
@@ -283,7 +313,8 @@ export class SessionServer {
       const connection = host.connection ?? (await new Promise<Connection | null>((resolve) => host.waiting.push(resolve)));
       if (connection === null) return;
       try {
-        await connection.request("recall", { body }, { deadlineMs: this.#options.timeLimitMs });
+        // The namespace ends the session before this deadline.
+        await connection.request("recall", { body }, { deadlineMs: 2 * this.#options.timeLimitMs });
         return;
       } catch (error) {
         if ((error as { code?: string }).code === "ECONNRESET") continue;

@@ -59,6 +59,8 @@ export interface RequestOptions {
   signal?: AbortSignal;
   /** Given to the handler beside the message: for who must know a request that is sent again on another connection. */
   number?: number;
+  /** It goes out although all places are taken: for the few by which a side shows that it is there. */
+  urgent?: boolean;
   /** It may wait long by its nature. Refused with EAGAIN where all places for such are taken. */
   long?: boolean;
 }
@@ -89,7 +91,8 @@ export class Connection {
     const long = options.long ?? false;
     if (long && this.#long >= LONG_REQUESTS_MAX)
       throw new RequestError("EAGAIN", `${LONG_REQUESTS_MAX} requests like ${name} wait already`);
-    while (!long && this.#sent.size - this.#long >= REQUESTS_MAX && !this.#failure) await this.#place();
+    while (!long && !options.urgent && this.#sent.size - this.#long >= REQUESTS_MAX && !this.#failure)
+      await this.#place(name, options.deadlineMs);
     if (this.#failure) throw this.#failure;
     const { deadlineMs, signal } = options;
     const id = this.#nextId++;
@@ -115,10 +118,23 @@ export class Connection {
     this.#fail(new RequestError("ECONNRESET", "the connection was closed by this side"));
   }
 
-  #place(): Promise<void> {
+  /** Waits for a place among the requests in flight, no longer than for the deadline. */
+  #place(name: string, deadlineMs: number): Promise<void> {
     if (this.#queue.length >= WAITING_MAX)
       throw new RequestError("EAGAIN", `${WAITING_MAX} requests wait for this connection already`);
-    return new Promise((resolve) => this.#queue.push(resolve));
+    return new Promise((resolve, reject) => {
+      const wake = (): void => {
+        cancelTimer();
+        resolve();
+      };
+      const cancelTimer = this.#options.setTimer(() => {
+        this.#queue.splice(this.#queue.indexOf(wake), 1);
+        reject(
+          new RequestError("ETIMEDOUT", `${name}: not sent within ${deadlineMs} ms, ${REQUESTS_MAX} requests are in flight`),
+        );
+      }, deadlineMs);
+      this.#queue.push(wake);
+    });
   }
 
   #settle(id: number): Waiting | null {

@@ -1,6 +1,7 @@
 // Requests that may come twice: a durable session numbers them, and the same number gets the same reply, also from the
 // server after a restart.
 
+import { FsError } from "../errno.ts";
 import type { OperationName, Reply, Request } from "../messages.ts";
 import { OPERATIONS, type Operation } from "./calls.ts";
 import { id8, TAG_ANSWER } from "./keys.ts";
@@ -29,6 +30,7 @@ export class Answers {
   ): Promise<Reply<Name>> {
     const stored = session.answers.get(number);
     if (stored !== undefined) return this.#answerAgain(session, name, request, await stored) as Promise<Reply<Name>>;
+    this.#take(session, number, name);
     const [run, kind] = OPERATIONS[name] ?? [null, "none"];
     // Pieces of a large fallocate(2) are transactions of their own, and repeated ones change nothing.
     const reply =
@@ -45,6 +47,17 @@ export class Answers {
     );
     this.#dropAnswers(session, number);
     return reply;
+  }
+
+  /** A number whose reply is not kept any more may have been done: it must not be done again. */
+  #take(session: ServerSession, number: number, name: OperationName): void {
+    const kept = this.#server.limits.answersPerSession;
+    if (number <= session.newestNumber - kept)
+      throw new FsError(
+        "EIO",
+        `${name}: request ${number} of session ${session.id} comes after number ${session.newestNumber}, and replies to the last ${kept} are kept; it may be done or not`,
+      );
+    session.newestNumber = Math.max(session.newestNumber, number);
   }
 
   /** A commit's attributes are looked up again: there may be thousands, and they need not be those of then. */
@@ -71,9 +84,23 @@ export class Answers {
     const prefix = TAG_ANSWER + id8(session.id);
     const text = Buffer.from(JSON.stringify(storedAnswer(name, reply)));
     tx.raw(prefix, id8(number), (writer) => writer.raw(text));
-    const old = number - this.#server.limits.answersPerSession;
-    if (old >= 0) tx.raw(prefix, id8(old), null);
+    const old = this.#outdated(session, number);
+    for (const kept of old) tx.raw(prefix, id8(kept), null);
+    tx.afterwards(() => {
+      for (const kept of old) session.storedAnswers.delete(kept);
+      session.storedAnswers.add(number);
+    });
     return reply;
+  }
+
+  /** Numbers of stored replies that need not be kept beside this one. Not each number has one: what failed stored none. */
+  #outdated(session: ServerSession, number: number): number[] {
+    const old: number[] = [];
+    for (const kept of session.storedAnswers) {
+      if (kept > number - this.#server.limits.answersPerSession) break;
+      old.push(kept);
+    }
+    return old;
   }
 
   #dropAnswers(session: ServerSession, number: number): void {

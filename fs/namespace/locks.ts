@@ -13,6 +13,9 @@ const LOCKS_PER_INODE_MAX = 100_000;
 /** Requests that wait, of all sessions. */
 const WAITING_MAX = 100_000;
 
+/** The kernel's owner is 16 digits. */
+const OWNER_CHARACTERS_MAX = 64;
+
 interface Held extends ByteLock {
   session: SessionId;
 }
@@ -29,6 +32,17 @@ interface Waiting {
 interface FileLocks {
   held: Held[];
   waiting: Waiting[];
+}
+
+/** What comes from another process may be anything. EINVAL. */
+function check({ kind, type, start, end, owner }: ByteLock): void {
+  const named = (kind === "posix" || kind === "flock") && (type === "read" || type === "write" || type === "unlock");
+  const ranged = Number.isSafeInteger(start) && start >= 0 && end >= start;
+  if (!named || !ranged || owner.length > OWNER_CHARACTERS_MAX)
+    throw new FsError(
+      "EINVAL",
+      `a lock of kind ${kind.slice(0, 20)}, type ${type.slice(0, 20)}, from ${start} to ${end}, of an owner of ${owner.length} characters`,
+    );
 }
 
 /** A lock's owner over all sessions. */
@@ -57,6 +71,7 @@ export class Locks {
 
   /** Takes, changes or (type unlock) gives up a lock. Resolves when it is held. EAGAIN, EDEADLK, EINTR (cancelled), ENOLCK. Without `wait` it may take as long as another session's turn. */
   async lock(session: SessionId, inode: InodeId, lock: ByteLock, wait: boolean, ticket: number): Promise<void> {
+    check(lock);
     const file = this.#file(inode);
     if (lock.type === "unlock") {
       this.#set(inode, file, session, lock);
@@ -224,9 +239,13 @@ export class Locks {
     this.#set(inode, file, session, { kind, type: "unlock", start: 0, end: Infinity, owner, pid: 0 });
   }
 
-  /** Takes (or, type unlock, gives up) a lock that was granted elsewhere. */
+  /** Takes (or, type unlock, gives up) a lock that was granted elsewhere. EINVAL, ENOLCK. */
   restore(session: SessionId, inode: InodeId, lock: ByteLock): void {
-    this.#set(inode, this.#file(inode), session, lock);
+    check(lock);
+    const file = this.#file(inode);
+    if (file.held.length >= LOCKS_PER_INODE_MAX)
+      throw new FsError("ENOLCK", `${file.held.length} locks on inode ${inode}; at most ${LOCKS_PER_INODE_MAX} are kept`);
+    this.#set(inode, file, session, lock);
   }
 
   /** All locks that are held. */

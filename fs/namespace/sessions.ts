@@ -9,6 +9,8 @@ import type { NamespaceSession, SessionOptions } from "./namespace.ts";
 import type { Server } from "./server.ts";
 
 const DEFAULT_SESSION_LIMIT_MS = 10_000;
+/** Many turns of the event loop, and little beside the limit. */
+const UNHEARD_AGAIN_MS = 250;
 
 export class ServerSession implements SessionLeases {
   readonly id: SessionId;
@@ -19,9 +21,14 @@ export class ServerSession implements SessionLeases {
   readonly holds = new Map<InodeId, LeaseLevel>();
   /** Requests under way and replies stored, by number. */
   readonly answers = new Map<number, Promise<unknown>>();
+  /** Numbers of the replies that are in the state, oldest first. */
+  readonly storedAnswers = new Set<number>();
+  newestNumber = 0;
   ended = false;
   reclaiming = false;
   lastHeard = 0;
+  /** When it was first found unheard for too long. */
+  unheardSince = Infinity;
 
   constructor(id: SessionId, events: SessionEvents, options: SessionOptions) {
     this.id = id;
@@ -76,10 +83,12 @@ export class Sessions {
         return session.reclaiming;
       },
       reclaim: (leases, locks) => this.#reclaim(session, leases, locks),
-      reclaimed: () => {
+      reclaimed: async () => {
         session.reclaiming = false;
         resumption.settled(session.id);
-        return resumption.over;
+        await resumption.over;
+        // Its mount was kept waiting, perhaps as long as its time limit: what it says next is on its way only now.
+        session.lastHeard = clock.now();
       },
       close: async () => this.end(session, null),
     };
@@ -94,8 +103,11 @@ export class Sessions {
   async #resume(session: ServerSession): Promise<void> {
     if (!this.#server.resumption.take(session.id))
       throw new FsError("ESTALE", `session ${session.id} is not one that can be resumed`);
-    for (const [number, reply] of await this.#server.identities.answers(session.id))
+    for (const [number, reply] of await this.#server.identities.answers(session.id)) {
       session.answers.set(number, Promise.resolve(reply));
+      session.storedAnswers.add(number);
+      session.newestNumber = number;
+    }
     const ids = this.#server.identities.awaitedStripes(session.id);
     const used = await this.#server.transact("none", null, (tx) => {
       tx.wantStripes(ids);
@@ -111,6 +123,7 @@ export class Sessions {
     if (!session.reclaiming) throw new FsError("EINVAL", `session ${session.id} has nothing to reclaim`);
     session.lastHeard = this.#server.clock.now();
     for (const { inode, mode } of leases) {
+      if (!(Number.isSafeInteger(inode) && inode > 0)) throw new FsError("EINVAL", `a lease on inode ${inode} cannot be`);
       const level = leaseLevel(mode);
       if (this.#server.leases.conflicts(inode, level, session))
         throw new FsError("ESTALE", `another session holds a lease on inode ${inode} already`);
@@ -141,12 +154,14 @@ export class Sessions {
     }
   }
 
-  /** Ends sessions that were not heard of. */
+  /** Ends sessions that were not heard of. Found twice, some time apart: a server that was itself stopped must first read what has come meanwhile. */
   expireUnheard(): void {
     const now = this.#server.clock.now();
     for (const session of this.#sessions.values()) {
       const silentMs = now - session.lastHeard;
-      if (session.expires && silentMs > session.limitMs)
+      if (!session.expires || silentMs <= session.limitMs || this.#server.resumption.pending) session.unheardSince = Infinity;
+      else if (session.unheardSince === Infinity) session.unheardSince = now;
+      else if (now - session.unheardSince >= UNHEARD_AGAIN_MS)
         this.end(session, `nothing was heard of it for ${Math.round(silentMs)} ms, the limit is ${session.limitMs}`);
     }
   }

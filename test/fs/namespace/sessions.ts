@@ -1,7 +1,8 @@
 import assert from "node:assert/strict";
 import test from "node:test";
-import type { ByteLock, LeaseMode } from "../../../fs/messages.ts";
+import type { ByteLock, LeaseMode, Request } from "../../../fs/messages.ts";
 import type { NamespaceSession, SessionOptions } from "../../../fs/namespace/namespace.ts";
+import type { Server } from "../../../fs/namespace/server.ts";
 import type { ByteString, InodeId } from "../../../fs/types.ts";
 import { makeEntry, name, openStore, problems, quietEvents, type TestStore } from "./memory-log.ts";
 
@@ -208,6 +209,40 @@ test("a session of another process that is not heard of is ended by the tick", a
   assert.equal(remote.expired(), 0);
   store.clock.advance(200);
   await store.namespace.tick();
+  store.clock.advance(250);
+  await store.namespace.tick();
+  assert.equal(remote.expired(), 1);
+});
+
+test("a server that was stopped for longer than the limit hears first what has come meanwhile", async () => {
+  const store = await openStore();
+  const remote = await openRecalled(store, { limitMs: 1000, expires: true });
+  const file = await makeEntry(remote.session, store.root, "file");
+  const change = watch(store.session.call("setAttributes", { inode: file.inode, change: { mode: 0o600 } }));
+  await settle();
+  store.clock.advance(60_000);
+  await store.namespace.tick();
+  await settle();
+  assert.equal(remote.expired(), 0);
+  remote.session.heard();
+  remote.recalls[0].answer();
+  await change.promise;
+  store.clock.advance(900);
+  await store.namespace.tick();
+  assert.equal(remote.expired(), 0);
+});
+
+test("a recall that a stopped server got no answer to ends the session a moment after it goes on", async () => {
+  const store = await openStore();
+  const remote = await openRecalled(store, { limitMs: 1000 });
+  const file = await makeEntry(remote.session, store.root, "file");
+  const change = watch(store.session.call("setAttributes", { inode: file.inode, change: { mode: 0o600 } }));
+  await settle();
+  store.clock.advance(60_000);
+  await settle();
+  assert.equal(change.done, false);
+  store.clock.advance(250);
+  await change.promise;
   assert.equal(remote.expired(), 1);
 });
 
@@ -239,6 +274,38 @@ test("a repeated request of a durable session is answered and not done again, al
   assert.deepEqual(await resumed.callNumbered(1, "make", request), first);
   await assert.rejects(resumed.callNumbered(2, "make", request), { code: "EEXIST" });
   await assert.rejects(again.openSession(quietEvents, { durable: true, resume: 999 as never }), { code: "ESTALE" });
+});
+
+test("replies beyond those kept are dropped, also behind requests that failed, and their numbers are not done again", async () => {
+  const store = await openStore({ limits: { answersPerSession: 8 } });
+  const session = await store.namespace.openSession(quietEvents, { durable: true });
+  const request = (text: string): Request<"make"> => ({ parent: store.root, name: name(text), mode: 0o100644, umask: 0, uid: 0, gid: 0, exclusive: true }); // prettier-ignore
+  const { identities } = store.namespace as Server;
+  let number = 0;
+  for (let round = 0; round < 40; round++) {
+    await session.callNumbered(++number, "make", request(`file-${round}`));
+    // A number for nothing: no reply of it is stored.
+    for (let count = 0; count < 3; count++)
+      await assert.rejects(session.callNumbered(++number, "make", request(`file-${round}`)), { code: "EEXIST" });
+  }
+  const kept = await identities.answers(session.id);
+  assert.deepEqual(
+    kept.map(([stored]) => stored),
+    [number - 7, number - 3],
+  );
+  await session.callNumbered(number - 3, "make", request("ignored"));
+  await assert.rejects(session.callNumbered(number - 8, "make", request("late")), { code: "EIO", message: /may be done or not/ });
+  assert.equal((await session.call("lookup", { parent: store.root, name: name("ignored") })).attributes, null);
+});
+
+test("what is no lock and no lease is refused", async () => {
+  const { one, inode, take } = await openLocks();
+  const wrong: Partial<Record<keyof ByteLock, unknown>>[] = [
+    { kind: "other" }, { type: "other" }, { start: -1 }, { start: 0.5 }, { start: 5, end: 4 }, { start: NaN }, { end: NaN }, { owner: "o".repeat(65) },
+  ]; // prettier-ignore
+  for (const part of wrong)
+    await assert.rejects(take(one, { ...posix("a", "write", 0, 9), ...part } as ByteLock), { code: "EINVAL" });
+  await assert.rejects(one.call("acquire", { inode, mode: "all" as LeaseMode }), { code: "EINVAL" });
 });
 
 const posix = (owner: string, type: ByteLock["type"], start: number, end: number): ByteLock => ({
