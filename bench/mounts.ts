@@ -14,6 +14,7 @@ import { recordsPart } from "./mounts/records.ts";
 import { sqlitePart } from "./mounts/sqlite.ts";
 import { stoppedPart } from "./mounts/stopped.ts";
 import type { BenchOptions } from "./run.ts";
+import { wholeNumber } from "./whole-number.ts";
 
 const PARTS: Part[] = [sqlitePart, namesPart, recordsPart, appendsPart, stoppedPart, killedPart];
 const VIOLATIONS_MAX = 100;
@@ -67,11 +68,6 @@ function sessionsEnded({ data, output }: Store): string[] {
   const trace = path.join(data, "trace");
   const lines = [...output.split("\n"), ...(fs.existsSync(trace) ? fs.readFileSync(trace, "utf8").split("\n") : [])];
   return lines.filter((line) => /session \d+.*(over|ended)/.test(line));
-}
-
-function wholeNumber(option: string, text: string): number {
-  if (!/^[1-9]\d{0,7}$/.test(text)) throw new Error(`${option} is ${JSON.stringify(text)}, it must be a whole number from 1 on`);
-  return Number(text);
 }
 
 function describe({ part, seconds, figures, violations }: Row): string {

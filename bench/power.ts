@@ -7,6 +7,7 @@ import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { formatTable } from "../admin/format.ts";
 import type { BenchOptions } from "./run.ts";
+import { wholeNumber } from "./whole-number.ts";
 
 const root = path.resolve(path.dirname(fileURLToPath(import.meta.url)), "../..");
 
@@ -66,11 +67,6 @@ const HELP = `usage: npm run bench -- power [--seeds N] [--first S] [--part WORD
   --first S     the first seed (default 1000)
   --part WORD   only the parts with this word in their name
 `;
-
-function wholeNumber(option: string, text: string): number {
-  if (!/^[1-9]\d{0,7}$/.test(text)) throw new Error(`${option} is ${JSON.stringify(text)}, it must be a whole number from 1 on`);
-  return Number(text);
-}
 
 export async function run({ json, parameters }: BenchOptions): Promise<void> {
   const { values } = parseArgs({

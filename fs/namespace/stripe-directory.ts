@@ -4,8 +4,10 @@ import type { DiskId } from "../../replication/stripe.ts";
 import type { InodeId, StripeId } from "../types.ts";
 import type { Extent } from "../messages.ts";
 import { after, id8, idFrom, TAG_DISK, TAG_EXTENT, TAG_STRIPE } from "./keys.ts";
+import type { ScannedRecord } from "./overlay.ts";
 import type { Server } from "./server.ts";
 import { decodeExtent, decodeStripe, openValue, type StripeRecord } from "./records.ts";
+import type { Transaction } from "./transaction.ts";
 
 /** Stripes in one step of a walk. */
 const PAGE_RECORDS = 1024;
@@ -37,78 +39,76 @@ export interface StripeDirectory {
 }
 
 export function stripeDirectory(server: Server): StripeDirectory {
-  const { overlay } = server;
-
-  async function get(ids: readonly StripeId[]): Promise<StripeRecord[]> {
-    return server.transact("none", null, (tx) => {
-      tx.wantStripes(ids);
-      return ids.map((id) => tx.stripe(id)).filter((stripe) => stripe !== null);
-    });
-  }
-
-  /** The first `limit` ids from a range of keys; deletes in memory may thin a page of the table out, so it looks further. */
-  async function ids(prefix: string, afterId: number, limit: number): Promise<StripeId[]> {
-    const wanted = Math.min(limit, PAGE_RECORDS);
-    const found: StripeId[] = [];
-    let from = prefix + id8(afterId + 1);
-    const to = after(prefix);
-    while (found.length < wanted && from < to) {
-      from = await overlay.scan(from, to, wanted, (records, bound) => {
-        for (const { key } of records) found.push(idFrom(key, prefix.length) as StripeId);
-        return bound;
-      });
-    }
-    return found.slice(0, wanted);
-  }
-
-  async function list(afterId: StripeId | 0, limit: number): Promise<StripeRecord[]> {
-    const wanted = Math.min(limit, PAGE_RECORDS);
-    const found: StripeRecord[] = [];
-    let from = TAG_STRIPE + id8(afterId + 1);
-    const to = after(TAG_STRIPE);
-    while (found.length < wanted && from < to) {
-      from = await overlay.scan(from, to, wanted, (records, bound) => {
-        for (const { key, value } of records) found.push(decodeStripe(openValue(key, value), idFrom(key, 1) as StripeId));
-        return bound;
-      });
-    }
-    return found.slice(0, wanted);
-  }
-
-  async function extents(place: ExtentPlace | null, limit: number): ReturnType<StripeDirectory["extents"]> {
-    const from = place === null ? TAG_EXTENT : `${TAG_EXTENT}${id8(place.inode)}${id8(place.offset + 1)}`;
-    const to = after(TAG_EXTENT);
-    const wanted = Math.min(limit, PAGE_RECORDS);
-    return overlay.scan(from, to, wanted, (records, bound) => {
-      const found = records.map(({ key, value }) => {
-        const offset = idFrom(key, 9);
-        return { inode: idFrom(key, 1) as InodeId, extent: decodeExtent(openValue(key, value), offset) };
-      });
-      // The bound is a whole key and a zero byte more: everything up to that key was looked at.
-      const next = bound === to ? null : { inode: idFrom(bound, 1) as InodeId, offset: idFrom(bound, 9) };
-      return { extents: found, next };
-    });
-  }
-
   return {
-    extents,
-    get: async (id) => (await get([id]))[0] ?? null,
-    getAll: get,
+    extents: (place, limit) => extents(server, place, limit),
+    get: async (id) => (await get(server, [id]))[0] ?? null,
+    getAll: (ids) => get(server, ids),
     isReserved: (id) => server.identities.isReservedByAny(id) || server.ticks.isToBeSwept(id),
-    list,
-    listByDisk: async (disk, afterId, limit) => get(await ids(TAG_DISK + id8(disk).slice(4), afterId, limit)),
-    replaceDisks: (id, expected, disks) =>
-      server.transact("replace-disks", null, (tx) => {
-        const stripe = tx.stripe(id);
-        if (stripe === null || stripe.live === 0) return false;
-        if (stripe.disks.length !== disks.length || stripe.disks.some((disk, index) => disk !== expected[index])) return false;
-        if (disks.some((disk, index) => disk !== expected[index])) tx.editStripe({ ...stripe, disks: [...disks] });
-        return true;
-      }),
+    list: (afterId, limit) => list(server, afterId, limit),
+    listByDisk: async (disk, afterId, limit) => get(server, await listIds(server, TAG_DISK + id8(disk).slice(4), afterId, limit)),
+    replaceDisks: (id, expected, disks) => server.transact("replace-disks", null, (tx) => replaceDisks(tx, id, expected, disks)),
     sparse: async (afterId, limit, share) => {
-      const stripes = await list(afterId, limit);
+      const stripes = await list(server, afterId, limit);
       const next = stripes.length < Math.min(limit, PAGE_RECORDS) ? 0 : stripes[stripes.length - 1].id;
       return { stripes: stripes.filter((stripe) => stripe.live > 0 && stripe.live < stripe.dataBytes * share), next };
     },
   };
+}
+
+async function get(server: Server, ids: readonly StripeId[]): Promise<StripeRecord[]> {
+  return server.transact("none", null, (tx) => {
+    tx.wantStripes(ids);
+    return ids.map((id) => tx.stripe(id)).filter((stripe) => stripe !== null);
+  });
+}
+
+/** The first `limit` records with ids above `afterId`; deletes in memory may thin a page of the table out, so it looks further. */
+async function scanIds<T>(
+  { overlay }: Server,
+  prefix: string,
+  afterId: number,
+  limit: number,
+  read: (record: ScannedRecord) => T,
+): Promise<T[]> {
+  const wanted = Math.min(limit, PAGE_RECORDS);
+  const found: T[] = [];
+  const to = after(prefix);
+  for (let from = prefix + id8(afterId + 1); found.length < wanted && from < to;)
+    from = await overlay.scan(from, to, wanted, (records, bound) => {
+      for (const record of records) found.push(read(record));
+      return bound;
+    });
+  return found.slice(0, wanted);
+}
+
+function listIds(server: Server, prefix: string, afterId: number, limit: number): Promise<StripeId[]> {
+  return scanIds(server, prefix, afterId, limit, ({ key }) => idFrom(key, prefix.length) as StripeId);
+}
+
+function list(server: Server, afterId: StripeId | 0, limit: number): Promise<StripeRecord[]> {
+  return scanIds(server, TAG_STRIPE, afterId, limit, ({ key, value }) =>
+    decodeStripe(openValue(key, value), idFrom(key, 1) as StripeId),
+  );
+}
+
+function extents({ overlay }: Server, place: ExtentPlace | null, limit: number): ReturnType<StripeDirectory["extents"]> {
+  const from = place === null ? TAG_EXTENT : `${TAG_EXTENT}${id8(place.inode)}${id8(place.offset + 1)}`;
+  const to = after(TAG_EXTENT);
+  return overlay.scan(from, to, Math.min(limit, PAGE_RECORDS), (records, bound) => {
+    const found = records.map(({ key, value }) => {
+      const offset = idFrom(key, 9);
+      return { inode: idFrom(key, 1) as InodeId, extent: decodeExtent(openValue(key, value), offset) };
+    });
+    // The bound is a whole key and a zero byte more: everything up to that key was looked at.
+    const next = bound === to ? null : { inode: idFrom(bound, 1) as InodeId, offset: idFrom(bound, 9) };
+    return { extents: found, next };
+  });
+}
+
+function replaceDisks(tx: Transaction, id: StripeId, expected: readonly DiskId[], disks: readonly DiskId[]): boolean {
+  const stripe = tx.stripe(id);
+  if (stripe === null || stripe.live === 0) return false;
+  if (stripe.disks.length !== disks.length || stripe.disks.some((disk, index) => disk !== expected[index])) return false;
+  if (disks.some((disk, index) => disk !== expected[index])) tx.editStripe({ ...stripe, disks: [...disks] });
+  return true;
 }

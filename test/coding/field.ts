@@ -3,16 +3,7 @@ import test from "node:test";
 import { fieldWith, gf256, gf65536 } from "../../coding/field.ts";
 import { matrixOf } from "../../coding/matrix.ts";
 import { availableKernels } from "../../native/kernels.ts";
-
-function randomNumbers(seed: number): (below: number) => number {
-  let state = seed;
-  return (below) => {
-    state ^= state << 13;
-    state ^= state >>> 17;
-    state ^= state << 5;
-    return (state >>> 0) % below;
-  };
-}
+import { randomNumbers } from "../fixture/random.ts";
 
 for (const field of [gf256, gf65536]) {
   const name = `GF(2^${field.bits})`;

@@ -15,17 +15,7 @@ import {
   selectRows,
   stack,
 } from "../../coding/matrix.ts";
-
-/** Deterministic numbers: xorshift32. */
-function randomNumbers(seed: number): (below: number) => number {
-  let state = seed;
-  return (below) => {
-    state ^= state << 13;
-    state ^= state >>> 17;
-    state ^= state << 5;
-    return (state >>> 0) % below;
-  };
-}
+import { randomNumbers } from "../fixture/random.ts";
 
 function randomMatrix(field: Field, rows: number, columns: number, random: (below: number) => number): Matrix {
   return matrixOf(

@@ -2,16 +2,7 @@ import assert from "node:assert/strict";
 import test from "node:test";
 import { CodingError } from "../../coding/code.ts";
 import { ReedSolomon } from "../../coding/reed-solomon.ts";
-
-function randomNumbers(seed: number): (below: number) => number {
-  let state = seed;
-  return (below) => {
-    state ^= state << 13;
-    state ^= state >>> 17;
-    state ^= state << 5;
-    return (state >>> 0) % below;
-  };
-}
+import { randomNumbers } from "../fixture/random.ts";
 
 function randomBlocks(count: number, length: number, random: (below: number) => number): Uint8Array[] {
   return Array.from({ length: count }, () => Uint8Array.from({ length }, () => random(256)));

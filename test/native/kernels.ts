@@ -12,16 +12,7 @@ import {
 } from "../../native/kernels.ts";
 import type { FieldBits, Kernels } from "../../native/kernels.ts";
 import { typescriptKernels as reference } from "../../native/reference.ts";
-
-function randomNumbers(seed: number): (below: number) => number {
-  let state = seed;
-  return (below) => {
-    state ^= state << 13;
-    state ^= state >>> 17;
-    state ^= state << 5;
-    return (state >>> 0) % below;
-  };
-}
+import { randomNumbers } from "../fixture/random.ts";
 
 /** Bytes that begin `offset` after an aligned address, with room behind them. */
 function randomBytes(length: number, offset: number, random: (below: number) => number): Uint8Array {

@@ -19,7 +19,7 @@ import { randomBelow, type Random, seededRandom } from "../../storage/seeded-ran
 import { SimulatedDirectory } from "../../storage/simulated-directory.ts";
 import { type MachineClock, SimulationClock } from "./clock.ts";
 import { Kernel } from "./kernel.ts";
-import { MachineTable } from "./machine-table.ts";
+import { MachineTable } from "../storage/machine-table.ts";
 import { codeOnThisThread } from "./one-thread.ts";
 
 const STORE = "5e0c5a4e-0f5b-4c44-9d5e-3f6c7b7d3a11";

@@ -1,43 +1,12 @@
 // A simulated disk with a block store on it, for the tests of segment*.ts and blocks. Not a test itself.
 import { createDiskIdentity, type DiskIdentity } from "../../storage/disk-identity.ts";
 import type { Damage } from "../../storage/block-errors.ts";
-import type { RangeOptions, Table, TableBatch, TableSnapshot } from "../../storage/table.ts";
 import { MemoryTable } from "../../storage/memory-table.ts";
 import { openSegmentBlocks, type SegmentBlocks, type SegmentBlocksOptions } from "../../storage/segment-blocks.ts";
 import { SimulatedDirectory } from "../../storage/simulated-directory.ts";
+import { MachineTable } from "./machine-table.ts";
 
 export const IDENTITY: DiskIdentity = { store: "5e0c5a4e-0f5b-4c44-9d5e-3f6c7b7d3a11", disk: 3 };
-
-/** The table as one life of the process sees it: after a crash its calls fail. */
-class LivingTable implements Table {
-  readonly #disk: TestDisk;
-  readonly #table: MemoryTable;
-  readonly #life: number;
-  constructor(disk: TestDisk) {
-    this.#disk = disk;
-    this.#table = disk.table;
-    this.#life = disk.directory.life;
-  }
-  async #call<T>(action: string, effect: () => Promise<T>): Promise<T> {
-    return await this.#disk.directory.call<Promise<T>>(action, "index", this.#life, effect);
-  }
-  get(keys: readonly Uint8Array[]): Promise<(Uint8Array | null)[]> {
-    return this.#call("get from", () => this.#table.get(keys));
-  }
-  range(options: RangeOptions): Promise<{ key: Uint8Array; value: Uint8Array }[]> {
-    return this.#call("read a range of", () => this.#table.range(options));
-  }
-  write(batch: TableBatch): Promise<void> {
-    return this.#call("write to", () => this.#table.write(batch));
-  }
-  flush(): Promise<void> {
-    return this.#call("flush", () => this.#table.flush());
-  }
-  snapshot(): TableSnapshot {
-    return this.#table.snapshot();
-  }
-  async close(): Promise<void> {}
-}
 
 export class TestDisk {
   readonly directory: SimulatedDirectory;
@@ -64,7 +33,7 @@ export class TestDisk {
       directory: this.directory.view(),
       identity: IDENTITY,
       index: {
-        open: async () => new LivingTable(this),
+        open: async () => new MachineTable(this.directory, this.table),
         reset: async () => {
           this.resets++;
           this.table = new MemoryTable();

@@ -7,6 +7,7 @@ import { operationByCode, operations } from "../../../fs/mount/operations.ts";
 import type { Connection } from "../../../fs/mount/operations.ts";
 import { ReplyBody, Request, arenaView } from "../../../fs/mount/operations-request.ts";
 import type { Attributes, ByteString, InodeId } from "../../../fs/types.ts";
+import { randomNumbers } from "../../fixture/random.ts";
 
 const ARENA_BYTES = 4 << 20;
 const REQUEST_AT = 4016;
@@ -289,19 +290,9 @@ test("every opcode up to 7.45 has a row, under its own number once", () => {
   assert.equal(new Set(operations.map(({ code }) => code)).size, operations.length);
 });
 
-/** xorshift32: the same bytes in every run. */
-function randomFrom(seed: number): () => number {
-  let state = seed;
-  return () => {
-    state ^= state << 13;
-    state ^= state >>> 17;
-    state ^= state << 5;
-    return state >>> 0;
-  };
-}
-
 test("random bodies of every operation end in a call or an FsError, and a slot's data stays in the slot", () => {
-  const random = randomFrom(20261121);
+  const below = randomNumbers(20261121);
+  const random = (): number => below(2 ** 32);
   const connection = connectionOf(recording([], { readdir: () => undefined }));
   let refused = 0;
   for (let round = 0; round < 40_000; round++) {

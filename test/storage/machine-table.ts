@@ -1,4 +1,4 @@
-// A table as one life of the machine sees it: after a crash its calls fail, and each takes the disk's time.
+// A table as one life of the machine sees it: after a crash its calls fail, and each takes the disk's time. Not a test itself.
 
 import type { MemoryTable } from "../../storage/memory-table.ts";
 import type { SimulatedDirectory } from "../../storage/simulated-directory.ts";
