@@ -68,10 +68,11 @@ async function recallFile(core: Core, inode: InodeId, mode: LeaseMode): Promise<
     if (mode === "known") await dropPages(core, inode);
     return;
   }
-  file.recalls++;
-  // A lease granted just before is still on its way through promises: let whoever asked use it once, or two writers would
-  // take it from each other for ever.
+  // A lease granted just before is still on its way through promises: whoever asked takes it and uses it once, or two
+  // mounts would take it from each other for ever. No reply that comes now was sent after the recall: the namespace lets
+  // nobody acquire while it recalls.
   if (file.acquiring > 0) await new Promise((resolve) => setImmediate(resolve));
+  file.recalls++;
   await appendOver(core, file);
   let end!: () => void;
   file.recall = new Promise((resolve) => (end = resolve));
@@ -159,8 +160,7 @@ async function passedRound(core: Core, file: FileState): Promise<boolean> {
   const { heldCount } = file;
   const drop = (range: PageRange): Promise<void> => dropPages(core, file.inode, range);
   const certain = Promise.all(unheld(file, 0, Infinity).map(drop));
-  // Nobody knows of these whether they are locked; if so, it takes until the write is answered, and nothing old is in them.
-  const edges = Promise.all(doubtful(file, 0, Infinity).map(drop));
+  const edges = dropDoubtful(core, file, 0, Infinity);
   for (let waitedMs = 0; !(await within(core, certain)); waitedMs += RECALL_GATE_MS) {
     if (file.heldCount !== heldCount) return false;
     // The kernel writes no dirty page back while it waits for the answer to a truncation, which waits for a lease.
@@ -170,8 +170,16 @@ async function passedRound(core: Core, file: FileState): Promise<boolean> {
       break;
     }
   }
-  await within(core, edges);
+  await edges;
   return true;
+}
+
+/** Of these nobody knows whether they are locked. If so, dropping them takes until the request is answered, and nothing old is in them. */
+async function dropDoubtful(core: Core, file: FileState, start: number, end: number): Promise<void> {
+  const fresh = doubtful(file, start, end).filter(({ dropped }) => dropped === null);
+  if (fresh.length === 0) return;
+  for (const range of fresh) range.dropped = dropPages(core, file.inode, range).finally(() => (range.dropped = null));
+  await within(core, Promise.all(fresh.map(({ dropped }) => dropped)));
 }
 
 /** What the kernel has of a WRITE's range may be older than the write, which waited: drops it before the WRITE is answered. The WRITE holds its pages meanwhile (holdEdges), so no recall waits for this. */
@@ -180,10 +188,10 @@ export async function dropWritten(core: Core, file: FileState, offset: number, l
   const drop = (range: PageRange): Promise<void> => dropPages(core, file.inode, range);
   const end = offset + length;
   const inner = Promise.all(unheld(file, offset, end).map(drop));
-  const edges = Promise.all(doubtful(file, offset, end).map(drop));
+  const edges = dropDoubtful(core, file, offset, end);
   // A page of it may be held by a read that came meanwhile: it is answered with the new bytes.
   for (let waitedMs = 0; waitedMs < RECALL_PASS_MAX_MS && !(await within(core, inner)); waitedMs += RECALL_GATE_MS);
-  await within(core, edges);
+  await edges;
 }
 
 const WHOLE: PageRange = { start: 0, end: Infinity };

@@ -84,10 +84,10 @@ export async function acquire(core: Core, file: FileState, mode: LeaseMode): Pro
 
 async function acquireHeld(core: Core, file: FileState, mode: LeaseMode): Promise<void> {
   for (;;) {
-    const { recalls } = file;
     const { attributes } = await call(core, "acquire", { inode: file.inode, mode });
-    // Asked before a recall came and answered while it goes on, or after it: what was granted, if anything, went with the recall.
-    if (file.recall === null && file.recalls === recalls) {
+    // The namespace grants before it sends a recall, or after it has the answer, and replies keep their order: what comes
+    // while no recall is under way is held.
+    if (file.recall === null) {
       core.inodes.granted(file.inode, mode);
       core.inodes.learned(attributes);
       return;

@@ -20,11 +20,13 @@ export interface PageRange {
 export interface HeldPages extends PageRange {
   /** Locked for certain. Otherwise locked only if there is nothing old in it. */
   certain: boolean;
+  /** Resolves when it was dropped: not before the answer, if it is locked. Asked for once, as it occupies a thread. */
+  dropped: Promise<void> | null;
 }
 
 /** The pages of a READ, or of the kernel's writeback. Pass the result to releasePages before the answer. */
 export function holdPages(file: FileState, offset: number, length: number, certain: boolean): HeldPages[] {
-  return hold(file, [{ start: floor(offset), end: floor(offset + length + PAGE_BYTES - 1), certain }]);
+  return hold(file, [{ start: floor(offset), end: floor(offset + length + PAGE_BYTES - 1), certain, dropped: null }]);
 }
 
 /** The pages that a WRITE from the page cache covers in part: the first and the last. */
@@ -35,7 +37,7 @@ export function holdEdges(file: FileState, offset: number, length: number): Held
   if (end % PAGE_BYTES !== 0) starts.add(floor(end));
   return hold(
     file,
-    [...starts].map((start) => ({ start, end: start + PAGE_BYTES, certain: false })),
+    [...starts].map((start) => ({ start, end: start + PAGE_BYTES, certain: false, dropped: null })),
   );
 }
 
@@ -62,16 +64,11 @@ export function unheld(file: FileState, start: number, end: number): PageRange[]
   return free;
 }
 
-/** The pages in [start, end) that may be held and may as well be there with old bytes. */
-export function doubtful(file: FileState, start: number, end: number): PageRange[] {
-  const certain = [...file.heldPages].filter((held) => held.certain);
-  return [...file.heldPages].filter(
-    (held) =>
-      !held.certain &&
-      held.start < end &&
-      held.end > start &&
-      !certain.some((other) => other.start <= held.start && other.end >= held.end),
-  );
+/** What in [start, end) may be locked, and may as well be there with old bytes. */
+export function doubtful(file: FileState, start: number, end: number): HeldPages[] {
+  const held = [...file.heldPages].filter((range) => range.start < end && range.end > start);
+  const certain = held.filter((range) => range.certain);
+  return held.filter((range) => !range.certain && !certain.some((other) => other.start <= range.start && other.end >= range.end));
 }
 
 function floor(offset: number): number {

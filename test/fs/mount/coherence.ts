@@ -5,6 +5,8 @@ import type { SessionEvents } from "../../../fs/messages.ts";
 import type { KernelCaches } from "../../../fs/mount/handlers.ts";
 import { APPEND_GOES_ON_MS } from "../../../fs/mount/limits.ts";
 import { Mount } from "../../../fs/mount/mount.ts";
+import { ROOT_INODE } from "../../../fs/types.ts";
+import type { ByteString, InodeId } from "../../../fs/types.ts";
 import type { Stripe } from "../../../replication/stripe.ts";
 import { caller, MemorySession, MemoryStripes } from "./doubles.ts";
 import { attributes, createFile, openFile, read, write } from "./program.ts";
@@ -40,7 +42,7 @@ interface Made {
   pausesMs: number[];
 }
 
-async function newMount(drop: (offset: number) => Promise<void> | void): Promise<Made> {
+async function newMount(drop: (offset: number, length: number) => Promise<void> | void): Promise<Made> {
   let events: SessionEvents | null = null;
   const session = new MemorySession();
   const stripes = new SlowStripes();
@@ -54,7 +56,7 @@ async function newMount(drop: (offset: number) => Promise<void> | void): Promise
   });
   const caches: KernelCaches = {
     mapsDirect: true,
-    invalidateInode: async (_inode, offset) => (await drop(offset), true),
+    invalidateInode: async (_inode, offset, length) => (await drop(offset, length), true),
     invalidateEntry: async () => {},
     notifyDelete: async () => {},
     incrementEpoch: async () => {},
@@ -149,19 +151,184 @@ test("a recall does not wait for the pages of a write behind a copy that waits f
   await mount.destroy();
 });
 
-test("a lease whose reply comes after it was recalled again is asked for anew", { timeout: 10_000 }, async () => {
+test("a lease whose reply comes while it is recalled is asked for anew", { timeout: 10_000 }, async () => {
+  const pass = new Event();
+  let blocked = false;
+  const { mount, session, events } = await newMount(() => (blocked ? pass.happened : undefined));
+  const file = await createFile(mount, "file");
+  await events.recall(file.inode, "shared");
+  blocked = true;
+  const acquire = session.on_acquire.bind(session);
+  const replied = new Event();
+  session.on_acquire = ((request: Parameters<typeof acquire>[0]) => replied.happened.then(() => acquire(request))) as never;
+  session.calls.length = 0;
+  const written = write(file, 0, new Uint8Array(10));
+  await new Promise((resolve) => setImmediate(resolve));
+  const recalled = events.recall(file.inode, "known");
+  await new Promise((resolve) => setTimeout(resolve, 5));
+  replied.happen();
+  await new Promise((resolve) => setTimeout(resolve, 5));
+  assert.deepEqual(session.calls, ["acquire"]);
+  pass.happen();
+  await Promise.all([recalled, written]);
+  assert.deepEqual(session.calls, ["acquire", "acquire"]);
+  await mount.destroy();
+});
+
+test("a lease that was asked for before a recall and granted after it is used", { timeout: 10_000 }, async () => {
   const { mount, session, events } = await newMount(() => {});
   const file = await createFile(mount, "file");
-  await events.recall(file.inode, "known");
-  const acquire = session.on_acquire.bind(session);
-  const recalled = new Event();
-  session.on_acquire = ((request: Parameters<typeof acquire>[0]) => recalled.happened.then(() => acquire(request))) as never;
+  await events.recall(file.inode, "shared");
+  const leases = holdLeases(session);
   session.calls.length = 0;
   const written = write(file, 0, new Uint8Array(10));
   await new Promise((resolve) => setImmediate(resolve));
   await events.recall(file.inode, "known");
-  recalled.happen();
+  leases.happen();
   await written;
-  assert.deepEqual(session.calls, ["acquire", "acquire"]);
+  assert.deepEqual(session.calls, ["acquire"]);
+  await mount.destroy();
+});
+
+const PAGE = 4096;
+
+/** The kernel's locks: dropping a range that has a locked page lasts until that is unlocked. */
+class Pages {
+  readonly locked = new Map<number, Promise<unknown>>();
+  /** Ranges that were dropped, as [start, end). */
+  readonly dropped: [number, number][] = [];
+  readonly drop = async (offset: number, length: number): Promise<void> => {
+    const end = length === 0 ? Infinity : offset + length;
+    for (const [start, unlocked] of [...this.locked]) if (start >= offset && start < end) await unlocked;
+    this.dropped.push([offset, end]);
+  };
+
+  lock(start: number, until: Promise<unknown>): void {
+    const unlocked = until.finally(() => this.locked.delete(start));
+    this.locked.set(start, unlocked);
+  }
+
+  has(offset: number): boolean {
+    return !this.dropped.some(([start, end]) => start <= offset && offset < end);
+  }
+}
+
+/** A session that lets nobody have a lease again before it is told to. */
+function holdLeases(session: MemorySession): Event {
+  const event = new Event();
+  const acquire = session.on_acquire.bind(session);
+  session.on_acquire = ((request: Parameters<typeof acquire>[0]) => event.happened.then(() => acquire(request))) as never;
+  return event;
+}
+
+test("a recall drops all pages but the one of a write that waits for a lease", { timeout: 10_000 }, async () => {
+  const pages = new Pages();
+  const { mount, session, events } = await newMount(pages.drop);
+  const file = await createFile(mount, "file");
+  await write(file, 0, new Uint8Array(10 * PAGE).fill(1));
+  await events.recall(file.inode, "shared");
+  const leases = holdLeases(session);
+  const written = mount.write(caller, file.inode, file.handle, 2 * PAGE, new Uint8Array(PAGE + 10).fill(2), 2, false, false);
+  pages.lock(3 * PAGE, written as Promise<number>);
+  pages.dropped.length = 0;
+  await events.recall(file.inode, "known");
+  for (const page of [0, 1, 2, 4, 9, 1000]) assert(!pages.has(page * PAGE), `page ${page} was not dropped`);
+  assert(pages.has(3 * PAGE));
+  leases.happen();
+  assert.equal(await written, PAGE + 10);
+  assert.deepEqual(await read(file, 3 * PAGE + 9, 2), new Uint8Array([2, 1]));
+  await mount.destroy();
+});
+
+test(
+  "a write that comes while pages are dropped is gone round, and its pages are dropped before it is answered",
+  { timeout: 10_000 },
+  async () => {
+    const pages = new Pages();
+    let written: Promise<number> | null = null;
+    const { mount, session, events } = await newMount(async (offset, length) => {
+      if (written === null) {
+        written = mount.write(
+          caller,
+          file.inode,
+          file.handle,
+          5 * PAGE,
+          new Uint8Array(2 * PAGE + 10).fill(2),
+          2,
+          false,
+          false,
+        ) as Promise<number>;
+        pages.lock(7 * PAGE, written);
+      }
+      await pages.drop(offset, length);
+    });
+    const file = await createFile(mount, "file");
+    await write(file, 0, new Uint8Array(10 * PAGE).fill(1));
+    const leases = holdLeases(session);
+    await events.recall(file.inode, "known");
+    for (const page of [0, 6, 8, 1000]) assert(!pages.has(page * PAGE), `page ${page} was not dropped`);
+    pages.dropped.length = 0;
+    leases.happen();
+    assert.equal(await written, 2 * PAGE + 10);
+    assert(!pages.has(5 * PAGE) && !pages.has(6 * PAGE), "a read may have brought them back before the write was done");
+    await mount.destroy();
+  },
+);
+
+test("a read that comes during a recall waits for its end, and the recall not for its pages", { timeout: 10_000 }, async () => {
+  const pages = new Pages();
+  const disks = new Event();
+  const { mount, session, stripes, events } = await newMount(pages.drop);
+  const file = await createFile(mount, "file");
+  await write(file, 0, new Uint8Array(100 * PAGE).fill(1));
+  stripes.free = disks.happened;
+  const recalled = events.recall(file.inode, "known");
+  await new Promise((resolve) => setImmediate(resolve));
+  const leases = holdLeases(session);
+  const some = read(file, 4 * PAGE, 2 * PAGE);
+  pages.lock(4 * PAGE, some);
+  pages.lock(5 * PAGE, some);
+  disks.happen();
+  await recalled;
+  assert(!pages.has(3 * PAGE) && pages.has(4 * PAGE) && pages.has(5 * PAGE) && !pages.has(6 * PAGE));
+  leases.happen();
+  assert.equal((await some).length, 2 * PAGE);
+  await mount.destroy();
+});
+
+test("what is shown during a recall of something else has the size of what is written here", { timeout: 10_000 }, async () => {
+  const gate = new Event();
+  const { mount, events } = await newMount(() => gate.happened);
+  const file = await createFile(mount, "file");
+  const other = await createFile(mount, "other");
+  await write(file, 0, new Uint8Array(5000).fill(1));
+  const recalled = events.recall(other.inode, "known");
+  await new Promise((resolve) => setImmediate(resolve));
+  // The namespace has nothing of the file yet, and the kernel would cut its pages to that.
+  const found = await mount.lookup(caller, ROOT_INODE, "file" as ByteString);
+  assert.equal(found.attributes?.size, 5000);
+  assert.deepEqual([found.entryTimeoutMs, (await mount.getattr(caller, file.inode, null)).attributeTimeoutMs], [0, 0]);
+  gate.happen();
+  await recalled;
+  await mount.destroy();
+});
+
+test("a change that is answered during a recall of something else shows afterwards", { timeout: 10_000 }, async () => {
+  const gate = new Event();
+  const { mount, session, events } = await newMount(() => gate.happened);
+  const file = await createFile(mount, "file");
+  const other = await createFile(mount, "other");
+  const recalled = events.recall(other.inode, "known");
+  await new Promise((resolve) => setImmediate(resolve));
+  session.on_setAttributes = ((request: { inode: InodeId; change: { mode?: number } }) => {
+    const record = session.file(request.inode);
+    record.attributes = { ...record.attributes, mode: 0o100600 };
+    return { attributes: { ...record.attributes } };
+  }) as never;
+  await mount.setattr(caller, file.inode, { mode: 0o600 });
+  gate.happen();
+  await recalled;
+  await new Promise((resolve) => setImmediate(resolve));
+  assert.equal((await attributes(file)).mode, 0o100600);
   await mount.destroy();
 });
