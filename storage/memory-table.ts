@@ -34,7 +34,7 @@ export class MemoryTable implements Table {
     };
     this.#batches.push(copy);
     this.#apply(this.#values, copy);
-    this.#sorted = null;
+    this.#sort(copy);
   }
 
   async flush(): Promise<void> {
@@ -64,6 +64,21 @@ export class MemoryTable implements Table {
   #apply(values: Map<string, Uint8Array>, batch: TableBatch): void {
     for (const key of batch.deletes) values.delete(nameOf(key));
     for (const { key, value } of batch.puts) values.set(nameOf(key), value);
+  }
+
+  /** Keeps the sorted entries right, where there are any. */
+  #sort({ puts, deletes }: TableBatch): void {
+    const entries = this.#sorted;
+    if (entries === null) return;
+    const put = (name: string, value: Uint8Array | null): void => {
+      const at = lowerBound(entries, name);
+      const found = at < entries.length && entries[at].name === name ? 1 : 0;
+      if (value === null) entries.splice(at, found);
+      else if (found === 1) entries[at] = { name, value };
+      else entries.splice(at, 0, { name, value });
+    };
+    for (const key of deletes) put(nameOf(key), null);
+    for (const { key, value } of puts) put(nameOf(key), value);
   }
 
   #entries(): Entry[] {

@@ -328,7 +328,7 @@ class SimulatedFile implements DirectoryFile {
 
   async write(buffers: readonly Uint8Array[], position: number): Promise<void> {
     if (this.#options.readOnly) throw this.#disk.error("EBADF", "write", this.#name);
-    const bytes = new Uint8Array(Buffer.concat(buffers as Uint8Array[]));
+    const bytes = joined(buffers);
     this.#requireAligned("write", position, bytes.length);
     const partly = (fault: Fault): void => {
       if (fault.partial !== false) this.#disk.changePart(this.#inode, position, bytes);
@@ -391,6 +391,17 @@ class SimulatedFile implements DirectoryFile {
     if (this.#options.direct && (position % PAGE_BYTES !== 0 || length % PAGE_BYTES !== 0))
       throw this.#disk.error("EINVAL", action, this.#name);
   }
+}
+
+/** A copy, as the caller may use its buffers again. */
+function joined(buffers: readonly Uint8Array[]): Uint8Array {
+  const bytes = new Uint8Array(buffers.reduce((sum, { length }) => sum + length, 0));
+  let at = 0;
+  for (const buffer of buffers) {
+    bytes.set(buffer, at);
+    at += buffer.length;
+  }
+  return bytes;
 }
 
 function parentOf(name: string): string {

@@ -8,6 +8,7 @@ export const SECTOR_BYTES = 512;
 /** Stands for every page that is allocated and was never written, so that reserving a large file costs no memory. */
 const ZERO_PAGE = new Uint8Array(PAGE_BYTES);
 
+/** The bytes of a write belong to the images that it is applied to. */
 export type Change =
   | { kind: "write"; position: number; bytes: Uint8Array }
   | { kind: "allocate" | "punch"; position: number; length: number }
@@ -15,6 +16,8 @@ export type Change =
 
 export class Image {
   #pages = new Map<number, Uint8Array>();
+  /** Pages that something else may hold as well: they are copied before they are changed. */
+  readonly #shared = new Set<number>();
   size = 0;
 
   get pages(): number {
@@ -24,7 +27,11 @@ export class Image {
   clone(): Image {
     const copy = new Image();
     copy.size = this.size;
-    for (const [number, page] of this.#pages) copy.#pages.set(number, page === ZERO_PAGE ? page : page.slice());
+    for (const [number, page] of this.#pages) {
+      copy.#pages.set(number, page);
+      copy.#shared.add(number);
+      this.#shared.add(number);
+    }
     return copy;
   }
 
@@ -64,9 +71,14 @@ export class Image {
   }
 
   #write(bytes: Uint8Array, position: number): void {
-    eachPage(position, bytes.length, (number, from, to, done) =>
-      this.#own(number).set(bytes.subarray(done, done + to - from), from),
-    );
+    eachPage(position, bytes.length, (number, from, to, done) => {
+      const part = bytes.subarray(done, done + to - from);
+      if (part.length < PAGE_BYTES) this.#own(number).set(part, from);
+      else {
+        this.#pages.set(number, part);
+        this.#shared.add(number);
+      }
+    });
     this.size = Math.max(this.size, position + bytes.length);
   }
 
@@ -93,7 +105,10 @@ export class Image {
 
   #own(number: number): Uint8Array {
     let page = this.#pages.get(number);
-    if (page === undefined || page === ZERO_PAGE) this.#pages.set(number, (page = new Uint8Array(PAGE_BYTES)));
+    if (page !== undefined && page !== ZERO_PAGE && !this.#shared.has(number)) return page;
+    page = page === undefined ? new Uint8Array(PAGE_BYTES) : page.slice();
+    this.#pages.set(number, page);
+    this.#shared.delete(number);
     return page;
   }
 }

@@ -68,9 +68,16 @@ export function firstDifference(a: Content, b: Content, from: number, to: number
     if (one === other) continue;
     const start = number * PAGE_BYTES;
     const stop = Math.min(to, start + PAGE_BYTES);
+    if (sameBytes(one, other, at - start, stop - start)) continue;
     for (let byte = at; byte < stop; byte++) if ((one?.[byte - start] ?? 0) !== (other?.[byte - start] ?? 0)) return byte;
   }
   return -1;
+}
+
+const ZEROS = new Uint8Array(PAGE_BYTES);
+
+function sameBytes(a: Uint8Array | null, b: Uint8Array | null, from: number, to: number): boolean {
+  return Buffer.compare((a ?? ZEROS).subarray(from, to), (b ?? ZEROS).subarray(from, to)) === 0;
 }
 
 /** Whether `found` is `before` with only the first part of a write of [from, to) that led to `after`. */

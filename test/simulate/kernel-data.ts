@@ -53,14 +53,14 @@ export class KernelData {
     while (count < most && first + count <= lastOfFile && !cached.pages.has(first + count)) count++;
     let unlock!: () => void;
     const locked = new Promise<void>((resolve) => (unlock = resolve));
-    const pages = Array.from({ length: count }, () => ({
-      bytes: new Uint8Array(PAGE_BYTES),
+    const into = new Uint8Array(count * PAGE_BYTES);
+    const pages = Array.from({ length: count }, (_, index) => ({
+      bytes: into.subarray(index * PAGE_BYTES, (index + 1) * PAGE_BYTES),
       locked: locked as Promise<void> | null,
     }));
     pages.forEach((page, index) => cached.pages.set(first + index, page));
     try {
       const version = this.#core.cache.version;
-      const into = new Uint8Array(count * PAGE_BYTES);
       const reply = await this.#core.request(async () => {
         const read = await this.#core.mount.read(
           this.#core.caller,
@@ -78,7 +78,6 @@ export class KernelData {
         return bytes.length;
       });
       into.fill(0, reply);
-      pages.forEach((page, index) => page.bytes.set(into.subarray(index * PAGE_BYTES, (index + 1) * PAGE_BYTES)));
       // fuse_short_read(): the end of the file is there, if nothing has changed since.
       if (reply < into.length && cached.version <= version && first * PAGE_BYTES + reply < cached.attributes.size)
         cached.attributes.size = first * PAGE_BYTES + reply;

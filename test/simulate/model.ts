@@ -24,6 +24,12 @@ export interface Node {
   readonly locks: readonly HeldLock[];
 }
 
+export interface NamedInode {
+  inode: InodeId;
+  path: ByteString[];
+  type: Node["type"];
+}
+
 export type Nodes = ReadonlyMap<InodeId, Node>;
 
 const NOTHING: ReadonlyMap<ByteString, any> = new Map();
@@ -37,6 +43,8 @@ export function newNode(type: Node["type"], target = ""): Node {
 export class Model {
   #nodes = new Map<InodeId, Node>([[ROOT_INODE, newNode("directory")]]);
   #journal: [InodeId, Node | undefined][] = [];
+  /** What named() gives, as long as nothing changes. */
+  #named: readonly NamedInode[] | null = null;
 
   get nodes(): Nodes {
     return this.#nodes;
@@ -48,6 +56,7 @@ export class Model {
 
   set(inode: InodeId, change: Partial<Node>): void {
     const node = this.#nodes.get(inode);
+    this.#named = null;
     this.#journal.push([inode, node]);
     this.#nodes.set(inode, { ...(node ?? newNode("file")), ...change });
   }
@@ -57,6 +66,7 @@ export class Model {
   }
 
   undo(mark: number): void {
+    this.#named = null;
     while (this.#journal.length > mark) {
       const [inode, node] = this.#journal.pop()!;
       if (node === undefined) this.#nodes.delete(inode);
@@ -73,6 +83,7 @@ export class Model {
   load(nodes: Nodes): void {
     this.#nodes = new Map(nodes);
     this.#journal = [];
+    this.#named = null;
   }
 
   snapshot(): Nodes {
@@ -81,6 +92,7 @@ export class Model {
 
   /** Forgets nodes without names that nobody uses. */
   sweep(used: ReadonlySet<InodeId>): void {
+    this.#named = null;
     for (const [inode, node] of this.#nodes) if (node.links === 0 && !used.has(inode)) this.#nodes.delete(inode);
   }
 
@@ -116,7 +128,12 @@ export class Model {
   }
 
   /** All inodes that have a name, with one path each, in order of inode. */
-  named(): { inode: InodeId; path: ByteString[]; type: Node["type"] }[] {
+  named(): readonly NamedInode[] {
+    this.#named ??= this.#findNamed();
+    return this.#named;
+  }
+
+  #findNamed(): NamedInode[] {
     const paths = new Map<InodeId, ByteString[]>([[ROOT_INODE, []]]);
     for (const [directory, path] of paths) {
       for (const [name, inode] of this.get(directory)!.entries) if (!paths.has(inode)) paths.set(inode, [...path, name]);

@@ -56,6 +56,8 @@ interface RanBound extends Ran {
   step: Step | null;
 }
 
+/** Lines of the story that a violation shows, where CAIRN_STORY does not say it. */
+const STORY_LINES = 40;
 /** Files that the programs of one mount have open at once. */
 const SLOTS = 6;
 
@@ -68,8 +70,9 @@ export class Runner {
   #events = 0;
   #unknown: Map<InodeId, Node> | null = null;
   readonly counts: RunnerCounts = { operations: 0, refused: 0, probes: 0, cuts: 0, restarts: 0, lost: 0, healed: 0 };
-  /** What was done, the last of it. */
-  readonly story: string[] = [];
+  /** What was done, the last of it. Put into words when it is asked for: that takes its time. */
+  readonly #story: (() => string)[] = [];
+  readonly #storyLines = Number(process.env.CAIRN_STORY ?? STORY_LINES);
 
   private constructor(world: World, seed: number) {
     this.#world = world;
@@ -88,16 +91,21 @@ export class Runner {
       await runner.#restart();
     } catch (error) {
       const violation = error instanceof Violation ? error : new Violation((error as Error).stack ?? String(error));
-      const trace = [
-        ...runner.story.slice(-Number(process.env.CAIRN_STORY ?? 40)),
-        "trace of the store:",
-        ...world.trace.slice(-25),
-      ].join("\n");
+      const trace = [...runner.story, "trace of the store:", ...world.trace.slice(-25)].join("\n");
       throw new Violation(`${violation.message}\n${trace}`, violation.kind, runner.counts);
     } finally {
       world.halt();
     }
     return runner;
+  }
+
+  get story(): string[] {
+    return this.#story.slice(-this.#storyLines).map((line) => line());
+  }
+
+  #tell(line: () => string): void {
+    this.#story.push(line);
+    if (this.#story.length > 2 * this.#storyLines) this.#story.splice(0, this.#storyLines);
   }
 
   get simulatedMs(): number {
@@ -240,9 +248,8 @@ export class Runner {
 
   #note(ran: readonly RanBound[]): void {
     for (const { text, outcome, step, began, ended } of ran)
-      this.story.push(`  [${began}-${ended}] ${step?.id ?? "probe"} mount ${step?.mount}: ${text} -> ${describe(outcome)}`);
-    this.story.push("");
-    if (this.story.length > 40000) this.story.splice(0, 20000);
+      this.#tell(() => `  [${began}-${ended}] ${step?.id ?? "probe"} mount ${step?.mount}: ${text} -> ${describe(outcome)}`);
+    this.#tell(() => "");
   }
 
   /** Looks at what the operations touched, so that there is no doubt about the state after them. */
@@ -357,7 +364,8 @@ export class Runner {
 
   async #cut(ran: readonly RanBound[]): Promise<void> {
     this.counts.cuts++;
-    this.story.push(`the power goes at ${this.#world.clock.nowMs.toFixed(3)} ms`);
+    const atMs = this.#world.clock.nowMs;
+    this.#tell(() => `the power goes at ${atMs.toFixed(3)} ms`);
     this.#world.cutPower();
     const before = this.#model.snapshot();
     this.#history.add(before, ran, changesOf(ran));
@@ -367,7 +375,7 @@ export class Runner {
   /** Ends everything in order, and starts it again. */
   async #restart(): Promise<void> {
     this.counts.restarts++;
-    this.story.push("stopped and started again");
+    this.#tell(() => "stopped and started again");
     await this.#drive(this.#world.stop());
     this.#history.restart();
     await this.#boot(this.#model.snapshot(), []);
@@ -435,12 +443,12 @@ export class Runner {
       const problems = (await this.#drive(this.#world.heal()))!;
       if (problems.length > 0) throw new Violation(`what was lost could not be mended:\n${problems.slice(0, 10).join("\n")}`);
       this.counts.healed++;
-      this.story.push("healed");
+      this.#tell(() => "healed");
       return;
     }
     const what = step.kind === "lose" ? this.#world.loseDisk(step.numbers[0]) : this.#world.rot(step.numbers[0]);
     this.counts.lost++;
-    this.story.push(what);
+    this.#tell(() => what);
   }
 }
 
