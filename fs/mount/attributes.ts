@@ -146,18 +146,22 @@ export async function dropData(core: Core, file: FileState): Promise<void> {
 
 /** relatime: a read renews an access time that is not after the last change, or that is old. */
 export function noteRead(core: Core, file: FileState): void {
-  if (file.accessTimeDirty || !core.accessTimes) return;
+  if (!accessTimeDue(core, file)) return;
   const attributes = file.attributes;
-  const nowMs = core.clock.now();
-  const recent = nowMs - attributes.atimeSeconds * 1000 < ACCESS_TIME_AGE_MAX_MS;
-  if (recent && accessedAfter(attributes, attributes.mtimeSeconds, attributes.mtimeNanoseconds)) {
-    if (accessedAfter(attributes, attributes.ctimeSeconds, attributes.ctimeNanoseconds)) return;
-  }
-  const now = timeStamp(nowMs);
+  const now = timeStamp(core.clock.now());
   attributes.atimeSeconds = now.seconds;
   attributes.atimeNanoseconds = now.nanoseconds;
   file.accessTimeDirty = true;
   core.accessed.set(file.inode, now);
+}
+
+/** Whether a read changes the access time. */
+export function accessTimeDue(core: Core, file: FileState): boolean {
+  if (file.accessTimeDirty || !core.accessTimes) return false;
+  const attributes = file.attributes;
+  const recent = core.clock.now() - attributes.atimeSeconds * 1000 < ACCESS_TIME_AGE_MAX_MS;
+  if (!recent || !accessedAfter(attributes, attributes.mtimeSeconds, attributes.mtimeNanoseconds)) return true;
+  return !accessedAfter(attributes, attributes.ctimeSeconds, attributes.ctimeNanoseconds);
 }
 
 function accessedAfter(attributes: Attributes, seconds: number, nanoseconds: number): boolean {

@@ -1,12 +1,21 @@
 // What the filesystem asks of the kernel's caches, sent by the addon's own thread. A caller waits while the thread's
-// queue is full. When the connection has ended there is nothing left to invalidate, so everything counts as done.
+// queue is full. Pages are stored at once, on the JavaScript thread, out of the arena's scratch. When the connection has ended there is nothing left to invalidate, so everything counts as done.
 import type { FuseConnection } from "../../native/fuse.ts";
 import { FsError, errno } from "../errno.ts";
 import type { ByteString, InodeId } from "../types.ts";
+import { SLOT_HEADER_AT } from "./channel-slots.ts";
 import type { KernelCaches } from "./handlers.ts";
+import type { ArenaView } from "./operations-request.ts";
 import { FUSE_EPOCH_MINOR } from "./protocol.ts";
 import type { Negotiated } from "./protocol-init.ts";
-import { deleteMessage, incrementEpochMessage, invalidateEntryMessage, invalidateInodeMessage } from "./protocol-notify.ts";
+import {
+  STORE_HEAD_BYTES,
+  deleteMessage,
+  incrementEpochMessage,
+  invalidateEntryMessage,
+  invalidateInodeMessage,
+  writeStoreHead,
+} from "./protocol-notify.ts";
 
 interface Waiting {
   message: Uint8Array;
@@ -20,6 +29,7 @@ const DONE: readonly number[] = [0, errno.ENOENT, errno.ENODEV, errno.ECONNABORT
 
 export class Notifications implements KernelCaches {
   #connection: FuseConnection | null = null;
+  #arena: ArenaView | null = null;
   #ended = false;
   #minor = 0;
   #lastId = 0;
@@ -30,8 +40,9 @@ export class Notifications implements KernelCaches {
   count = 0;
 
   /** The connection stands from here on. */
-  start(connection: FuseConnection, negotiated: Negotiated): void {
+  start(connection: FuseConnection, arena: ArenaView, negotiated: Negotiated): void {
     this.#connection = connection;
+    this.#arena = arena;
     this.#minor = negotiated.minor;
     this.mapsDirect = negotiated.mapsDirect;
   }
@@ -73,6 +84,16 @@ export class Notifications implements KernelCaches {
       throw new FsError("EOPNOTSUPP", `incrementEpoch: the kernel speaks FUSE 7.${this.#minor}, it needs 7.${FUSE_EPOCH_MINOR}`);
     }
     await this.#notify(incrementEpochMessage());
+  }
+
+  storePages(inode: InodeId, length: number, fill: (into: Uint8Array) => boolean): boolean {
+    if (this.#ended || this.#connection === null) return false;
+    const { bytes, words } = this.#arena!;
+    const from = SLOT_HEADER_AT + STORE_HEAD_BYTES;
+    if (!fill(bytes.subarray(from, from + length))) return false;
+    writeStoreHead(words, SLOT_HEADER_AT >>> 2, inode, 0, length);
+    this.count++;
+    return this.#connection.reply(SLOT_HEADER_AT, STORE_HEAD_BYTES + length) === 0;
   }
 
   #notify(message: Uint8Array): Promise<boolean> {

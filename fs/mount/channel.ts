@@ -415,7 +415,7 @@ class Channel implements Mounted, Connection {
     }
     this.#negotiated = negotiate(init);
     this.extendedSetxattr = this.#negotiated.extendedSetxattr;
-    this.#notifications.start(this.#connection, this.#negotiated);
+    this.#notifications.start(this.#connection, this.#arena, this.#negotiated);
     this.#resolveInitialized();
   }
 

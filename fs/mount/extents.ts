@@ -44,6 +44,7 @@ function pieceOf(extent: Extent, start: number, stripes: ReadonlyMap<number, Str
 
 /** Forgets where committed bytes are. */
 export function forgetClean(file: FileState): void {
+  file.pagesGiven = false;
   file.pieces.dropClean();
   file.cleanGeneration++;
 }

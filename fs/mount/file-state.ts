@@ -40,6 +40,8 @@ export class FileState {
   readonly appendEnded: (() => void)[] = [];
   /** The kernel may have the last page in its cache, with zeros behind the end: a direct write there leaves them. */
   tailCached = true;
+  /** The kernel was given the file's pages, and has them unless it needed the memory. */
+  pagesGiven = false;
   /** Writes that hold the lease and wait for something else before they place their bytes: it must not go meanwhile. */
   placing = 0;
   readonly placed: (() => void)[] = [];

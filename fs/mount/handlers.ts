@@ -207,6 +207,11 @@ export interface KernelCaches {
   invalidateEntry(parent: InodeId, name: ByteString): Promise<void>;
   /** As invalidateEntry, and tells watchers that the child is gone. */
   notifyDelete(parent: InodeId, child: InodeId, name: ByteString): Promise<void>;
+  /**
+   * Fills the pages of [0, length) and returns whether that was done; `fill` gets memory for the bytes and says whether they
+   * are there. Sent at once, on this thread: no request may hold a page of the inode.
+   */
+  storePages?(inode: InodeId, length: number, fill: (into: Uint8Array) => boolean): boolean;
   /** Makes every cached entry need a look-up again (FUSE_NOTIFY_INC_EPOCH); takes no lock. */
   incrementEpoch(): Promise<void>;
 }

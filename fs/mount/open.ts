@@ -7,6 +7,7 @@ import { after, call, inTurn, throwKeptError } from "./core.ts";
 import type { Core } from "./core.ts";
 import type { FileState } from "./file-state.ts";
 import type { Opened, Result } from "./handlers.ts";
+import { givePages } from "./give-pages.ts";
 import { HOLE, Piece } from "./pieces.ts";
 import { FILE_MAX_BYTES } from "../types.ts";
 import { O_APPEND, O_DIRECT, O_TRUNC } from "./write.ts";
@@ -39,6 +40,8 @@ export async function openKnown(core: Core, attributes: Attributes, flags: numbe
 export function openCreated(core: Core, attributes: Attributes, flags: number): Opened {
   const file = core.inodes.open(attributes);
   file.tailCached = false;
+  // They come with its writes.
+  file.pagesGiven = true;
   if (file.pieces.count === 0) file.pieces.put(new Piece(0, FILE_MAX_BYTES, HOLE, null, 0, null));
   return addHandle(core, file, flags);
 }
@@ -50,7 +53,9 @@ function addHandle(core: Core, file: FileState, flags: number): Opened {
   const direct =
     (flags & O_DIRECT) !== 0 ||
     ((flags & O_APPEND) !== 0 && (core.caches?.mapsDirect === true || (flags & O_ACCMODE) === O_WRONLY));
-  const handle = core.handles.addFile({ file, flags, writable, direct, readEnd: 0, readRun: 0, lockOwners: null });
+  const opened = { file, flags, writable, direct, readEnd: 0, readRun: 0, lockOwners: null };
+  const handle = core.handles.addFile(opened);
+  if ((flags & O_TRUNC) === 0) givePages(core, opened);
   // The page cache is always right: a recall empties it before the lease goes (coherence.ts). Appends pass it by: through
   // it the kernel cuts them at a page's end, and another mount's could come in between.
   return { handle, keepCache: true, directIo: direct };

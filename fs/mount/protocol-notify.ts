@@ -1,7 +1,7 @@
 // Notifications: messages to the kernel that answer no request (unique 0, the code in the error field).
 import type { ByteString, InodeId } from "../types.ts";
 import {
-  FUSE_NOTIFY_DELETE, FUSE_NOTIFY_INC_EPOCH, FUSE_NOTIFY_INVAL_ENTRY, FUSE_NOTIFY_INVAL_INODE, OUT_HEADER_BYTES, OUT_HEADER_WORDS, writeName, writeS64,
+  FUSE_NOTIFY_DELETE, FUSE_NOTIFY_INC_EPOCH, FUSE_NOTIFY_INVAL_ENTRY, FUSE_NOTIFY_INVAL_INODE, FUSE_NOTIFY_STORE, OUT_HEADER_BYTES, OUT_HEADER_WORDS, writeName, writeS64,
 } from "./protocol.ts"; // prettier-ignore
 
 function message(code: number, bodyBytes: number): { words: Uint32Array; bytes: Uint8Array } {
@@ -38,6 +38,21 @@ export function deleteMessage(parent: InodeId, child: InodeId, name: ByteString)
   words[OUT_HEADER_WORDS + 4] = name.length;
   writeName(bytes, OUT_HEADER_BYTES + 24, name);
   return bytes;
+}
+
+/** Of a message that brings pages, all that is before their bytes. */
+export const STORE_HEAD_BYTES = OUT_HEADER_BYTES + 24;
+
+/** struct fuse_notify_store_out: nodeid(2) offset(2) size padding; the bytes follow. */
+export function writeStoreHead(words: Uint32Array, at: number, inode: InodeId, offset: number, length: number): void {
+  words[at] = STORE_HEAD_BYTES + length;
+  words[at + 1] = FUSE_NOTIFY_STORE;
+  words[at + 2] = 0;
+  words[at + 3] = 0;
+  writeS64(words, at + OUT_HEADER_WORDS, inode);
+  writeS64(words, at + OUT_HEADER_WORDS + 2, offset);
+  words[at + OUT_HEADER_WORDS + 4] = length;
+  words[at + OUT_HEADER_WORDS + 5] = 0;
 }
 
 /** A bare header. */

@@ -76,6 +76,7 @@ const LOCK_END_HIGH = 0x7fffffff;
 // enum fuse_notify_code
 export const FUSE_NOTIFY_INVAL_INODE = 2;
 export const FUSE_NOTIFY_INVAL_ENTRY = 3;
+export const FUSE_NOTIFY_STORE = 4;
 export const FUSE_NOTIFY_DELETE = 6;
 export const FUSE_NOTIFY_INC_EPOCH = 8;
 /** The minor that brought FUSE_NOTIFY_INC_EPOCH. */

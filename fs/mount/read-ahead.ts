@@ -80,6 +80,9 @@ export class ReadAhead {
 
   #goesOn(stripe: Stripe, from: number, to: number): boolean {
     const walks = this.#walks;
+    // The same read once more: the bytes were not at hand when the file was opened.
+    const again = walks.find(({ id, end }) => id === stripe.id && to === end);
+    if (again !== undefined) return again.count >= WALK_READS_MIN;
     const walk = walks.find(({ id, end }) => id === stripe.id && from >= end && from <= end + WALK_STEP_MAX_BYTES);
     if (walk !== undefined) {
       walk.end = to;

@@ -65,6 +65,7 @@ function readHeld(core: Core, handle: FileHandle, offset: number, length: number
   // Noted before the answer: dropping the page waits for it.
   if (offset + length > end) file.tailCached = true;
   if (end <= offset) return 0;
+  if (offset === 0 && !handle.direct) file.pagesGiven = true;
   const sequential = followRun(handle, offset, end);
   if (sequential) {
     const reference = byReference(core, file, offset, end);
@@ -77,6 +78,15 @@ function readHeld(core: Core, handle: FileHandle, offset: number, length: number
   if (sequential) readOn(core, file, offset);
   if (!(waiting instanceof Promise) && waiting.length === 0) return end - offset;
   return readWaiting(core, file, offset, end, into, sequential, waiting);
+}
+
+/** Copies the file from its start, if all of it can be had at once. */
+export function readAtOnce(core: Core, file: FileState, into: Uint8Array): boolean {
+  const waiting = gatherNow(core, file, 0, into.length, into, false);
+  if (!(waiting instanceof Promise)) return waiting.length === 0;
+  // The read that follows meets its error again.
+  waiting.catch(() => {});
+  return false;
 }
 
 function followRun(handle: FileHandle, offset: number, end: number): boolean {

@@ -8,6 +8,7 @@ import {
   incrementEpochMessage,
   invalidateEntryMessage,
   invalidateInodeMessage,
+  writeStoreHead,
 } from "../../../fs/mount/protocol-notify.ts";
 import type { Attributes, ByteString, InodeId } from "../../../fs/types.ts";
 
@@ -150,6 +151,12 @@ test("notifications", () => {
   assert.equal(
     hex(deleteMessage(parent, child, "x" as ByteString)),
     "2a00000006000000 0000000000000000 0100000000000000 0500000001000000 0100000000000000 7800",
+  );
+  const words = new Uint32Array(10);
+  writeStoreHead(words, 0, child, 0x3000, 0x234);
+  assert.equal(
+    hex(new Uint8Array(words.buffer)),
+    "5c02000004000000 0000000000000000 0500000001000000 0030000000000000 3402000000000000",
   );
   assert.equal(hex(incrementEpochMessage()), "1000000008000000 0000000000000000");
 });
