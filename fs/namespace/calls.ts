@@ -73,10 +73,21 @@ export class Calls {
     if (name === "extents")
       return this.#callExtents(session, request as Request<"extents">) as Reply<Name> | Promise<Reply<Name>>;
     if (name === "reshape") return this.#callPieces(session, request as Request<"reshape">) as Promise<Reply<Name>>;
+    if (name === "reserveStripes")
+      return this.#callReserve(session, request as Request<"reserveStripes">) as Promise<Reply<Name>>;
     const [run, kind] = operation;
     return this.#server.transactions.runNow(kind, session, (tx) =>
       run(tx, request as never, this.#server.identities),
     ) as Reply<Name>;
+  }
+
+  /** Numbers that a power cut takes back would be given out again, to blocks other than those that lie on the disks under them: so they are durable before anyone uses them. */
+  async #callReserve(session: ServerSession, request: Request<"reserveStripes">): Promise<Reply<"reserveStripes">> {
+    const reply = await this.#server.transact("reserveStripes", session, (tx) =>
+      reserveStripes(tx, request, this.#server.identities),
+    );
+    await this.#server.sync();
+    return reply;
   }
 
   /** fallocate(2) over much of a file, piece by piece: each is a transaction, and a repeated piece changes nothing. */

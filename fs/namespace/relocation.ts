@@ -54,7 +54,12 @@ const PAGE_RECORDS = 8192;
 export function relocationOf(server: Server): Relocation {
   return {
     windows: (cursor) => windows(server, cursor),
-    reserve: (count) => server.transact("reserveStripes", null, (tx) => server.identities.reserveStripes(tx, count)),
+    reserve: async (count) => {
+      const first = await server.transact("reserveStripes", null, (tx) => server.identities.reserveStripes(tx, count));
+      // As for a session (calls.ts).
+      await server.sync();
+      return first;
+    },
     releaseReserved: () => server.identities.sessionEnded(SERVER_SESSION),
     relocate: (stripes, moves) =>
       server.transact("relocate", null, (tx) =>

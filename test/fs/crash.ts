@@ -81,3 +81,27 @@ for (const seed of seedsOf(12)) {
     await again.close();
   });
 }
+
+for (const seed of seedsOf(12)) {
+  test(`stripe numbers are not given out twice over a power cut, seed ${seed}`, async () => {
+    const disk = new SimulatedDirectory({ seed });
+    const table = new MemoryTable();
+    const stripes = new LosableStripes();
+    let given = 0;
+    for (let life = 0; life < 4; life++) {
+      const { view, end } = tableOf(table);
+      const store = await EmbeddedStore.open({ table: view, log: await LocalLog.open(disk.view()), stripes, schemes });
+      const { session } = await store.openMount();
+      for (const first of [
+        (await session.call("reserveStripes", { count: 3 })).first,
+        await store.namespace.relocation.reserve(3),
+      ]) {
+        assert.ok(first > given, `${first} was given out before: numbers up to ${given} were`);
+        given = first + 2;
+      }
+      end();
+      disk.crash();
+      table.crash(0);
+    }
+  });
+}
