@@ -5,6 +5,7 @@
 "use strict";
 const { existsSync } = require("node:fs");
 const { spawnSync } = require("node:child_process");
+const os = require("node:os");
 const path = require("node:path");
 const v8 = require("node:v8");
 
@@ -16,4 +17,9 @@ if (existsSync(path.join(__dirname, "tsconfig.json"))) {
   const built = spawnSync(process.execPath, [path.join(__dirname, "build.mjs")], { stdio: ["ignore", 2, 2] });
   if (built.status !== 0) process.exit(1);
 }
+try {
+  // glibc gives threads heaps of their own, up to 8 a processor, and each keeps the most that it ever took: after 9 minutes of
+  // mixed load 16 heaps held 46 MB for 9 MB in use. Said before there are threads; what is missing is said by the import below.
+  require("./build/Release/files.node").limitArenas(Math.max(2, os.availableParallelism()));
+} catch {}
 import(path.join(__dirname, "dist/admin/cairn.js"));

@@ -24,9 +24,9 @@ export function fsckCommand(): Command {
     .action(async (options: CommonOptions & { verify?: boolean; repair?: boolean }) => {
       const body = { kind: "fsck", verify: options.verify ?? false, repair: options.repair ?? false };
       await showTask(followTask(options.data, "POST", "/v1/tasks", body), options.json ?? false, {
-        text: ({ counts: { stripes = 0, problems = 0, repaired = 0 }, total, findings }) => {
+        text: ({ counts: { stripes = 0, blocks = 0, problems = 0, repaired = 0 }, findings }) => {
           const result = problems === 0 ? "no problem found" : `${problems} problems found, ${repaired} repaired`;
-          return [...findings, `${stripes} stripes and ${total} blocks checked: ${result}`].join("\n");
+          return [...findings, `${stripes} stripes and ${blocks} blocks checked: ${result}`].join("\n");
         },
         remains: ({ counts: { problems = 0, repaired = 0 } }) => {
           if (problems <= repaired) return null;

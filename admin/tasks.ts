@@ -1,7 +1,7 @@
 // The tasks of a daemon: long work with progress, that one or many may follow. At most one of a kind on a subject
 // runs at a time; asking again for the same follows the one that runs.
 
-import { EventEmitter, once } from "node:events";
+import { EventEmitter, once, setMaxListeners } from "node:events";
 import { type Pace, TaskPace, Throttle } from "../replication/throttle.ts";
 import type { Clock } from "../storage/clock.ts";
 import type { LostFileReport, ProblemReport, TaskReport } from "./api.ts";
@@ -49,6 +49,8 @@ class Task implements TaskProgress {
 
   constructor(id: number, description: TaskDescription, pace: (signal: AbortSignal) => TaskPace) {
     this.subject = description.subject;
+    // Everything that waits for its pace listens: as many as the task works on at once.
+    setMaxListeners(0, this.signal);
     this.pace = pace(this.signal);
     const { kind, title, unit } = description;
     this.report = {

@@ -20,6 +20,8 @@ interface FilesAddon {
   /** flock(2) LOCK_EX | LOCK_NB. */
   lock(fd: number): number;
   raiseOpenFiles(): number;
+  /** At most so many heaps of malloc(3), beyond those that threads have by then. */
+  limitArenas(count: number): number;
   allocateMemory(bytes: number): ArrayBuffer;
 }
 

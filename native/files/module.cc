@@ -230,6 +230,7 @@ NAPI_MODULE_INIT() {
   expose(env, exports, "size", at_once<files::file_size>);
   expose(env, exports, "lock", at_once<files::lock_exclusive>);
   expose(env, exports, "raiseOpenFiles", at_once<raise_open_files>);
+  expose(env, exports, "limitArenas", at_once<files::limit_arenas>);
   expose(env, exports, "allocateMemory", allocate_memory);
   return exports;
 }

@@ -5,6 +5,7 @@
 #include <cerrno>
 #include <fcntl.h>
 #include <limits.h>
+#include <malloc.h>
 #include <sys/file.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -102,6 +103,15 @@ int64_t file_size(int fd) {
 
 int64_t lock_exclusive(int fd) {
   return retry([&] { return static_cast<int64_t>(flock(fd, LOCK_EX | LOCK_NB)); });
+}
+
+// glibc's; with another allocator there is nothing to limit.
+int64_t limit_arenas(int count) {
+#ifdef M_ARENA_MAX
+  return mallopt(M_ARENA_MAX, count) == 1 ? 0 : -EINVAL;
+#else
+  return count < 0 ? -EINVAL : 0;
+#endif
 }
 
 int64_t raise_open_files() {

@@ -22,5 +22,6 @@ int64_t file_size(int fd);
 int64_t lock_exclusive(int fd);
 /** Raises the soft limit of open files to the hard one. Returns the limit now in force. */
 int64_t raise_open_files();
+int64_t limit_arenas(int count);
 
 }  // namespace files

@@ -1,8 +1,10 @@
 import assert from "node:assert/strict";
+import { spawnSync } from "node:child_process";
 import fs from "node:fs/promises";
 import os from "node:os";
 import path from "node:path";
 import test from "node:test";
+import { fileURLToPath } from "node:url";
 import { SystemError, allocateAligned, check, files, openFlags, raiseOpenFiles } from "../../native/files.ts";
 
 async function withFile(work: (fd: number, file: string) => Promise<void>): Promise<void> {
@@ -87,4 +89,27 @@ test("a system error has the code, and names action and file", () => {
 test("the limit of open files goes up as far as allowed", () => {
   assert.ok(raiseOpenFiles() >= 1024);
   assert.equal(raiseOpenFiles(), raiseOpenFiles());
+});
+
+/** Heaps of malloc(3) beside the main one: they begin at multiples of 64 MiB. Runs in a process of its own. */
+const COUNT_ARENAS = `
+  const [file, limit] = process.argv.slice(1);
+  if (limit !== "none") process.exitCode = require(file).limitArenas(Number(limit)) === 0 ? 0 : 1;
+  const { scrypt } = require("node:crypto");
+  const work = () => new Promise((resolve) => scrypt("a", "b", 1000, resolve));
+  Promise.all(Array.from({ length: 64 }, work)).then(() => {
+    const maps = require("node:fs").readFileSync("/proc/self/maps", "latin1").split("\\n");
+    console.log(maps.filter((line) => /^[0-9a-f]*[048c]000000-/.test(line) && / rw-p 00000000 00:00 0 *$/.test(line)).length);
+  });`;
+
+function countArenas(limit: string): number {
+  const addon = path.join(path.dirname(fileURLToPath(import.meta.url)), "../../../build/Release/files.node");
+  const env = { ...process.env, UV_THREADPOOL_SIZE: "16" };
+  const ran = spawnSync(process.execPath, ["-e", COUNT_ARENAS, addon, limit], { env, encoding: "utf8" });
+  assert.equal(ran.status, 0, ran.stderr);
+  return Number(ran.stdout);
+}
+
+test("threads share the heaps that the limit leaves", () => {
+  assert.ok(countArenas("1") < countArenas("none"));
 });
