@@ -54,7 +54,7 @@ export class FileState {
   /** The last write's end, to see sequential runs. */
   writeEnd = -1;
   writeRun = 0;
-  /** Bytes of inline pieces, for INLINE_FILE_MAX_BYTES. */
+  /** Bytes of inline pieces, short ones counted as INLINE_RANGE_MIN_BYTES, for INLINE_FILE_MAX_BYTES. */
   inlineBytes = 0;
   /** Changes of the file that must not overlap (truncate, punch, copy, recall). */
   tail: Promise<void> | null = null;

@@ -13,7 +13,7 @@ import type { FileState } from "./file-state.ts";
 import { newUnit, piecesOfUnit } from "./flush-unit.ts";
 import type { FlushUnit, SealedFile } from "./flush-unit.ts";
 import {
-  CODED_FROM_BYTES, INLINE_FILE_MAX_BYTES, INLINE_FLUSH_MAX_BYTES, INLINE_RANGE_MAX_BYTES, LIVE_SHARE_MIN, OWN_BUFFERS_MAX, OWN_BUFFER_FROM_BYTES,
+  CODED_FROM_BYTES, INLINE_FILE_MAX_BYTES, INLINE_FLUSH_MAX_BYTES, INLINE_RANGE_MAX_BYTES, INLINE_RANGE_MIN_BYTES, LIVE_SHARE_MIN, OWN_BUFFERS_MAX, OWN_BUFFER_FROM_BYTES,
   SHARED_RANGES_MAX, STRIPE_BUFFER_BYTES,
 } from "./limits.ts"; // prettier-ignore
 import { BUFFERED, INLINE, Piece } from "./pieces.ts";
@@ -194,7 +194,8 @@ export class WriteBuffer {
       longest = Math.max(longest, piece.end - piece.start);
     }
     const inline = longest <= INLINE_RANGE_MAX_BYTES && bytes <= INLINE_FLUSH_MAX_BYTES;
-    const fits = file.inlineBytes + bytes <= INLINE_FILE_MAX_BYTES;
+    const kept = inlineBytesOf(rangesOf(pieces));
+    const fits = file.inlineBytes + kept <= INLINE_FILE_MAX_BYTES;
     if (inline && !fits) this.#foldInline(file);
     if (!(inline && fits) && (bytes >= CODED_FROM_BYTES || shared.files.size === 1 || file.openBytes > CODED_FROM_BYTES))
       return false;
@@ -202,7 +203,7 @@ export class WriteBuffer {
     const taken = inline && fits ? pieces : piecesIn(file, shared);
     if (inline && fits) {
       toInline(taken);
-      file.inlineBytes += bytes;
+      file.inlineBytes += kept;
     } else this.#toSmallBuffer(unit, taken);
     addFile(unit, file, taken);
     this.#leave(file, shared);
@@ -288,7 +289,7 @@ export class WriteBuffer {
       const pieces = piecesOfUnit(file, unit, sealed.ranges);
       toInline(pieces);
       sealed.ranges = rangesOf(pieces);
-      for (const piece of pieces) file.inlineBytes += piece.end - piece.start;
+      file.inlineBytes += inlineBytesOf(sealed.ranges);
     }
     unit.buffer = null;
     unit.stage = "stored";
@@ -338,10 +339,15 @@ function rangesOf(pieces: readonly Piece[]): SealedFile["ranges"] {
   }));
 }
 
+/** What the ranges count for as inline ones. */
+function inlineBytesOf(ranges: SealedFile["ranges"]): number {
+  let bytes = 0;
+  for (const { length } of ranges) bytes += Math.max(length, INLINE_RANGE_MIN_BYTES);
+  return bytes;
+}
+
 function inlineFits(unit: FlushUnit): boolean {
-  for (const [file, sealed] of unit.files) {
-    if (sealed.ranges.length > 0 && file.inlineBytes > INLINE_FILE_MAX_BYTES - INLINE_FLUSH_MAX_BYTES) return false;
-  }
+  for (const [file, { ranges }] of unit.files) if (file.inlineBytes + inlineBytesOf(ranges) > INLINE_FILE_MAX_BYTES) return false;
   return true;
 }
 

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 import type { KernelCaches } from "../../../fs/mount/handlers.ts";
+import { INLINE_FILE_MAX_BYTES, INLINE_RANGE_MIN_BYTES } from "../../../fs/mount/limits.ts";
 import { Mount } from "../../../fs/mount/mount.ts";
 import type { SessionEvents } from "../../../fs/messages.ts";
 import { ROOT_INODE } from "../../../fs/types.ts";
@@ -51,14 +52,28 @@ test("many synced small writes leave the table again as a stripe", async () => {
   const { mount, session } = await newMount();
   const file = await createFile(mount, "journal");
   const page = new Uint8Array(4096);
-  for (let index = 0; index < 100; index++) {
+  const count = (INLINE_FILE_MAX_BYTES / 4096) * 1.5;
+  for (let index = 0; index < count; index++) {
     await write(file, index * 8192, page.fill(index));
     await sync(file);
   }
   const inline = session.file(file.inode).extents.reduce((sum, extent) => sum + (extent.inline?.length ?? 0), 0);
-  assert(inline <= 256 * 1024, `${inline} bytes are inline`);
-  for (let index = 0; index < 100; index++)
+  assert(inline <= INLINE_FILE_MAX_BYTES, `${inline} bytes are inline`);
+  for (let index = 0; index < count; index++)
     assert.deepEqual(await read(file, index * 8192, 4096), new Uint8Array(4096).fill(index));
+  await mount.destroy();
+});
+
+test("many synced writes of a few bytes leave it sooner: each counts as a kilobyte", async () => {
+  const { mount, session } = await newMount();
+  const file = await createFile(mount, "journal");
+  const most = INLINE_FILE_MAX_BYTES / INLINE_RANGE_MIN_BYTES;
+  for (let index = 0; index <= most; index++) {
+    await write(file, index * 20, new Uint8Array(10).fill(index));
+    await sync(file);
+  }
+  assert(session.file(file.inode).extents.every((extent) => extent.inline === undefined));
+  assert.deepEqual(await read(file, most * 20, 10), new Uint8Array(10).fill(most));
   await mount.destroy();
 });
 
