@@ -47,6 +47,7 @@ const BENCHES: Record<string, { about: string; load: () => Promise<Bench> }> = {
     load: () => import("./archival.ts"),
   },
   soak: { about: "mixed load for half an hour: memory, latency and counts should stay flat", load: () => import("./soak.ts") },
+  leases: { about: "CPU time that leases cost a mount that is alone", load: () => import("./leases.ts") },
   memory: {
     about: "the daemon's memory with a million files, 8 GiB written and read, 100,000 files open",
     load: () => import("./memory-bound.ts"),
