@@ -4,16 +4,22 @@ import fs from "node:fs/promises";
 import path from "node:path";
 import type { Command } from "commander";
 import { setTimeout as sleep } from "node:timers/promises";
-import type { MountReport, StatusReport } from "./api.ts";
+import { findMount as findInMountTable, forceUnmount } from "../fs/mount/mountpoint.ts";
+import type { StatusReport } from "./api.ts";
 import { callDaemon } from "./client.ts";
+import { readDaemon } from "./daemon-file.ts";
 import { type CommonOptions, print, storeCommand } from "./command.ts";
 import { announceFailure, announceReady, isDetached, startDetached } from "./detach.ts";
 import { AdminError } from "./errors.ts";
 import { startMountProcess } from "./mount-process.ts";
+import { isServing, registeredMounts, registerMount, unregisterMount, type RegisteredMount } from "./mount-register.ts";
 import { stopOnSignals, traceToStandardError } from "./serve.ts";
 
 /** Writing back 128 MiB to slow disks takes seconds; after this something is wrong. */
 const UNMOUNT_TIMEOUT_MS = 60_000;
+/** Without a daemon nothing can be written back: a mount that has not ended by then is killed. */
+const CUT_OFF_TIMEOUT_MS = 10_000;
+const LOOK_EVERY_MS = 50;
 
 type MountOptions = CommonOptions & { foreground?: boolean; allowOther: boolean };
 
@@ -23,6 +29,7 @@ async function serveMount(directory: string, options: MountOptions): Promise<voi
       { data: path.resolve(options.data), directory, allowOther: options.allowOther },
       traceToStandardError,
     );
+    const unregister = await registerMount(path.resolve(options.data), mounted.mountpoint);
     stopOnSignals(() => void mounted.unmount());
     announceReady({ path: mounted.mountpoint, pid: process.pid });
     if (!isDetached())
@@ -31,7 +38,7 @@ async function serveMount(directory: string, options: MountOptions): Promise<voi
         { path: mounted.mountpoint, pid: process.pid },
         (mount) => `mounted on ${mount.path}; Ctrl-C flushes and unmounts`,
       );
-    await mounted.closed;
+    await mounted.closed.finally(unregister);
   } catch (error) {
     announceFailure(error);
     throw error;
@@ -68,49 +75,100 @@ export function mountCommand(): Command {
     );
 }
 
-async function findMount(data: string, directory: string): Promise<MountReport> {
-  const { mounts } = await callDaemon<StatusReport>(data, "GET", "/v1/status");
+/** The path as the mount table has it; the last component is not looked into: it may be a dead mount. */
+async function mountpointOf(directory: string): Promise<string> {
   const parent = await fs.realpath(path.dirname(directory)).catch(() => path.dirname(directory));
-  const real = path.join(parent, path.basename(directory));
-  const mount = mounts.find((candidate) => candidate.path === real || candidate.path === directory);
-  if (!mount)
-    throw new AdminError(
-      "refused",
-      `${directory} is not a mount of this store (mounts: ${mounts.map((candidate) => candidate.path).join(", ") || "none"})`,
-    );
-  return mount;
+  return path.join(parent, path.basename(directory));
+}
+
+function isNoMount(directory: string, mounts: readonly { path: string }[]): AdminError {
+  const list = mounts.map((candidate) => candidate.path).join(", ") || "none";
+  return new AdminError("refused", `${directory} is not a mount of this store (mounts: ${list})`);
 }
 
 async function unmount(directory: string, options: CommonOptions): Promise<void> {
-  const mount = await findMount(options.data, path.resolve(directory));
-  const { daemon } = await callDaemon<StatusReport>(options.data, "GET", "/v1/status");
-  if (mount.pid === daemon.pid) await callDaemon(options.data, "DELETE", `/v1/mounts?path=${encodeURIComponent(mount.path)}`);
-  else await endProcess(mount);
+  const absolute = path.resolve(directory);
+  const where = await mountpointOf(absolute);
+  const daemon = await readDaemon(path.resolve(options.data));
+  const mount = await (daemon === null ? unmountCutOff(options.data, where) : unmountServed(options.data, [where, absolute]));
   print(options, mount, () => `unmounted ${mount.path}`);
 }
 
-async function endProcess({ pid, path: where }: MountReport): Promise<void> {
-  const giveUpAt = Date.now() + UNMOUNT_TIMEOUT_MS;
-  try {
-    process.kill(pid, "SIGTERM");
-    while (Date.now() < giveUpAt) {
-      process.kill(pid, 0);
-      await sleep(50);
-    }
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === "ESRCH") return;
-    throw new AdminError("refused", `cannot end process ${pid}, which serves ${where}: ${(error as Error).message}`, {
-      cause: error,
-    });
+/** `where`: the names that it may have. */
+async function unmountServed(data: string, where: readonly string[]): Promise<{ path: string; pid: number }> {
+  const { mounts, daemon } = await callDaemon<StatusReport>(data, "GET", "/v1/status");
+  const mount = mounts.find((candidate) => where.includes(candidate.path));
+  if (mount === undefined) {
+    // A mount that is just cut off from this daemon has no session with it.
+    const registered = (await registeredMounts(path.resolve(data))).find((candidate) => where.includes(candidate.path));
+    if (registered === undefined) throw isNoMount(where[0], mounts);
+    await endProcess(registered);
+    return registered;
   }
+  if (mount.pid === daemon.pid) await callDaemon(data, "DELETE", `/v1/mounts?path=${encodeURIComponent(mount.path)}`);
+  else await endProcess(mount);
+  return mount;
+}
+
+/** Asks the process to end. */
+async function endProcess({ pid, path: where }: { pid: number; path: string }): Promise<void> {
+  if (!(await signalled({ pid, path: where }, "SIGTERM"))) return;
+  if (await gone(() => signalled({ pid, path: where }, 0), UNMOUNT_TIMEOUT_MS)) return;
   throw new AdminError(
     "refused",
     `process ${pid}, which serves ${where}, has not ended within ${UNMOUNT_TIMEOUT_MS / 1000} s; is a program still using the mount?`,
   );
 }
 
+/** Ends the process of a mount whose daemon is not there, by force if need be, and takes the mount off. What was not synced is lost: there is nobody who could store it. */
+async function unmountCutOff(data: string, where: string): Promise<{ path: string; pid: number }> {
+  const mounts = await registeredMounts(path.resolve(data));
+  const mount = mounts.find((candidate) => candidate.path === where);
+  if (mount === undefined) {
+    const stale = await findInMountTable(where);
+    if (stale?.source !== `cairn:${path.resolve(data)}`) throw isNoMount(where, mounts);
+    await forceUnmount(where);
+    return { path: where, pid: 0 };
+  }
+  await endCutOff(mount);
+  if ((await findInMountTable(where)) !== undefined) await forceUnmount(where);
+  await unregisterMount(path.resolve(data), mount.pid);
+  return mount;
+}
+
+async function endCutOff(mount: RegisteredMount): Promise<void> {
+  const serving = (): Promise<boolean> => isServing(mount);
+  if ((await signalled(mount, "SIGTERM")) && (await gone(serving, CUT_OFF_TIMEOUT_MS))) return;
+  await signalled(mount, "SIGKILL");
+  if (!(await gone(serving, CUT_OFF_TIMEOUT_MS)))
+    throw new AdminError("refused", `process ${mount.pid}, which serves ${mount.path}, cannot be killed`);
+}
+
+/** False where the process is gone. */
+async function signalled({ pid, path: where }: { pid: number; path: string }, signal: NodeJS.Signals | 0): Promise<boolean> {
+  try {
+    process.kill(pid, signal);
+    return true;
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "ESRCH") return false;
+    const text = `cannot end process ${pid}, which serves ${where}: ${(error as Error).message}`;
+    throw new AdminError("refused", text, { cause: error });
+  }
+}
+
+/** Whether it is gone within that time. */
+async function gone(isThere: () => Promise<boolean>, timeoutMs: number): Promise<boolean> {
+  for (const giveUpAt = Date.now() + timeoutMs; Date.now() < giveUpAt; await sleep(LOOK_EVERY_MS))
+    if (!(await isThere())) return true;
+  return false;
+}
+
 export function unmountCommand(): Command {
-  return storeCommand("unmount", "write back and end one mount; the daemon and other mounts go on", ["cairn unmount ./second"])
+  return storeCommand(
+    "unmount",
+    "write back and end one mount; the daemon and other mounts go on. Without a daemon the mount is ended all the same",
+    ["cairn unmount ./second"],
+  )
     .argument("<directory>", "where it is mounted")
     .action(unmount);
 }

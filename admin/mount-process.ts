@@ -76,6 +76,7 @@ async function openSession(
     recall: (inode, mode, names) => receiver?.recall(inode, mode, names) ?? Promise.resolve(),
     moved: (inodes) => receiver?.moved?.(inodes),
     held: () => receiver?.held?.() ?? [],
+    lapsed: () => receiver?.lapsed?.(),
     renewed: (locked) => receiver?.renewed?.(locked),
     expired: () => receiver?.expired(),
   };

@@ -43,6 +43,13 @@ async function runPart(part: Part, options: { seconds: number; transactions: num
   const store = makeStore(`mounts-${part.name}`);
   const programs = new Programs(violation);
   let figures: Figures = {};
+  const interrupted = (signal: NodeJS.Signals): void => {
+    process.stderr.write(`${part.name}: ${signal}: ending its programs and taking its mounts away\n`);
+    programs.killAll();
+    void store.destroy().finally(() => process.exit(130));
+  };
+  const signals = ["SIGINT", "SIGTERM"] as const;
+  for (const signal of signals) process.once(signal, interrupted);
   try {
     await store.start();
     const second = await mountAgain(store, "second");
@@ -57,6 +64,7 @@ async function runPart(part: Part, options: { seconds: number; transactions: num
   } catch (error) {
     violation(error instanceof Error ? (error.stack ?? error.message) : String(error));
   } finally {
+    for (const signal of signals) process.off(signal, interrupted);
     programs.killAll();
     await store.destroy();
   }

@@ -185,6 +185,10 @@ export interface Session {
   call<Name extends OperationName>(operation: Name, request: Request<Name>): Promise<Reply<Name>>;
   /** False while the server cannot be reached. Absent where it always can. */
   readonly connected?: boolean;
+  /** False where the server may have ended the session for its silence: nothing may be answered from caches until `contact` resolves. Absent where it cannot. */
+  readonly fresh?: boolean;
+  /** Resolves when the session, or another in its place, is fresh. EIO after a minute. */
+  contact?(): Promise<void>;
   /** As call(), but what needs no waiting is answered, or refused by a throw, at once, without a promise. Where the namespace is in the same process. */
   callNow?<Name extends OperationName>(operation: Name, request: Request<Name>): Reply<Name> | Promise<Reply<Name>>;
   /** Gives everything up: leases, locks, unnamed inodes. */
@@ -205,6 +209,8 @@ export interface SessionEvents {
   moved?(inodes: readonly InodeId[]): void;
   /** Every inode that the session knows and the lease on it. Asked where the server was started again and has forgotten. */
   held?(): Iterable<HeldLease>;
+  /** The server was not heard of for the time limit: it may have ended the session. What the kernel caches must not be used as long as `fresh` is false. */
+  lapsed?(): void;
   /** The session was over, and another goes on in its place, through the same object: nothing that was held is valid, nothing that was not committed is kept. `locked`: where locks were lost. */
   renewed?(locked: ReadonlySet<InodeId>): void;
   /** The session is over for good: nothing that it holds is valid, nothing it has not synced is kept. */

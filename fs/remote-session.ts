@@ -19,6 +19,8 @@ const DEADLINE_MS = 60_000;
 /** A waiting lock has no deadline of its own; this is the longest timer there is. */
 const LOCK_DEADLINE_MS = 2 ** 31 - 1;
 const BYE_DEADLINE_MS = 5_000;
+/** How long a request waits for the first word from the server after its leases have run out. */
+const CONTACT_MS = 60_000;
 /** Heard of this often within its time limit, a session survives two lost turns. */
 const PINGS_PER_LIMIT = 3;
 /** The server keeps the replies to a session's last 256 numbered requests: no more than this are in flight between the oldest and the newest. */
@@ -82,6 +84,10 @@ export class RemoteSession implements Session {
   #welcome: Welcome | null = null;
   #blocks!: BlockClient;
   #cancelPing: () => void = () => {};
+  /** Until then the server cannot have ended the session for its silence: it counts from when it heard the last request that it answered. */
+  #freshUntil = 0;
+  #cancelLapse: () => void = () => {};
+  #contact: Promise<void> | null = null;
   #closed = false;
 
   private constructor(options: RemoteSessionOptions) {
@@ -135,6 +141,43 @@ export class RemoteSession implements Session {
     return this.#link.connected;
   }
 
+  get fresh(): boolean {
+    return this.#options.clock.now() < this.#freshUntil;
+  }
+
+  contact(): Promise<void> {
+    this.#contact ??= this.#reach().finally(() => (this.#contact = null));
+    return this.#contact;
+  }
+
+  /** A new connection's Welcome, or a ping that is answered in time, makes it fresh. */
+  async #reach(): Promise<void> {
+    const { clock } = this.#options;
+    const giveUpAt = clock.now() + CONTACT_MS;
+    while (!this.fresh) {
+      const [sentAt, deadlineMs] = [clock.now(), giveUpAt - clock.now()];
+      try {
+        if (deadlineMs <= 0) throw new Error(`no answer in time within ${CONTACT_MS / 1000} s`);
+        await this.#link.request("ping", { body: encodeMessage("Empty", {}) }, { deadlineMs, urgent: true, renewable: true });
+      } catch (error) {
+        throw new FsError("EIO", `the namespace was not heard of for longer than the session's time limit: ${(error as Error).message}`, { cause: error }); // prettier-ignore
+      }
+      this.#heard(sentAt);
+    }
+  }
+
+  /** The server answered what was sent then. */
+  #heard(sentAt: number): void {
+    const { clock, events } = this.#options;
+    const until = sentAt + this.#welcome!.timeLimitMs;
+    if (until <= this.#freshUntil) return;
+    this.#freshUntil = until;
+    this.#cancelLapse();
+    this.#cancelLapse = clock.after(Math.ceil(until - clock.now()) + 1, () => {
+      if (!this.#closed) events.lapsed?.();
+    });
+  }
+
   async call<Name extends OperationName>(operation: Name, request: Request<Name>): Promise<Reply<Name>> {
     const waits = operation === "lock" && (request as Request<"lock">).wait;
     const deadlineMs = waits ? LOCK_DEADLINE_MS : DEADLINE_MS;
@@ -155,6 +198,7 @@ export class RemoteSession implements Session {
   async close(): Promise<void> {
     this.#closed = true;
     this.#cancelPing();
+    this.#cancelLapse();
     if (this.#link.connected)
       await this.#link
         .request("bye", { body: encodeMessage("Empty", {}) }, { deadlineMs: BYE_DEADLINE_MS, renewable: false })
@@ -197,18 +241,21 @@ export class RemoteSession implements Session {
     const before = this.#welcome;
     let goesOn = true;
     let welcome: Welcome;
+    let sentAt = this.#options.clock.now();
     try {
       welcome = await this.#hello(connection, before);
       if (welcome.reclaim) await this.#reclaim(connection);
     } catch (error) {
       if (before === null || (error as RequestError).code !== "ESTALE") throw this.#final(error);
       goesOn = false;
+      sentAt = this.#options.clock.now();
       welcome = await this.#hello(connection, null).catch((failure: unknown) => {
         throw this.#final(failure);
       });
       this.#renew((error as Error).message);
     }
     this.#welcome = welcome;
+    this.#heard(sentAt);
     this.#ping(connection);
     return goesOn;
   }
@@ -262,8 +309,12 @@ export class RemoteSession implements Session {
     this.#cancelPing();
     if (this.#closed) return;
     const { timeLimitMs } = this.#welcome!;
+    const sentAt = this.#options.clock.now();
     connection.request("ping", { body: encodeMessage("Empty", {}) }, { deadlineMs: timeLimitMs, urgent: true }).then(
-      () => (this.#cancelPing = this.#options.clock.after(timeLimitMs / PINGS_PER_LIMIT, () => this.#ping(connection))),
+      () => {
+        this.#heard(sentAt);
+        this.#cancelPing = this.#options.clock.after(timeLimitMs / PINGS_PER_LIMIT, () => this.#ping(connection));
+      },
       () => connection.close(),
     );
   }

@@ -39,6 +39,8 @@ export interface SessionLinkOptions {
 export interface LinkRequestOptions {
   deadlineMs: number;
   long?: boolean;
+  /** As in RequestOptions. */
+  urgent?: boolean;
   /** Its number in the session: see Frame. */
   number?: number;
   renewable: boolean;
@@ -72,7 +74,7 @@ export class SessionLink {
     return this.#connection !== null;
   }
 
-  /** Sends a request, again after every new connection until it is answered. Rejects with RequestError: as Connection.request, ETIMEDOUT also where no connection came in time, ENOTCONN, EIO. */
+  /** Sends a request, again after every new connection until it is answered. Rejects with RequestError: as Connection.request, ETIMEDOUT also where no connection came in time, EIO. */
   async request(name: string, message: Message, options: LinkRequestOptions): Promise<Message> {
     const { clock } = this.#options;
     const generation = this.#generation;
@@ -83,7 +85,7 @@ export class SessionLink {
         throw new RequestError("EIO", `${name}: the session was over before it was answered; it may be done or not`);
       try {
         const deadlineMs = Math.max(1, giveUpAt - clock.now());
-        return await connection.request(name, message, { deadlineMs, long: options.long, number: options.number });
+        return await connection.request(name, message, { ...options, deadlineMs });
       } catch (error) {
         const broken = (error as RequestError).code === "ECONNRESET" && connection !== this.#connection;
         if (!broken || this.#over !== null) throw error;
@@ -101,7 +103,7 @@ export class SessionLink {
     const now = this.#options.clock.now();
     const goneMs = now - this.#goneAt;
     if (goneMs >= PAUSE_MAX_MS)
-      return Promise.reject(new RequestError("ENOTCONN", `${name}: no daemon for ${Math.round(goneMs / 1000)} s`));
+      return Promise.reject(new RequestError("EIO", `${name}: no daemon for ${Math.round(goneMs / 1000)} s`));
     if (this.#waiting.size >= WAITING_MAX)
       return Promise.reject(new RequestError("EIO", `${name}: ${WAITING_MAX} requests wait for the daemon already`));
     return new Promise((resolve, reject) => {

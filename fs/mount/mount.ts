@@ -24,7 +24,7 @@ import type {
 } from "./handlers.ts"; // prettier-ignore
 import { Handles } from "./handles.ts";
 import { Inodes } from "./inodes.ts";
-import { renew } from "./renewal.ts";
+import { lapse, renew, whileFresh } from "./renewal.ts";
 import { DIRTY_AGE_MAX_MS, TICK_MS, WRITE_BUFFERS_MAX } from "./limits.ts";
 import { noteLockOwner, releaseDescriptionLocks, releaseFlock, setLock, testLock } from "./locks.ts";
 import { create, link, lookup, make, makeUnnamed, rename, unlink } from "./names.ts";
@@ -86,6 +86,7 @@ export class Mount implements Handlers {
       recall: async (inode, mode, names) => (core === null ? undefined : recall(core, inode, mode, names)),
       moved: (inodes) => (core === null ? undefined : moved(core, inodes)),
       held: () => core?.inodes.held() ?? [],
+      lapsed: () => void (core !== null && lapse(core)),
       renewed: (locked) => void (core !== null && renew(core, locked)),
       expired: () => void (core !== null && expire(core)),
     });
@@ -123,7 +124,7 @@ export class Mount implements Handlers {
   }
 
   getattr(_caller: Caller, inode: InodeId, _handle: number | null): Result<AttributesReply> {
-    return getAttributes(this.#core, inode);
+    return whileFresh(this.#core, () => getAttributes(this.#core, inode));
   }
 
   setattr(_caller: Caller, inode: InodeId, fields: SetAttributesFields): Result<AttributesReply> {
@@ -172,7 +173,7 @@ export class Mount implements Handlers {
   }
 
   open(_caller: Caller, inode: InodeId, flags: number, killSetId: boolean): Result<Opened> {
-    return openInode(this.#core, inode, flags, killSetId);
+    return whileFresh(this.#core, () => openInode(this.#core, inode, flags, killSetId));
   }
 
   create(
@@ -214,8 +215,10 @@ export class Mount implements Handlers {
     killSetId: boolean,
     fromCache: boolean,
   ): Result<number> {
-    // prettier-ignore
-    return writeFile(this.#core, { handle: this.#core.handles.file(handle), offset, data, flags, killSetId, fromCache });
+    const core = this.#core;
+    const request = { handle: core.handles.file(handle), session: core.session.id, offset, data, flags, killSetId, fromCache };
+    // The kernel may send pages back before it can drop them: they are written under the lease, or lost with it.
+    return fromCache ? writeFile(core, request) : whileFresh(core, () => writeFile(core, request));
   }
 
   flush(_caller: Caller, _inode: InodeId, handle: number, lockOwner: string): Result<void> {
@@ -234,11 +237,11 @@ export class Mount implements Handlers {
   }
 
   opendir(_caller: Caller, inode: InodeId, _flags: number): Result<Opened> {
-    return openDirectory(this.#core, inode);
+    return whileFresh(this.#core, () => openDirectory(this.#core, inode));
   }
 
   readdir(_caller: Caller, _inode: InodeId, handle: number, offset: number, plus: boolean, sink: DirectorySink): Result<void> {
-    return readDirectory(this.#core, handle, offset, plus, sink);
+    return whileFresh(this.#core, () => readDirectory(this.#core, handle, offset, plus, sink));
   }
 
   releasedir(_caller: Caller, _inode: InodeId, handle: number): Result<void> {
@@ -329,7 +332,7 @@ export class Mount implements Handlers {
   }
 
   lseek(_caller: Caller, _inode: InodeId, handle: number, offset: number, whence: number): Result<number> {
-    return seek(this.#core, this.#core.handles.file(handle), offset, whence);
+    return whileFresh(this.#core, () => seek(this.#core, this.#core.handles.file(handle), offset, whence));
   }
 
   async copyFileRange(

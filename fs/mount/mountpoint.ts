@@ -156,6 +156,11 @@ async function detach(target: string, options: MountpointOptions): Promise<void>
   if (result.code !== 0) throw unmountFailed(target, result.output);
 }
 
+/** Takes the mount off the tree, whoever uses it and whether or not it is served. */
+export async function forceUnmount(mountpoint: string, options: MountpointOptions = {}): Promise<void> {
+  await detach(await resolvePath(mountpoint), options);
+}
+
 function unmountFailed(target: string, why: string): MountError {
   return new MountError("UNMOUNT_FAILED", `unmount: ${target}: ${why}`);
 }

@@ -3,7 +3,7 @@
 
 import type { InodeId } from "../types.ts";
 import type { Core } from "./core.ts";
-import type { KernelCaches } from "./handlers.ts";
+import type { KernelCaches, Result } from "./handlers.ts";
 
 /** Inodes that the kernel is told of at once: one whose page is just being read waits for that. */
 const LANES = 16;
@@ -30,6 +30,21 @@ export function renew(core: Core, locked: ReadonlySet<InodeId>): void {
   core.flockOwners.clear();
   const cached = core.inodes.renew();
   if (core.caches !== null) void dropCaches(core.caches, cached);
+}
+
+/** Programs shall ask the mount for everything: it answers when the session is known to go on. */
+export function lapse(core: Core): void {
+  core.trace("session: the namespace was not heard of for the time limit; what is cached waits for it");
+  const cached: InodeId[] = [];
+  for (const { inode, mode } of core.inodes.held()) if (mode !== "known") cached.push(inode);
+  if (core.caches !== null) void dropCaches(core.caches, cached);
+}
+
+/** Answers from what is cached under leases, once they are known to be held. */
+export function whileFresh<T>(core: Core, answer: () => Result<T>): Result<T> {
+  const { session } = core;
+  if (session.fresh !== false) return answer();
+  return session.contact!().then(answer);
 }
 
 /** Not awaited by anyone: a page that is being read is locked until that read is answered. */

@@ -2,6 +2,7 @@
 
 import { FsError } from "../errno.ts";
 import { FILE_MAX_BYTES, S_ISGID, S_ISUID } from "../types.ts";
+import type { SessionId } from "../types.ts";
 import { timeStamp } from "../clock.ts";
 import { acquire, call, flushFile, throwKeptError } from "./core.ts";
 import type { Core } from "./core.ts";
@@ -26,6 +27,8 @@ const DIRECT_UNCUT_BYTES = (MAX_PAGES - 1) * PAGE_BYTES;
 
 export interface WriteRequest {
   handle: FileHandle;
+  /** The session that the mount had when the request came. */
+  session: SessionId;
   offset: number;
   data: Uint8Array;
   flags: number;
@@ -117,6 +120,15 @@ function staleTail(core: Core, request: WriteRequest): boolean {
   return (request.flags & O_APPEND) !== 0 || request.offset + request.data.length > file.attributes.size;
 }
 
+/** A write that hung while the session was replaced must not be made: others may have been told since that the lock or lease it was made under is gone. */
+function checkSession(core: Core, { handle, session }: WriteRequest): void {
+  if (session === core.session.id) return;
+  throw new FsError(
+    "EIO",
+    `write to inode ${handle.file.inode}: session ${session} was over before it was made, ${core.session.id} goes on`,
+  );
+}
+
 /** Drops the last page before the size grows: until then no program looks behind the end. The kernel locks no page for a direct write, so this may be awaited. */
 async function writeBehindTail(core: Core, request: WriteRequest): Promise<number> {
   const { file } = request.handle;
@@ -133,6 +145,7 @@ async function writeBehindTail(core: Core, request: WriteRequest): Promise<numbe
 function writeHeld(core: Core, request: WriteRequest): Result<number> {
   const { handle, data } = request;
   const file = handle.file;
+  checkSession(core, request);
   let offset = request.offset;
   if (!request.fromCache) file.endAppend();
   if ((request.flags & O_APPEND) !== 0 && !request.fromCache) {
@@ -167,14 +180,16 @@ function noteWritten(core: Core, file: FileState): void {
 async function finishWrite(core: Core, request: WriteRequest, offset: number, placed: number): Promise<number> {
   const { handle, data } = request;
   const file = handle.file;
-  if (placed < data.length) placed = await placeRest(core, file, offset, data, placed);
+  if (placed < data.length) placed = await placeRest(core, request, offset, placed);
   if (core.flusher.uncommittedRanges > UNCOMMITTED_PIECES_MAX) await core.flusher.progress();
   if ((request.flags & O_DSYNC) !== 0) await syncFile(core, file);
   return placed;
 }
 
 /** Places the rest as buffers become free. The lease stays as long. */
-async function placeRest(core: Core, file: FileState, offset: number, data: Uint8Array, placed: number): Promise<number> {
+async function placeRest(core: Core, request: WriteRequest, offset: number, placed: number): Promise<number> {
+  const { data } = request;
+  const { file } = request.handle;
   file.placing++;
   try {
     while (placed < data.length) {
@@ -184,6 +199,7 @@ async function placeRest(core: Core, file: FileState, offset: number, data: Uint
         throw core.flusher.failure;
       }
       await core.write.more(file);
+      checkSession(core, request);
       if (file.lease !== "exclusive")
         throw new FsError("EIO", `write to inode ${file.inode}: the session ended before all of it was taken`);
       placed += core.write.place(file, offset + placed, data.subarray(placed));

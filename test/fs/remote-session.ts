@@ -41,6 +41,7 @@ class Machine {
   readonly #table = new MemoryTable();
   readonly #log = new MemoryLog();
   store = "a store";
+  timeLimitMs = 5_000;
   namespace!: Namespace;
   #server!: SessionServer;
   #killLog: () => void = () => {};
@@ -63,7 +64,7 @@ class Machine {
       scheme: "copies:1",
       blocks: noBlocks,
       clock: this.clock,
-      timeLimitMs: 5_000,
+      timeLimitMs: this.timeLimitMs,
       isAlive: () => true,
       trace: () => {},
     });
@@ -254,6 +255,27 @@ test("a session that the server has ended is replaced: the mount is told, change
   assert.deepEqual(locked, [[attributes.inode]]);
   assert.notEqual(one.id, before);
   await one.call("setAttributes", { inode: attributes.inode, change: { mode: 0o640 } });
+  await one.close();
+});
+
+test("a session that the server was not heard of for its time limit is not fresh until it answers again", async () => {
+  const machine = new Machine();
+  machine.timeLimitMs = 300;
+  await machine.start();
+  let lapsed = (): void => {};
+  const lapse = new Promise<void>((resolve) => (lapsed = resolve));
+  const one = await machine.open({ lapsed: () => lapsed() });
+  await one.contact();
+  assert.equal(one.fresh, true);
+  machine.kill();
+  await lapse;
+  assert.equal(one.fresh, false);
+  let reached = false;
+  const contact = one.contact().then(() => (reached = true));
+  await new Promise((resolve) => setTimeout(resolve, 50));
+  assert.equal(reached, false);
+  await machine.start();
+  await contact;
   await one.close();
 });
 

@@ -1,0 +1,70 @@
+// DATA/mounts/PID.json: which process serves a mount of its own where, so that it can be ended when no daemon tells.
+
+import fs from "node:fs/promises";
+import path from "node:path";
+import { z } from "zod";
+
+const DIRECTORY = "mounts";
+
+const registeredSchema = z.object({
+  pid: z.int().positive(),
+  /** Field 22 of /proc/PID/stat: tells the process from a later one with its number. */
+  startedAt: z.string(),
+  path: z.string().min(1),
+});
+export type RegisteredMount = z.infer<typeof registeredSchema>;
+
+/** When the process was started, in the kernel's count; null where there is none. */
+async function startOf(pid: number): Promise<string | null> {
+  try {
+    const stat = await fs.readFile(`/proc/${pid}/stat`, "latin1");
+    const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
+    return fields[0] === "Z" || fields[0] === "X" ? null : fields[19];
+  } catch {
+    return null;
+  }
+}
+
+const fileOf = (data: string, pid: number): string => path.join(data, DIRECTORY, `${pid}.json`);
+
+/** Notes that this process serves the mount. Returns what takes the note away. */
+export async function registerMount(data: string, mountpoint: string): Promise<() => Promise<void>> {
+  const { pid } = process;
+  const mount: RegisteredMount = { pid, startedAt: (await startOf(pid)) ?? "", path: mountpoint };
+  await fs.mkdir(path.join(data, DIRECTORY), { recursive: true, mode: 0o700 });
+  // Whole or not at all: a note that cannot be read is taken away.
+  const unfinished = path.join(data, DIRECTORY, `${pid}.new`);
+  await fs.writeFile(unfinished, `${JSON.stringify(mount)}\n`, { mode: 0o600 });
+  await fs.rename(unfinished, fileOf(data, pid));
+  return () => unregisterMount(data, pid);
+}
+
+export async function unregisterMount(data: string, pid: number): Promise<void> {
+  await fs.rm(fileOf(data, pid), { force: true });
+}
+
+/** Whether the process that registered is still there. */
+export async function isServing(mount: RegisteredMount): Promise<boolean> {
+  return (await startOf(mount.pid)) === mount.startedAt;
+}
+
+/** The mounts that are registered and whose process is there; notes of others are taken away. */
+export async function registeredMounts(data: string): Promise<RegisteredMount[]> {
+  const names = await fs.readdir(path.join(data, DIRECTORY)).catch(() => []);
+  const mounts: RegisteredMount[] = [];
+  for (const name of names) {
+    const file = path.join(data, DIRECTORY, name);
+    const parsed = registeredSchema.safeParse(await readJson(file));
+    if (parsed.success && (await isServing(parsed.data))) mounts.push(parsed.data);
+    else if (/^\d+\.json$/.test(name)) await fs.rm(file, { force: true });
+  }
+  return mounts;
+}
+
+async function readJson(file: string): Promise<unknown> {
+  try {
+    return JSON.parse(await fs.readFile(file, "utf8"));
+  } catch {
+    return null;
+  }
+}
