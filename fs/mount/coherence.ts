@@ -127,7 +127,7 @@ async function dropPages(core: Core, inode: InodeId, { start, end }: PageRange =
   if (core.caches === null) return;
   try {
     for (let pauseMs = 1; pauseMs <= UNKNOWN_PAUSE_MAX_MS; pauseMs *= 2) {
-      if (await core.caches.invalidateInode(inode, start, end === Infinity ? 0 : end - start)) return;
+      if (await core.caches.invalidateInode(inode, start, end === Infinity ? 0 : Math.max(0, end - start))) return;
       if (!core.inodes.isKnown(inode)) return;
       await pause(core, pauseMs);
     }
@@ -139,12 +139,17 @@ async function dropPages(core: Core, inode: InodeId, { start, end }: PageRange =
 async function dropPagesOf(core: Core, file: FileState): Promise<void> {
   if (core.caches === null) return;
   await sizeTaken(core, file);
+  if (!file.filled && file.waitingFills === 0) return dropPages(core, file.inode, NONE);
   for (let round = 0; round < RECALL_ROUNDS_MAX; round++) {
     await appendOver(core, file);
     await placedAll(file);
     while (file.reads > 0) await new Promise<void>((resolve) => file.readsDone.push(resolve));
     const passed = await passedRound(core, file);
-    if (passed && file.reads === 0 && file.placing === 0 && !file.appendMayGoOn) return;
+    if (passed === "given up") return;
+    if (passed === "blocked" || file.reads > 0 || file.placing > 0 || file.appendMayGoOn) continue;
+    // Whoever comes now waits for the recall's end.
+    file.filled = false;
+    return;
   }
   core.trace(`recall of inode ${file.inode}: requests came that held pages in each of ${RECALL_ROUNDS_MAX} rounds`);
 }
@@ -155,46 +160,52 @@ async function sizeTaken(core: Core, file: FileState): Promise<void> {
   if (left > 0 && left <= CHANGED_SIZE_TOLD_MS) await pause(core, left);
 }
 
-/** Drops every page that no waiting request holds. False: it was blocked, perhaps by a request that came meanwhile. */
-async function passedRound(core: Core, file: FileState): Promise<boolean> {
+/** Drops every page that no waiting request holds. "blocked": perhaps by a request that came meanwhile. */
+async function passedRound(core: Core, file: FileState): Promise<"passed" | "blocked" | "given up"> {
   const { heldCount } = file;
-  const drop = (range: PageRange): Promise<void> => dropPages(core, file.inode, range);
-  const certain = Promise.all(unheld(file, 0, Infinity).map(drop));
+  const pages = dropUnheld(core, file, 0, Infinity);
   const edges = dropDoubtful(core, file, 0, Infinity);
-  for (let waitedMs = 0; !(await within(core, certain)); waitedMs += RECALL_GATE_MS) {
-    if (file.heldCount !== heldCount) return false;
+  for (let waitedMs = 0; !(await within(core, pages)); waitedMs += RECALL_GATE_MS) {
+    if (file.heldCount !== heldCount) return "blocked";
     // The kernel writes no dirty page back while it waits for the answer to a truncation, which waits for a lease.
-    if (file.truncating > 0) break;
-    if (waitedMs >= RECALL_PASS_MAX_MS && file.heldPages.size > 0) {
-      core.trace(`recall of inode ${file.inode}: pages that nobody was known to hold were locked for ${RECALL_PASS_MAX_MS} ms`);
-      break;
-    }
+    if (file.truncating > 0) return "given up";
+    if (waitedMs < RECALL_PASS_MAX_MS || file.heldPages.size === 0) continue;
+    core.trace(`recall of inode ${file.inode}: pages that nobody was known to hold were locked for ${RECALL_PASS_MAX_MS} ms`);
+    return "given up";
   }
   await edges;
-  return true;
-}
-
-/** Of these nobody knows whether they are locked. If so, dropping them takes until the request is answered, and nothing old is in them. */
-async function dropDoubtful(core: Core, file: FileState, start: number, end: number): Promise<void> {
-  const fresh = doubtful(file, start, end).filter(({ dropped }) => dropped === null);
-  if (fresh.length === 0) return;
-  for (const range of fresh) range.dropped = dropPages(core, file.inode, range).finally(() => (range.dropped = null));
-  await within(core, Promise.all(fresh.map(({ dropped }) => dropped)));
+  return "passed";
 }
 
 /** What the kernel has of a WRITE's range may be older than the write, which waited: drops it before the WRITE is answered. The WRITE holds its pages meanwhile (holdEdges), so no recall waits for this. */
 export async function dropWritten(core: Core, file: FileState, offset: number, length: number): Promise<void> {
-  if (core.caches === null || length === 0) return;
-  const drop = (range: PageRange): Promise<void> => dropPages(core, file.inode, range);
-  const end = offset + length;
-  const inner = Promise.all(unheld(file, offset, end).map(drop));
-  const edges = dropDoubtful(core, file, offset, end);
+  if (core.caches === null || !file.filled) return;
+  const pages = dropUnheld(core, file, offset, offset + length);
+  const edges = dropDoubtful(core, file, offset, offset + length);
   // A page of it may be held by a read that came meanwhile: it is answered with the new bytes.
-  for (let waitedMs = 0; waitedMs < RECALL_PASS_MAX_MS && !(await within(core, inner)); waitedMs += RECALL_GATE_MS);
+  for (let waitedMs = 0; waitedMs < RECALL_PASS_MAX_MS && !(await within(core, pages)); waitedMs += RECALL_GATE_MS);
   await edges;
 }
 
+function dropUnheld(core: Core, file: FileState, start: number, end: number): Promise<unknown> {
+  return Promise.all(unheld(file, start, end).map((range) => dropPages(core, file.inode, range)));
+}
+
+/** Pages of which nobody knows whether they are locked. Those that are still there when a later notification has been written, and some time after that, are: nothing old is in them, and they go when the request is answered. */
+async function dropDoubtful(core: Core, file: FileState, start: number, end: number): Promise<void> {
+  const ranges = doubtful(file, start, end);
+  if (ranges.length === 0) return;
+  for (const range of ranges) range.dropping ??= dropPages(core, file.inode, range).finally(() => (range.dropping = null));
+  const all = Promise.all(ranges.map(({ dropping }) => dropping));
+  if (await within(core, all)) return;
+  await Promise.race([dropPages(core, file.inode, NONE), pause(core, RECALL_PASS_MAX_MS)]);
+  await within(core, all);
+  for (const range of ranges) range.certain ||= range.dropping !== null;
+}
+
 const WHOLE: PageRange = { start: 0, end: Infinity };
+/** The attributes only. */
+const NONE: PageRange = { start: -1, end: -1 };
 
 /** Whether the work ended within RECALL_GATE_MS. */
 function within(core: Core, work: Promise<unknown>): Promise<boolean> {

@@ -42,6 +42,10 @@ export class FileState {
   tailCached = true;
   /** The kernel was given the file's pages, and has them unless it needed the memory. */
   pagesGiven = false;
+  /** The kernel may have pages of it: it was read, or whole pages were written, since a recall dropped them all. */
+  filled = true;
+  /** Writes of whole pages, which the kernel has filled, that wait for a lease or a recall. */
+  waitingFills = 0;
   /** Writes that hold the lease and wait for something else before they place their bytes: it must not go meanwhile. */
   placing = 0;
   readonly placed: (() => void)[] = [];

@@ -42,6 +42,7 @@ export function openCreated(core: Core, attributes: Attributes, flags: number): 
   file.tailCached = false;
   // They come with its writes.
   file.pagesGiven = true;
+  file.filled = false;
   if (file.pieces.count === 0) file.pieces.put(new Piece(0, FILE_MAX_BYTES, HOLE, null, 0, null));
   return addHandle(core, file, flags);
 }

@@ -18,15 +18,20 @@ export interface PageRange {
 }
 
 export interface HeldPages extends PageRange {
-  /** Locked for certain. Otherwise locked only if there is nothing old in it. */
+  /** Locked for certain, or found to be. Otherwise locked only if there is nothing old in it. */
   certain: boolean;
-  /** Resolves when it was dropped: not before the answer, if it is locked. Asked for once, as it occupies a thread. */
-  dropped: Promise<void> | null;
+  /** Being dropped. Asked for once at a time: where it is locked, that lasts until the answer and occupies a thread. */
+  dropping: Promise<void> | null;
 }
 
 /** The pages of a READ, or of the kernel's writeback. Pass the result to releasePages before the answer. */
 export function holdPages(file: FileState, offset: number, length: number, certain: boolean): HeldPages[] {
-  return hold(file, [{ start: floor(offset), end: floor(offset + length + PAGE_BYTES - 1), certain, dropped: null }]);
+  return hold(file, [{ start: floor(offset), end: floor(offset + length + PAGE_BYTES - 1), certain, dropping: null }]);
+}
+
+/** Whether the range has a whole page: the kernel has the bytes of a WRITE of it in its cache. */
+export function fillsPage(offset: number, length: number): boolean {
+  return floor(offset + PAGE_BYTES - 1) < floor(offset + length);
 }
 
 /** The pages that a WRITE from the page cache covers in part: the first and the last. */
@@ -37,7 +42,7 @@ export function holdEdges(file: FileState, offset: number, length: number): Held
   if (end % PAGE_BYTES !== 0) starts.add(floor(end));
   return hold(
     file,
-    [...starts].map((start) => ({ start, end: start + PAGE_BYTES, certain: false, dropped: null })),
+    [...starts].map((start) => ({ start, end: start + PAGE_BYTES, certain: false, dropping: null })),
   );
 }
 

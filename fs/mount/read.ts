@@ -62,7 +62,8 @@ async function readAfterWait(
 function readHeld(core: Core, handle: FileHandle, offset: number, length: number, into: Uint8Array): Result<number | ReadReply> {
   const file = handle.file;
   const end = Math.min(offset + length, file.attributes.size);
-  // Noted before the answer: dropping the page waits for it.
+  // Noted before the answer: dropping the pages waits for it.
+  file.filled = true;
   if (offset + length > end) file.tailCached = true;
   if (end <= offset) return 0;
   if (offset === 0 && !handle.direct) file.pagesGiven = true;

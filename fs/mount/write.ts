@@ -11,7 +11,7 @@ import type { Result } from "./handlers.ts";
 import type { FileHandle } from "./handles.ts";
 import { dropWritten } from "./coherence.ts";
 import { RECALL_FRESH_MS, TAIL_ROUNDS_MAX, UNCOMMITTED_PIECES_MAX } from "./limits.ts";
-import { holdEdges, holdPages, releasePages } from "./page-locks.ts";
+import { fillsPage, holdEdges, holdPages, releasePages } from "./page-locks.ts";
 import type { HeldPages } from "./page-locks.ts";
 import { MAX_PAGES } from "./protocol-init.ts";
 
@@ -70,6 +70,8 @@ async function prepareAndWrite(core: Core, request: WriteRequest): Promise<numbe
   let held: HeldPages[] = [];
   if (fromCache) held = holdPages(file, offset, data.length, true);
   else if (!direct) held = holdEdges(file, offset, data.length);
+  const fills = !direct && fillsPage(offset, data.length) ? 1 : 0;
+  file.waitingFills += fills;
   try {
     await admittedToWrite(core, request);
     // Nothing is awaited between the lease and the write.
@@ -78,6 +80,7 @@ async function prepareAndWrite(core: Core, request: WriteRequest): Promise<numbe
     if (!direct && !fromCache) await dropWritten(core, file, offset, data.length);
     return written;
   } finally {
+    file.waitingFills -= fills;
     releasePages(file, held);
   }
 }
@@ -147,6 +150,7 @@ function writeHeld(core: Core, request: WriteRequest): Result<number> {
   const file = handle.file;
   checkSession(core, request);
   let offset = request.offset;
+  if (!handle.direct && fillsPage(offset, data.length)) file.filled = true;
   if (!request.fromCache) file.endAppend();
   if ((request.flags & O_APPEND) !== 0 && !request.fromCache) {
     file.appendMayGoOn = handle.direct ? data.length > DIRECT_UNCUT_BYTES : (offset + data.length) % PAGE_BYTES === 0;

@@ -8,7 +8,7 @@
 namespace cairn {
 
 /** Notifications that may sit behind a lock at the same time without holding up others. */
-static constexpr int THREADS_MAX = 32;
+static constexpr int THREADS_MAX = 128;
 static constexpr size_t STACK_BYTES = 256 * 1024;
 
 Descriptor::~Descriptor() { close(fd); }

@@ -33,6 +33,38 @@ class SlowStripes extends MemoryStripes {
   }
 }
 
+const PAGE = 4096;
+
+/** The kernel's locks: dropping a range that has a locked page lasts until that is unlocked. */
+class Pages {
+  readonly locked = new Map<number, Promise<unknown>>();
+  /** Ranges that were dropped, as [start, end). */
+  readonly dropped: [number, number][] = [];
+  readonly drop = async (offset: number, length: number): Promise<void> => {
+    if (offset < 0) return;
+    const end = length === 0 ? Infinity : offset + length;
+    for (const [start, unlocked] of [...this.locked]) if (start >= offset && start < end) await unlocked;
+    this.dropped.push([offset, end]);
+  };
+
+  lock(start: number, until: Promise<unknown>): void {
+    const unlocked = until.finally(() => this.locked.delete(start));
+    this.locked.set(start, unlocked);
+  }
+
+  has(offset: number): boolean {
+    return !this.dropped.some(([start, end]) => start <= offset && offset < end);
+  }
+}
+
+/** A session that lets nobody have a lease again before it is told to. */
+function holdLeases(session: MemorySession): Event {
+  const event = new Event();
+  const acquire = session.on_acquire.bind(session);
+  session.on_acquire = ((request: Parameters<typeof acquire>[0]) => event.happened.then(() => acquire(request))) as never;
+  return event;
+}
+
 interface Made {
   mount: Mount;
   session: MemorySession;
@@ -130,8 +162,8 @@ test("a recall waits for a write that waits for room in the buffers", { timeout:
 });
 
 test("a recall does not wait for the pages of a write behind a copy that waits for the recall", { timeout: 10_000 }, async () => {
-  const answered = new Event();
-  const { mount, session, events } = await newMount(() => answered.happened);
+  const pages = new Pages();
+  const { mount, session, events } = await newMount(pages.drop);
   const recalled = new Event();
   const share = session.on_share.bind(session);
   session.on_share = ((request: Parameters<typeof share>[0]) => recalled.happened.then(() => share(request))) as never;
@@ -142,7 +174,7 @@ test("a recall does not wait for the pages of a write behind a copy that waits f
   await new Promise((resolve) => setImmediate(resolve));
   // The kernel holds the lock of its page, which it has not whole, until the answer.
   const written = mount.write(caller, to.inode, to.handle, 100, new Uint8Array(10).fill(2), 2, false, false);
-  void Promise.resolve(written).then(answered.happen);
+  pages.lock(0, written as Promise<number>);
   await new Promise((resolve) => setImmediate(resolve));
   await events.recall(to.inode, "known");
   recalled.happen();
@@ -189,37 +221,6 @@ test("a lease that was asked for before a recall and granted after it is used", 
   assert.deepEqual(session.calls, ["acquire"]);
   await mount.destroy();
 });
-
-const PAGE = 4096;
-
-/** The kernel's locks: dropping a range that has a locked page lasts until that is unlocked. */
-class Pages {
-  readonly locked = new Map<number, Promise<unknown>>();
-  /** Ranges that were dropped, as [start, end). */
-  readonly dropped: [number, number][] = [];
-  readonly drop = async (offset: number, length: number): Promise<void> => {
-    const end = length === 0 ? Infinity : offset + length;
-    for (const [start, unlocked] of [...this.locked]) if (start >= offset && start < end) await unlocked;
-    this.dropped.push([offset, end]);
-  };
-
-  lock(start: number, until: Promise<unknown>): void {
-    const unlocked = until.finally(() => this.locked.delete(start));
-    this.locked.set(start, unlocked);
-  }
-
-  has(offset: number): boolean {
-    return !this.dropped.some(([start, end]) => start <= offset && offset < end);
-  }
-}
-
-/** A session that lets nobody have a lease again before it is told to. */
-function holdLeases(session: MemorySession): Event {
-  const event = new Event();
-  const acquire = session.on_acquire.bind(session);
-  session.on_acquire = ((request: Parameters<typeof acquire>[0]) => event.happened.then(() => acquire(request))) as never;
-  return event;
-}
 
 test("a recall drops all pages but the one of a write that waits for a lease", { timeout: 10_000 }, async () => {
   const pages = new Pages();
