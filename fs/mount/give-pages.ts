@@ -24,5 +24,6 @@ export function givePages(core: Core, handle: FileHandle): void {
   if ((flags & O_NOATIME) === 0 && accessTimeDue(core, file)) return;
   if (!core.caches.storePages(file.inode, size, (into) => readAtOnce(core, file, into))) return;
   file.pagesGiven = true;
+  file.filled = true;
   file.tailCached = true;
 }
