@@ -21,6 +21,8 @@ export interface Bound {
   sync?: { inode: InodeId | null };
   /** The file whose bytes it gives. */
   reads?: InodeId;
+  /** One request gives them, so that they are of one moment even while the file grows. */
+  exact?: boolean;
   /** The directory whose names it gives. */
   lists?: InodeId;
 }

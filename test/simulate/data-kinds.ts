@@ -23,6 +23,9 @@ function dataOf(id: number, length: number): Uint8Array {
   return data;
 }
 
+/** Whole in one request, however it lies in the program's memory. */
+const DIRECT_UNCUT_BYTES = 1020 * 1024;
+
 type Change = ContentEffect["change"];
 
 /** A change of a file's content with a result that is known ahead. */
@@ -43,7 +46,9 @@ function bindChange(text: string, file: File, change: Change, run: () => Promise
 export function write(context: Context, { numbers, id }: Step, append: boolean): Bound | null {
   const file = openAt(context, numbers[0]);
   if (file === null) return null;
-  const data = dataOf(id, lengthOf(numbers[1], numbers[2]));
+  append ||= file.append;
+  // A direct write that is longer is more than one request.
+  const data = dataOf(id, Math.min(lengthOf(numbers[1], numbers[2]), file.direct ? DIRECT_UNCUT_BYTES : Infinity));
   const offset = offsetOf(numbers[3], numbers[4]);
   const { size } = context.model.get(file.inode)!.content;
   if (append && size > 4_000_000) return null;
@@ -72,6 +77,7 @@ export function bindRead(kernel: Kernel, file: File, offset: number, length: num
   return {
     text: `read ${length} at ${offset} of ${file.inode}`,
     reads: file.inode,
+    exact: file.direct,
     run: () => kernel.data.read(file, offset, length),
     apply: (model, outcome) =>
       answers(outcome, [], (value) => {
@@ -105,7 +111,8 @@ export function fallocate(context: Context, { numbers }: Step, mode: number): Bo
 
 export function copy(context: Context, { numbers }: Step): Bound | null {
   const [from, to] = [openAt(context, numbers[0]), openAt(context, numbers[1])];
-  if (from === null || to === null || from.inode === to.inode) return null;
+  // copy_file_range(2) refuses files that are opened to append to.
+  if (from === null || to === null || from.inode === to.inode || to.append) return null;
   const [offset, toOffset] = [offsetOf(numbers[2], numbers[3]), offsetOf(numbers[3], numbers[4])];
   const length = lengthOf(numbers[5] % 97, numbers[5]);
   const data = readContent(context.model.get(from.inode)!.content, offset, length);

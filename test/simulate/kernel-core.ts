@@ -12,6 +12,10 @@ export interface File {
   readonly inode: InodeId;
   readonly handle: number;
   readonly owner: string;
+  /** Opened with O_APPEND. */
+  readonly append: boolean;
+  /** FOPEN_DIRECT_IO: reads and writes pass the page cache by. */
+  readonly direct: boolean;
 }
 
 export class KernelCore {

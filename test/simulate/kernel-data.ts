@@ -1,14 +1,27 @@
 // The data of files in a simulated kernel: its page cache, as fs/fuse/file.c of Linux 6.18 fills, writes and drops it.
 
+import type { InodeId } from "../../fs/types.ts";
 import { type CachedInode, PAGE_BYTES, pagesOf, truncatePages } from "./kernel-caches.ts";
 import type { File, KernelCore } from "./kernel-core.ts";
 
 const O_RDWR = 2;
 const O_APPEND = 0o2000;
+/** A request carries at most so much. */
+const REQUEST_BYTES = 1024 * 1024;
 export const PUNCH = 3;
 export const ZERO = 16;
 export const ZERO_KEEP_SIZE = 17;
 export const ALLOCATE = 0;
+
+/** Bytes of a write through the page cache are in its pages before the mount has them: nobody reads meanwhile. A direct write changes no page. */
+function dataOf(inode: InodeId): string {
+  return `data ${inode}`;
+}
+
+/** What changes a file and its pages holds. */
+export function locksOf(inode: InodeId): string[] {
+  return [`file ${inode}`, dataOf(inode)];
+}
 
 export class KernelData {
   readonly #core: KernelCore;
@@ -18,7 +31,37 @@ export class KernelData {
   }
 
   async read(file: File, offset: number, length: number): Promise<Uint8Array> {
-    return this.#core.turns.run([`file ${file.inode}`], async () => {
+    return file.direct ? this.#readDirect(file, offset, length) : this.#readCached(file, offset, length);
+  }
+
+  /** fuse_direct_io(): one request after another until one is short. No lock, no page, and the size as the mount knows it. */
+  async #readDirect(file: File, offset: number, length: number): Promise<Uint8Array> {
+    const parts: Uint8Array[] = [];
+    for (let done = 0; done < length;) {
+      const into = new Uint8Array(Math.min(length - done, REQUEST_BYTES));
+      const read = await this.#request(file, offset + done, into);
+      parts.push(into.subarray(0, read));
+      done += read;
+      if (read < into.length) break;
+    }
+    return parts.length === 1 ? parts[0] : new Uint8Array(Buffer.concat(parts));
+  }
+
+  /** One READ. Returns how many bytes there were. */
+  #request(file: File, offset: number, into: Uint8Array): Promise<number> {
+    const { mount, caller } = this.#core;
+    return this.#core.request(async () => {
+      const read = await mount.read(caller, file.inode, file.handle, offset, into.length, into, 0);
+      if (typeof read === "number") return read;
+      const bytes = Buffer.concat(read.buffers);
+      read.release?.();
+      into.set(bytes);
+      return bytes.length;
+    });
+  }
+
+  async #readCached(file: File, offset: number, length: number): Promise<Uint8Array> {
+    return this.#core.turns.run([dataOf(file.inode)], async () => {
       const cached = this.#core.cache.inodes.get(file.inode)!;
       if (offset + length > cached.attributes.size) await this.#core.attributes(file.inode);
       const end = Math.min(offset + length, cached.attributes.size);
@@ -61,22 +104,7 @@ export class KernelData {
     pages.forEach((page, index) => cached.pages.set(first + index, page));
     try {
       const version = this.#core.cache.version;
-      const reply = await this.#core.request(async () => {
-        const read = await this.#core.mount.read(
-          this.#core.caller,
-          file.inode,
-          file.handle,
-          first * PAGE_BYTES,
-          into.length,
-          into,
-          0,
-        );
-        if (typeof read === "number") return read;
-        const bytes = Buffer.concat(read.buffers);
-        read.release?.();
-        into.set(bytes);
-        return bytes.length;
-      });
+      const reply = await this.#request(file, first * PAGE_BYTES, into);
       into.fill(0, reply);
       // fuse_short_read(): the end of the file is there, if nothing has changed since.
       if (reply < into.length && cached.version <= version && first * PAGE_BYTES + reply < cached.attributes.size)
@@ -93,7 +121,44 @@ export class KernelData {
 
   /** Returns the number of bytes taken. */
   async write(file: File, offset: number, data: Uint8Array, append: boolean): Promise<number> {
+    const appends = append || file.append;
+    return file.direct ? this.#writeDirect(file, offset, data, appends) : this.#writeCached(file, offset, data, appends);
+  }
+
+  /** fuse_direct_write_iter(): behind the end that the kernel knows, with the inode locked; the pages of that range go first. */
+  async #writeDirect(file: File, offset: number, data: Uint8Array, append: boolean): Promise<number> {
     return this.#core.turns.run([`file ${file.inode}`], async () => {
+      const { mount, caller, cache } = this.#core;
+      const cached = cache.inodes.get(file.inode)!;
+      const position = append ? cached.attributes.size : offset;
+      const flags = O_RDWR | (append ? O_APPEND : 0);
+      await this.#dropUnlocked(cached, pagesOf(position, data.length));
+      let done = 0;
+      while (done < data.length) {
+        const part = data.subarray(done, done + REQUEST_BYTES);
+        const at = position + done;
+        const written = await this.#core.request(() =>
+          mount.write(caller, file.inode, file.handle, at, part, flags, false, false),
+        );
+        done += written;
+        if (written < part.length) break;
+      }
+      cache.changed(cached, position + done);
+      return done;
+    });
+  }
+
+  /** invalidate_inode_pages2_range() */
+  async #dropUnlocked(cached: CachedInode, numbers: readonly number[]): Promise<void> {
+    for (const number of numbers) {
+      for (let page = cached.pages.get(number); page !== undefined && page.locked !== null; page = cached.pages.get(number))
+        await page.locked;
+      cached.pages.delete(number);
+    }
+  }
+
+  async #writeCached(file: File, offset: number, data: Uint8Array, append: boolean): Promise<number> {
+    return this.#core.turns.run(locksOf(file.inode), async () => {
       const cached = this.#core.cache.inodes.get(file.inode)!;
       const position = append ? cached.attributes.size : offset;
       const { pages, unlock } = await this.#fillPages(cached, position, data);
@@ -143,7 +208,7 @@ export class KernelData {
   }
 
   async fallocate(file: File, offset: number, length: number, mode: number): Promise<void> {
-    await this.#core.turns.run([`file ${file.inode}`], async () => {
+    await this.#core.turns.run(locksOf(file.inode), async () => {
       const cached = this.#core.cache.inodes.get(file.inode)!;
       await this.#core.request(() =>
         this.#core.mount.fallocate(this.#core.caller, file.inode, file.handle, offset, length, mode),
@@ -155,7 +220,7 @@ export class KernelData {
   }
 
   async copy(from: File, fromOffset: number, to: File, toOffset: number, length: number): Promise<number> {
-    return this.#core.turns.run([`file ${to.inode}`], async () => {
+    return this.#core.turns.run(locksOf(to.inode), async () => {
       const cached = this.#core.cache.inodes.get(to.inode)!;
       const copied = await this.#core.request(() =>
         this.#core.mount.copyFileRange(
@@ -177,7 +242,7 @@ export class KernelData {
   }
 
   async truncate(file: File, size: number): Promise<void> {
-    await this.#core.turns.run([`file ${file.inode}`], async () => {
+    await this.#core.turns.run(locksOf(file.inode), async () => {
       const cached = this.#core.cache.inodes.get(file.inode)!;
       const reply = await this.#core.request(() =>
         this.#core.mount.setattr(this.#core.caller, file.inode, { size, handle: file.handle }),

@@ -7,7 +7,7 @@
 // do not in Linux), so that a reader never sees bytes of a write that the mount does not have yet.
 
 import { FsError } from "../../fs/errno.ts";
-import type { DirectoryItem, Entry, FileLock, Handlers, KernelCaches } from "../../fs/mount/handlers.ts";
+import type { DirectoryItem, Entry, FileLock, Handlers, KernelCaches, Opened } from "../../fs/mount/handlers.ts";
 import type { Attributes, ByteString, InodeId } from "../../fs/types.ts";
 import { ROOT_INODE, S_IFDIR, S_IFLNK, S_IFMT } from "../../fs/types.ts";
 import type { Random } from "../../storage/seeded-random.ts";
@@ -15,11 +15,12 @@ import type { MachineClock } from "./clock.ts";
 import { type Content, contentOf } from "./content.ts";
 import { type CachedInode, mtimeOf, PAGE_BYTES, truncatePages } from "./kernel-caches.ts";
 import { type File, KernelCore } from "./kernel-core.ts";
-import { KernelData } from "./kernel-data.ts";
+import { KernelData, locksOf } from "./kernel-data.ts";
 
 const O_CREAT = 0o100;
 const O_EXCL = 0o200;
 const O_TRUNC = 0o1000;
+const O_APPEND = 0o2000;
 const RENAME_NOREPLACE = 1;
 const RENAME_EXCHANGE = 2;
 
@@ -28,6 +29,7 @@ const UNCHECKED = Infinity;
 
 export class Kernel implements KernelCaches {
   readonly data: KernelData;
+  readonly mapsDirect = true;
   readonly #core: KernelCore;
 
   /** `name`: no other kernel of the world has it. */
@@ -141,7 +143,7 @@ export class Kernel implements KernelCaches {
         cached.attributes.size = 0;
       }
       cached.pins++;
-      return { inode: cached.inode, handle: opened.handle, owner: this.#core.newOwner() };
+      return this.#opened(cached.inode, opened, flags);
     });
     if (found === null) throw new FsError("ENOENT");
     if (typeof found === "object") return found;
@@ -155,7 +157,7 @@ export class Kernel implements KernelCaches {
       if (type === S_IFLNK) throw new FsError("ELOOP");
       if (type === S_IFDIR) throw new FsError("EISDIR");
       const open = (): Promise<File> => this.#openHandle(cached, flags);
-      return await ((flags & O_TRUNC) !== 0 ? this.#core.turns.run([`file ${inode}`], open) : open());
+      return await ((flags & O_TRUNC) !== 0 ? this.#core.turns.run(locksOf(inode), open) : open());
     } catch (error) {
       cached.pins--;
       throw error;
@@ -171,8 +173,12 @@ export class Kernel implements KernelCaches {
       truncatePages(cached, 0);
       this.#core.cache.dropAttributes(cached);
     }
-    if (opened.keepCache !== true) cached.pages.clear();
-    return { inode: cached.inode, handle: opened.handle, owner: this.#core.newOwner() };
+    if (opened.keepCache !== true && opened.directIo !== true) cached.pages.clear();
+    return this.#opened(cached.inode, opened, flags);
+  }
+
+  #opened(inode: InodeId, { handle, directIo }: Opened, flags: number): File {
+    return { inode, handle, owner: this.#core.newOwner(), append: (flags & O_APPEND) !== 0, direct: directIo === true };
   }
 
   async close(file: File): Promise<void> {

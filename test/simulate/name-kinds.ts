@@ -12,20 +12,21 @@ const O_RDWR = 2;
 const O_CREAT = 0o100;
 const O_EXCL = 0o200;
 const O_TRUNC = 0o1000;
+const O_APPEND = 0o2000;
 const DIRECTORIES_MAX = 12;
 
 const FLAGS = [O_RDWR, O_RDWR | O_CREAT, O_RDWR | O_CREAT, O_RDWR | O_CREAT | O_EXCL, O_RDWR | O_CREAT | O_TRUNC, O_RDWR | O_TRUNC]; // prettier-ignore
 
-export async function open(context: Context, { numbers }: Step): Promise<Bound | null> {
+export async function open(context: Context, { numbers }: Step, append: boolean): Promise<Bound | null> {
   const { kernel, slots, strangers } = context;
   const parent = await directoryOf(context, numbers[0]);
   const name = nameOf(numbers[1]);
-  let flags = FLAGS[numbers[2] % FLAGS.length];
+  let flags = FLAGS[numbers[2] % FLAGS.length] | (append ? O_APPEND : 0);
   if (!context.alone) flags &= ~O_TRUNC;
   const slot = slots.indexOf(null);
   if (slot < 0) return null;
   // The place is taken at once, so that two of a round do not take the same.
-  slots[slot] = { inode: 0 as InodeId, handle: -1, owner: "" };
+  slots[slot] = { inode: 0 as InodeId, handle: -1, owner: "", append: false, direct: false };
   const apply = (model: Model, outcome: Outcome | null): boolean => {
     const inode = model.entry(parent, name);
     const node = inode === undefined ? undefined : model.get(inode);

@@ -135,7 +135,8 @@ async function agree(context: Context, { numbers }: Step): Promise<Bound> {
 }
 
 export const KINDS: Record<string, Kind> = {
-  open,
+  open: (context, step) => open(context, step, false),
+  openAppend: (context, step) => open(context, step, true),
   makeDirectory: (context, step) => make(context, step, "directory"),
   symlink: (context, step) => make(context, step, "symlink"),
   unlink: (context, step) => remove(context, step, false),

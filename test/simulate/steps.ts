@@ -22,7 +22,7 @@ export interface Round {
 
 /** How often each kind comes, of a thousand. */
 const WEIGHTS: Record<string, number> = {
-  open: 110, close: 25, write: 160, append: 60, read: 160, truncate: 35, punch: 15, zero: 10, allocate: 8, copy: 20, sync: 30,
+  open: 85, openAppend: 25, close: 25, write: 160, append: 60, read: 160, truncate: 35, punch: 15, zero: 10, allocate: 8, copy: 20, sync: 30,
   makeDirectory: 30, symlink: 15, link: 20, unlink: 45, removeDirectory: 15, rename: 60, stat: 60, list: 40, find: 30,
   readLink: 5, syncDirectory: 8, setXattr: 10, xattr: 10, removeXattr: 4, changeMode: 8, lock: 20, shrink: 5, agree: 12,
 }; // prettier-ignore

@@ -185,7 +185,7 @@ export class World {
     cleaner.run({ thorough: true }).then(ended, ended);
   }
 
-  /** What the namespace's own check finds. Time stands still meanwhile. */
+  /** What the namespace's own check finds. Takes no time but what it waits for. */
   async check(): Promise<string[]> {
     const { delay } = this.#system;
     this.#system.delay = null;
