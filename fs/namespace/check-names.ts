@@ -1,19 +1,22 @@
 // The part of the check about directories: names, their order, and where they lead. Each name is in the table twice (`n`
-// by name, `o` by cookie), written by the same entries, so that what one of the two lost is mended from the other.
+// by name, `o` by cookie), written by the same entries, so that what one of the two lost is mended from the other. The two
+// are compared by sums over checksums, so that memory does not grow with a directory; one by one only where these differ.
 
 import { type ByteString, type InodeId, S_IFDIR, S_IFMT } from "../types.ts";
-import type { Slice } from "./bytes.ts";
-import { type Found, nextPage, type Problem, visitSafely, walkRange } from "./check-walk.ts";
+import { checksumText, RecordDamaged, type Slice } from "./bytes.ts";
+import { type Found, nextPage, type Problem, visitSafely, walk, walkRange } from "./check-walk.ts";
 import { isDirectoryRow, type SeenInodes } from "./check-inodes.ts";
 import { after, describeKey, idFrom, TAG_NAME, TAG_ORDER } from "./keys.ts";
 import { ENTRY_OVERHEAD_BYTES } from "./names.ts";
 import type { OverlaySnapshot } from "./overlay.ts";
 import { decodeName, decodeOrder, type NameEntry, openValue } from "./records.ts";
 
-/** Names held before their directories' orders are read: short ranges of the table are slow. */
-const NAMES_HELD = 16 * 1024;
+/** Names walked before their directories' orders are: short ranges of the table are slow. */
+const NAMES_PER_STEP = 16 * 1024;
 /** Entries of orders kept until all names are counted. */
 const LEFTOVERS_MAX = 10_000;
+/** Sums stay exact below this. */
+const SUM_LIMIT = 2 ** 48;
 
 interface Named {
   inode: InodeId;
@@ -29,8 +32,8 @@ interface Leftover extends Named {
 export class NameCheck {
   readonly #overlay: OverlaySnapshot;
   readonly #inodes: SeenInodes;
-  /** Names whose entry in the order is yet to be seen, as `directory/cookie`. */
-  readonly #unordered = new Map<string, Named>();
+  /** What the names of each directory add up to whose order is yet to be walked, by its id as in keys. */
+  readonly #sums = new Map<string, number>();
   /** Entries of orders that no name belongs to. */
   readonly #leftovers: Leftover[] = [];
 
@@ -39,56 +42,71 @@ export class NameCheck {
     this.#inodes = inodes;
   }
 
-  /** Names, and the order of their directories as soon as all names of a directory were seen. */
+  /** Names, and the orders of their directories as soon as all names of a directory were seen. */
   async *run(): AsyncGenerator<Problem> {
     const to = after(TAG_NAME);
     let orderFrom = TAG_ORDER;
+    let walked = 0;
     for (let from = TAG_NAME; from < to;) {
       const page = await nextPage(this.#overlay, from, to);
       from = page.bound;
       for (const { key, value } of page.records) yield* visitSafely(key, value, () => this.#name(key, value));
-      if (this.#unordered.size < NAMES_HELD && from < to) continue;
+      walked += page.records.length;
+      if (walked < NAMES_PER_STEP && from < to) continue;
+      walked = 0;
       // The last directory's names may go on in the next page.
       const orderTo = from < to ? TAG_ORDER + page.records.at(-1)!.key.slice(1, 9) : after(TAG_ORDER);
-      yield* walkRange(this.#overlay, orderFrom, orderTo, (key, value) => this.#ordered(key, value));
+      yield* this.#orders(orderFrom, orderTo);
       orderFrom = orderTo;
     }
     for (const leftover of this.#leftovers) yield* this.#leftover(leftover);
-    for (const [place, { name }] of this.#unordered) {
-      const [directory, cookie] = place.split("/").map(Number) as [InodeId, number];
+  }
+
+  /** Where names and order do not add up to the same, they are compared one by one. */
+  async *#orders(from: string, to: string): AsyncGenerator<Problem> {
+    const sums = new Map<string, number>();
+    yield* walkRange(this.#overlay, from, to, (key, value) => addOrder(sums, key, value));
+    for (const id of new Set([...this.#sums.keys(), ...sums.keys()])) {
+      if (TAG_ORDER + id >= to) continue;
+      if (this.#sums.get(id) !== sums.get(id)) yield* this.#compare(id);
+      this.#sums.delete(id);
+    }
+  }
+
+  async *#compare(id: string): AsyncGenerator<Problem> {
+    const directory = idFrom(id) as InodeId;
+    const names = new Map<number, Named>();
+    yield* walk(this.#overlay, TAG_NAME + id, (key, value) => keepName(names, key, value));
+    yield* walk(this.#overlay, TAG_ORDER + id, (key, value) => this.#ordered(names, key, value));
+    if (this.#inodes.find(directory) === undefined) return;
+    for (const [cookie, { name }] of names)
       yield {
         kind: "entry",
         text: `${JSON.stringify(name)} of directory ${directory} is missing in the directory's order (cookie ${cookie})`,
         inode: directory,
         mending: { kind: "order", directory, name, cookie },
       };
-    }
   }
 
   *#name(key: string, value: Slice): Found {
     const entry = decodeName(openValue(key, value));
     const directory = idFrom(key, 1) as InodeId;
     const name = key.slice(9) as ByteString;
-    this.#unordered.set(`${directory}/${entry.cookie}`, { inode: entry.inode, type: entry.type, name });
+    add(this.#sums, key, entry.inode, entry.type, entry.cookie, name);
     const above = this.#inodes.find(directory);
     if (above === undefined || !isDirectoryRow(above)) {
       if (this.#inodes.damaged.has(directory)) this.#countName(entry);
-      else yield* this.#homeless(key, directory, entry, name);
+      else
+        yield {
+          kind: "entry",
+          text: `${describeKey(key)}: the directory does not exist`,
+          inode: directory,
+          mending: { kind: "dangling", directory, name },
+        };
       return;
     }
     above.rows.entryBytes[above.row] += name.length + ENTRY_OVERHEAD_BYTES;
     yield* this.#leads(key, directory, entry, name);
-  }
-
-  /** A name in a directory that there is not. */
-  *#homeless(key: string, directory: InodeId, { cookie }: NameEntry, name: ByteString): Found {
-    this.#unordered.delete(`${directory}/${cookie}`);
-    yield {
-      kind: "entry",
-      text: `${describeKey(key)}: the directory does not exist`,
-      inode: directory,
-      mending: { kind: "dangling", directory, name },
-    };
   }
 
   #countName(entry: NameEntry): void {
@@ -139,13 +157,14 @@ export class NameCheck {
     };
   }
 
-  *#ordered(key: string, value: Slice): Found {
-    const { inode, type, name } = decodeOrder(openValue(key, value));
+  *#ordered(names: Map<number, Named>, key: string, value: Slice): Found {
+    const ordered = orderOf(key, value);
+    if (ordered === null) return;
+    const { inode, type, name } = ordered;
     const directory = idFrom(key, 1) as InodeId;
     const cookie = idFrom(key, 9);
-    const place = `${directory}/${cookie}`;
-    const named = this.#unordered.get(place);
-    this.#unordered.delete(place);
+    const named = names.get(cookie);
+    names.delete(cookie);
     if (named !== undefined && named.inode === inode && named.type === type && named.name === name) return;
     if (named === undefined && this.#leftovers.length < LEFTOVERS_MAX) {
       this.#leftovers.push({ directory, cookie, inode, type, name });
@@ -172,6 +191,10 @@ export class NameCheck {
       (seen.rows.mode[seen.row] & S_IFMT) === type &&
       (isDirectoryRow(seen) ? seen.rows.names[seen.row] === 0 : seen.rows.names[seen.row] < seen.rows.linkCount[seen.row]) &&
       seen.rows.linkCount[seen.row] > 0;
+    if (this.#inodes.damaged.has(inode) || this.#inodes.damaged.has(directory)) {
+      yield { kind: "entry", text, inode: directory };
+      return;
+    }
     if (!isLost) {
       yield { kind: "entry", text, inode: directory, mending: { kind: "leftover", directory, cookie } };
       return;
@@ -181,5 +204,35 @@ export class NameCheck {
     above.rows.entryBytes[above.row] += name.length + ENTRY_OVERHEAD_BYTES;
     if (isDirectoryRow(seen)) above.rows.subdirectories[above.row]++;
     yield { kind: "entry", text, inode: directory, mending: { kind: "name", directory, name, inode, type, cookie } };
+  }
+}
+
+function add(sums: Map<string, number>, key: string, inode: InodeId, type: number, cookie: number, name: ByteString): void {
+  const id = key.slice(1, 9);
+  const mark = checksumText(`${inode}/${type}/${cookie}/${name}`);
+  sums.set(id, ((sums.get(id) ?? 0) + mark) % SUM_LIMIT);
+}
+
+function* addOrder(sums: Map<string, number>, key: string, value: Slice): Found {
+  const { inode, type, name } = decodeOrder(openValue(key, value));
+  add(sums, key, inode, type, idFrom(key, 9), name);
+}
+
+/** Damaged records were reported by the first walk. */
+function* keepName(names: Map<number, Named>, key: string, value: Slice): Found {
+  try {
+    const { inode, type, cookie } = decodeName(openValue(key, value));
+    names.set(cookie, { inode, type, name: key.slice(9) as ByteString });
+  } catch (error) {
+    if (!(error instanceof RecordDamaged)) throw error;
+  }
+}
+
+function orderOf(key: string, value: Slice): Named | null {
+  try {
+    return decodeOrder(openValue(key, value));
+  } catch (error) {
+    if (error instanceof RecordDamaged) return null;
+    throw error;
   }
 }

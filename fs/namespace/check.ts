@@ -1,6 +1,6 @@
 // The check of the namespace: walks all records and compares what should agree. It works on a snapshot, so transactions
 // may go on meanwhile; what it finds was so at one moment. Takes 80 bytes of memory an inode (check-inodes.ts), some 60 a
-// stripe, and some 200 for each name of the largest directory. What it finds is mended by mend.ts.
+// stripe, and some 200 for each name of a directory whose names and order differ. What it finds is mended by mend.ts.
 
 import { type InodeId, ROOT_INODE } from "../types.ts";
 import type { Slice } from "./bytes.ts";

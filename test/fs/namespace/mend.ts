@@ -408,6 +408,15 @@ test("what is lost: damaged records, overlaps and directories within themselves 
   assert.ok(remain.some(({ text }) => /lies within itself/.test(text)));
 });
 
+test("an order's entry is kept where what it tells of is a damaged record", async () => {
+  const tree = await makeTree();
+  const damaged = { key: keyBytes(TAG_INODE + id8(tree.file)), value: new Uint8Array(30) };
+  await tree.table.write({ puts: [damaged], deletes: [keyBytes(nameKey(tree.directory, "file"))] });
+  const store = await reopen(tree.table, tree.log.entries);
+  const found = await problems(store.namespace);
+  assert.deepEqual(found.filter(({ kind }) => kind === "entry" || kind === "damaged").map(({ mending }) => mending), [undefined, undefined]); // prettier-ignore
+});
+
 test("files with bytes in lost stripes are named by all their paths, with the ranges", async () => {
   const { namespace, directory, below, file, stripe, twice } = await makeTree();
   const session = await namespace.openSession(quietEvents);
