@@ -45,12 +45,14 @@ export interface Part {
 export class Programs {
   readonly #children = new Set<ChildProcess>();
   readonly #violation: (text: string) => void;
+  #ended = false;
 
   constructor(violation: (text: string) => void) {
     this.#violation = violation;
   }
 
   start<T>(program: ProgramName, parameters: unknown, seconds = 0): Running<T> {
+    if (this.#ended) return { result: Promise.resolve(null), stop: () => {} };
     const child = fork(workerFile, [program, JSON.stringify(parameters)], { execArgv: ["--max-old-space-size=128"] });
     this.#children.add(child);
     const result = new Promise<(T & { work: WorkReport }) | null>((resolve) => {
@@ -80,7 +82,9 @@ export class Programs {
     return { result, stop: () => child.connected && child.send("stop") };
   }
 
+  /** Ends all; no more are started. */
   killAll(): void {
+    this.#ended = true;
     for (const child of this.#children) child.kill("SIGKILL");
   }
 }
