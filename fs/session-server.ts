@@ -314,7 +314,7 @@ export class SessionServer {
       if (connection === null) return;
       try {
         // The namespace ends the session before this deadline.
-        await connection.request("recall", { body }, { deadlineMs: 2 * this.#options.timeLimitMs });
+        await connection.request("recall", { body }, { deadlineMs: 4 * this.#options.timeLimitMs });
         return;
       } catch (error) {
         if ((error as { code?: string }).code === "ECONNRESET") continue;

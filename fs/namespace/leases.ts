@@ -36,8 +36,12 @@ export interface SessionLeases {
   readonly limitMs: number;
   readonly holds: Map<InodeId, LeaseLevel>;
   ended: boolean;
+  /** Whether something was heard of its mount within the limit: it works, perhaps at writing much back to slow disks. */
+  isHeard(now: number): boolean;
 }
 
+/** A mount that does not answer a recall and is heard of all the same has so many times its limit: what it writes back would be lost. */
+const HEARD_LIMITS = 3;
 /** A timer so late was not served in time; what has come meanwhile is read within as long. */
 const LATE_MS = 250;
 
@@ -170,7 +174,7 @@ export class Leases {
     gate: Gate,
   ): Promise<void> {
     gate.recalling.add(session);
-    const outcome = await withLimit(this.#clock, session.limitMs, () => session.events.recall(inode, MODES[level], names));
+    const outcome = await withLimit(this.#clock, session, () => session.events.recall(inode, MODES[level], names));
     gate.recalling.delete(session);
     if (names !== undefined) gate.answered.add(session);
     if (outcome !== "done") {
@@ -192,16 +196,19 @@ export class Leases {
   }
 }
 
-async function withLimit(clock: WallClock, milliseconds: number, action: () => Promise<void>): Promise<string> {
+async function withLimit(clock: WallClock, session: SessionLeases, action: () => Promise<void>): Promise<string> {
+  const { limitMs } = session;
+  const begin = clock.now();
   let cancel = (): void => {};
-  const giveUpAt = clock.now() + milliseconds;
   const late = new Promise<string>((resolve) => {
-    const over = (): void => resolve(`did not answer within ${milliseconds} ms`);
-    cancel = clock.after(milliseconds, () => {
+    const look = (dueAt: number): void => {
+      const now = clock.now();
       // A timer that is late means that this process was stopped: the answer may have come meanwhile and lie unread.
-      if (clock.now() - giveUpAt < LATE_MS) over();
-      else cancel = clock.after(LATE_MS, over);
-    });
+      const waits = now - dueAt >= LATE_MS || (session.isHeard(now) && now - begin < HEARD_LIMITS * limitMs);
+      if (!waits) return resolve(`did not answer within ${Math.round(now - begin)} ms`);
+      cancel = clock.after(LATE_MS, () => look(now + LATE_MS));
+    };
+    cancel = clock.after(limitMs, () => look(begin + limitMs));
   });
   const done = Promise.resolve()
     .then(action)

@@ -37,6 +37,11 @@ export class ServerSession implements SessionLeases {
     this.expires = options.expires ?? false;
     this.durable = options.durable ?? false;
   }
+
+  /** Of one in this process nothing is heard apart from its answers. */
+  isHeard(now: number): boolean {
+    return this.expires && now - this.lastHeard < this.limitMs;
+  }
 }
 
 export class Sessions {

@@ -199,6 +199,26 @@ test("a session that does not answer a recall is ended after its limit, and the 
   await assert.rejects(silent.session.call("commit", commit), { code: "ESTALE" });
 });
 
+test("a session that is heard of while it does not answer a recall has three times its limit, and no longer than it is heard of", async () => {
+  for (const heardFor of [1500, 60_000]) {
+    const store = await openStore();
+    const slow = await openRecalled(store, { limitMs: 1000, expires: true });
+    const file = await makeEntry(slow.session, store.root, "file");
+    const change = watch(store.session.call("setAttributes", { inode: file.inode, change: { mode: 0o600 } }));
+    await settle();
+    let endedAfter = 0;
+    for (let passed = 0; passed < 5000 && slow.expired() === 0; passed += 50) {
+      if (passed < heardFor) slow.session.heard();
+      store.clock.advance(50);
+      await settle();
+      endedAfter = passed + 50;
+    }
+    await change.promise;
+    const atMost = Math.min(3000, heardFor + 1000);
+    assert.ok(endedAfter >= atMost - 50 && endedAfter <= atMost + 250, `heard for ${heardFor} ms, ended after ${endedAfter}`);
+  }
+});
+
 test("a session of another process that is not heard of is ended by the tick", async () => {
   const store = await openStore();
   const remote = await openRecalled(store, { limitMs: 1000, expires: true });
