@@ -319,7 +319,7 @@ function piecesIn(file: FileState, buffer: StripeBuffer): Piece[] {
 
 /** Adds the pieces (none: only size and times) to the unit as the file's part of it. */
 export function addFile(unit: FlushUnit, file: FileState, pieces: readonly Piece[]): void {
-  const sealed: SealedFile = { dropCount: file.dropCount, size: file.attributes.size, ranges: rangesOf(pieces) };
+  const sealed: SealedFile = { dropCount: file.dropCount, size: sizeToSeal(file, pieces), ranges: rangesOf(pieces) };
   for (const piece of pieces) {
     piece.unit = unit;
     unit.bytes += piece.end - piece.start;
@@ -328,6 +328,13 @@ export function addFile(unit: FlushUnit, file: FileState, pieces: readonly Piece
   unit.files.set(file, sealed);
   file.units.push(unit);
   file.sizeDirty = false;
+}
+
+/** The file's size, without bytes that come later, with its own buffer: a mount that dies between would leave zeros in their place. */
+function sizeToSeal(file: FileState, pieces: readonly Piece[]): number {
+  if (file.ownBuffer === null) return file.attributes.size;
+  const before = file.units.at(-1)?.files.get(file)?.size ?? file.committedSize;
+  return Math.min(file.attributes.size, Math.max(before, pieces.at(-1)?.end ?? 0));
 }
 
 function rangesOf(pieces: readonly Piece[]): SealedFile["ranges"] {
