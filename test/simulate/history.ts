@@ -77,6 +77,17 @@ export class History {
     }
   }
 
+  /**
+   * A mount died, and with it what only it had. Of a file that the `other` mount changed, everything up to that change
+   * was written back before.
+   */
+  killed(other: number): void {
+    for (const [inode, versions] of this.#versions) {
+      const covered = versions.findLastIndex(({ next }) => next.some((change) => change.mount === other));
+      this.#versions.set(inode, versions.slice(Math.max(0, covered)));
+    }
+  }
+
   /** null, or why the tree that was found cannot be what is left. */
   treeProblem(now: Nodes, found: Nodes): string | null {
     if (treeDifference(now, found) === null) return null;

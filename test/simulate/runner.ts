@@ -4,12 +4,13 @@ import type { ByteString, InodeId } from "../../fs/types.ts";
 import { ROOT_INODE, S_IFDIR, S_IFLNK, S_IFMT } from "../../fs/types.ts";
 import { seededRandom } from "../../storage/seeded-random.ts";
 import type { Bound, Context } from "./bound.ts";
+import { contentOf } from "./content.ts";
 import { bindRead } from "./data-kinds.ts";
 import { ERAS_MAX, type ContentChange, History } from "./history.ts";
 import { explain, type Outcome, type Ran } from "./judge.ts";
 import type { Kernel } from "./kernel.ts";
 import type { File } from "./kernel-core.ts";
-import { Model, newNode, type Node, type Nodes } from "./model.ts";
+import { Model, newNode, type Node, type Nodes, treeDifference } from "./model.ts";
 import { bindStat, KINDS } from "./operations.ts";
 import { bindFind } from "./name-kinds.ts";
 import type { Round, Step } from "./steps.ts";
@@ -27,6 +28,7 @@ export interface RunnerCounts {
   restarts: number;
   lost: number;
   healed: number;
+  killed: number;
 }
 
 export class Violation extends Error {
@@ -69,7 +71,7 @@ export class Runner {
   #slots: (File | null)[][] = [];
   #events = 0;
   #unknown: Map<InodeId, Node> | null = null;
-  readonly counts: RunnerCounts = { operations: 0, refused: 0, probes: 0, cuts: 0, restarts: 0, lost: 0, healed: 0 };
+  readonly counts: RunnerCounts = { operations: 0, refused: 0, probes: 0, cuts: 0, restarts: 0, lost: 0, healed: 0, killed: 0 };
   /** What was done, the last of it. Put into words when it is asked for: that takes its time. */
   readonly #story: (() => string)[] = [];
   readonly #storyLines = Number(process.env.CAIRN_STORY ?? STORY_LINES);
@@ -142,6 +144,7 @@ export class Runner {
     if (first.kind === "stop") return this.#restart();
     if (first.kind === "clean") return this.#world.beginCleaning();
     if (first.kind === "lose" || first.kind === "rot" || first.kind === "heal") return this.#disaster(first);
+    if (first.kind === "kill") return this.#kill(first.mount);
     const contexts = this.#world.kernels.map((_, mount) => this.#context(mount, round.steps.length === 1));
     const pinned: [Kernel, InodeId][] = [];
     const bound: { bound: Bound; step: Step }[] = [];
@@ -308,8 +311,11 @@ export class Runner {
       );
       this.#history.synced(files);
     }
-    const used = new Set(this.#slots.flat().flatMap((file) => (file === null ? [] : [file.inode])));
-    this.#model.sweep(used);
+    this.#sweep();
+  }
+
+  #sweep(): void {
+    this.#model.sweep(new Set(this.#slots.flat().flatMap((file) => (file === null ? [] : [file.inode]))));
   }
 
   /** A listing beside changes has every name that was there all the time, and none that never was. */
@@ -436,6 +442,44 @@ export class Runner {
       }
     };
     await visit(ROOT_INODE);
+  }
+
+  /** A mount dies. The other one finds all names as they were, and the files with all that was synced or that it wrote itself. */
+  async #kill(dead: number): Promise<void> {
+    this.counts.killed++;
+    this.#tell(() => `mount ${dead} is killed`);
+    const owners = new Set(this.#slots[dead].map((file) => file?.owner));
+    await this.#drive(this.#world.killMount(dead));
+    await this.#drive(this.#world.kernels[dead].learnRoot());
+    this.#slots[dead] = Array<File | null>(SLOTS).fill(null);
+    for (const [inode, { locks }] of this.#model.nodes)
+      if (locks.length > 0) this.#model.set(inode, { locks: locks.filter(({ owner }) => !owners.has(owner)) });
+    this.#sweep();
+    this.#history.killed(1 - dead);
+    await this.#survey(1 - dead);
+    await this.#syncAll();
+  }
+
+  /** Takes what the mount finds for what is there, where it may be. */
+  async #survey(mount: number): Promise<void> {
+    const kernel = this.#world.kernels[mount];
+    const found = new Map<InodeId, Node>();
+    await this.#drive(this.#walk(kernel, found));
+    const wrong = treeDifference(this.#model.nodes, found);
+    if (wrong !== null) throw new Violation(`after a mount was killed the tree differs: ${wrong}`);
+    const contents = new Map(
+      [...found].filter(([, { type }]) => type === "file").map(([inode, { content }]) => [inode, content]),
+    );
+    for (const file of this.#slots[mount]) {
+      if (file === null || contents.has(file.inode)) continue;
+      contents.set(file.inode, contentOf((await this.#drive(kernel.data.read(file, 0, 2 ** 26)))!));
+    }
+    for (const [inode, content] of contents) {
+      const problem = this.#history.contentProblem(inode, this.#model.get(inode)!.content, content);
+      if (problem !== null) throw new Violation(`after a mount was killed ${problem}`);
+      this.#model.set(inode, { content });
+    }
+    this.#model.settle();
   }
 
   async #disaster(step: Step): Promise<void> {

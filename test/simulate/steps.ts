@@ -38,9 +38,11 @@ export interface Dangers {
   rot: number;
   heal: number;
   clean: number;
+  /** One mount is killed. */
+  kill: number;
 }
 
-export const DANGERS: Dangers = { cut: 150, stop: 600, lose: 400, rot: 400, heal: 300, clean: 40 };
+export const DANGERS: Dangers = { cut: 150, stop: 600, lose: 400, rot: 400, heal: 300, clean: 40, kill: 200 };
 
 export function makeRounds(seed: number, steps: number, dangers: Dangers): Round[] {
   const random = seededRandom(seed);
@@ -74,9 +76,9 @@ export function makeRounds(seed: number, steps: number, dangers: Dangers): Round
   return rounds;
 }
 
-function eventOf(random: Random, { stop, lose, rot, heal, clean }: Dangers): string | null {
+function eventOf(random: Random, { stop, lose, rot, heal, clean, kill }: Dangers): string | null {
   let choice = random();
-  for (const [event, rounds] of Object.entries({ stop, lose, rot, heal, clean })) {
+  for (const [event, rounds] of Object.entries({ stop, lose, rot, heal, clean, kill })) {
     choice -= 1 / rounds;
     if (choice < 0) return event;
   }

@@ -18,8 +18,9 @@ import { openSegmentBlocks } from "../../storage/segment-blocks.ts";
 import { randomBelow, type Random, seededRandom } from "../../storage/seeded-random.ts";
 import { SimulatedDirectory } from "../../storage/simulated-directory.ts";
 import { type MachineClock, SimulationClock } from "./clock.ts";
-import { Kernel } from "./kernel.ts";
+import type { Kernel } from "./kernel.ts";
 import { MachineTable } from "../storage/machine-table.ts";
+import { Mounted } from "./mounted.ts";
 import { codeOnThisThread } from "./one-thread.ts";
 
 const STORE = "5e0c5a4e-0f5b-4c44-9d5e-3f6c7b7d3a11";
@@ -47,7 +48,9 @@ interface Running {
   blocks: LocalBlocks;
   stripes: StripeStore;
   store: EmbeddedStore;
-  kernels: Kernel[];
+  mounts: Mounted[];
+  /** Opens a mount; its place among them. */
+  open(index: number): Promise<Mounted>;
 }
 
 export class World {
@@ -59,6 +62,7 @@ export class World {
   #table = new MemoryTable();
   #disks: Disk[] = [];
   #lastDisk = 0;
+  #lastMount = 0;
   #seed: number;
   #running: Running | null = null;
 
@@ -76,7 +80,7 @@ export class World {
   }
 
   get kernels(): Kernel[] {
-    return this.#required().kernels;
+    return this.#required().mounts.map(({ kernel }) => kernel);
   }
 
   get store(): EmbeddedStore {
@@ -107,16 +111,22 @@ export class World {
     const trace = (line: string): void => this.note(line);
     const parts = { table, log, stripes, blocks, schemes: SCHEMES, clock, trace, limits: LIMITS };
     const store = await EmbeddedStore.open({ ...parts, clean: true });
-    const kernels: Kernel[] = [];
-    for (let index = 0; index < MOUNTS; index++) kernels.push(await this.#mount(store, clock, String(index)));
-    this.#running = { clock, log, blocks, stripes, store, kernels };
+    const { namespace } = store;
+    const mountParts = { namespace, stripes, schemes: SCHEMES, trace, allocate: pooledBuffer() };
+    const open = (index: number): Promise<Mounted> => {
+      const name = `${index}-${++this.#lastMount}`;
+      return Mounted.open({ ...mountParts, name, clock: this.clock.machine(), random: () => this.random() });
+    };
+    const mounts: Mounted[] = [];
+    for (let index = 0; index < MOUNTS; index++) mounts.push(await open(index));
+    this.#running = { clock, log, blocks, stripes, store, mounts, open };
   }
 
-  async #mount(store: EmbeddedStore, clock: MachineClock, name: string): Promise<Kernel> {
-    const mount = await store.openMount({ allocate: pooledBuffer(), session: { limitMs: 20_000 } });
-    const kernel = new Kernel(mount, clock, () => this.random(), name);
-    mount.attach(kernel);
-    return kernel;
+  /** SIGKILL to one mount; another one takes its place. */
+  async killMount(index: number): Promise<void> {
+    const { mounts, open } = this.#required();
+    await mounts[index].kill();
+    mounts[index] = await open(index);
   }
 
   async #openDisk(disk: Disk, clock: MachineClock): Promise<LocalDisk> {
@@ -156,9 +166,7 @@ export class World {
 
   /** The power goes, at this moment. */
   cutPower(): void {
-    const running = this.#required();
-    running.clock.end();
-    this.#running = null;
+    this.halt();
     for (const directory of [this.#system, ...this.#disks.map((disk) => disk.directory)]) {
       directory.delay = null;
       directory.crash();
@@ -169,10 +177,15 @@ export class World {
 
   /** Everything is written back and ended, as Ctrl-C does. */
   async stop(): Promise<void> {
-    const { store, log, blocks, clock } = this.#required();
+    const { store, log, blocks, clock, mounts } = this.#required();
+    await store.cleaner.stop();
+    for (const mount of mounts) await mount.close();
     await store.close();
     await log.close();
-    await blocks.close();
+    // A disk that is lost says so once more.
+    await blocks.close().catch((error: unknown) => {
+      if (!this.#disks.some(({ lost }) => lost)) throw error;
+    });
     clock.end();
     this.#running = null;
   }
@@ -198,6 +211,7 @@ export class World {
   /** Nothing happens here any more. */
   halt(): void {
     this.#running?.clock.end();
+    for (const mount of this.#running?.mounts ?? []) mount.halt();
     this.#running = null;
   }
 
