@@ -73,6 +73,13 @@ function changedOne(core: Core, attributes: Attributes, current: boolean): void 
   core.inodes.learned(attributes);
 }
 
+/** As changedOne, of an inode on which the reply grants nothing: who has no lease on it has none afterwards. */
+function changedUnleased(core: Core, attributes: Attributes, current: boolean): void {
+  core.changes++;
+  if (current) core.inodes.learned(attributes);
+  else core.inodes.unlearned(attributes.inode);
+}
+
 export function make(core: Core, caller: Caller, what: NewInode): Result<Entry> {
   return after(makeInode(core, caller, what), ({ attributes, current }) =>
     core.inodes.entry(attributes, current ? "shared" : null),
@@ -138,7 +145,7 @@ export function unlink(core: Core, parent: InodeId, name: ByteString, directory:
   return after(callNow(core, "unlink", { parent, name, directory }), (reply) => {
     const current = recalls === core.recalls;
     changedOne(core, reply.parent, current);
-    changedOne(core, reply.attributes, current);
+    changedUnleased(core, reply.attributes, current);
     removed(core, reply.attributes, reply.knownElsewhere);
   });
 }
@@ -171,7 +178,7 @@ export function rename(
     if (newParent !== parent) changedOne(core, reply.newParent, current);
     changedOne(core, reply.moved, current);
     if (reply.replaced === null) return;
-    changedOne(core, reply.replaced, current);
+    changedUnleased(core, reply.replaced, current);
     removed(core, reply.replaced, reply.knownElsewhere);
   });
 }

@@ -127,3 +127,24 @@ test("a mount that does not answer a recall is ended, and cannot write afterward
   assert.deepEqual(await read(theirs, 0, 10), new Uint8Array(10).fill(2));
   await store.close();
 });
+
+for (const how of ["removes", "replaces"] as const) {
+  test(`a mount that ${how} a file that another one is writing sees what that one writes afterwards`, async () => {
+    const { store, a, b } = await twoMounts();
+    const seen = await createFile(a, "file");
+    await createFile(a, "other");
+    const written = await openFile(b, "file");
+    await write(written, 0, new Uint8Array(100).fill(1));
+    // The recall that this took is over for the first mount as well.
+    for (let turn = 0; turn < 5; turn++) await new Promise((resolve) => setImmediate(resolve));
+    if (how === "removes") await a.unlink(caller, ROOT_INODE, "file" as ByteString);
+    else await a.rename(caller, ROOT_INODE, "other" as ByteString, ROOT_INODE, "file" as ByteString, 0);
+    await write(written, 100, new Uint8Array(50).fill(2));
+    assert.equal((await attributes(seen)).size, 150);
+    assert.deepEqual(
+      [...(await read(seen, 100, 100))],
+      Array.from({ length: 50 }, () => 2),
+    );
+    await store.close();
+  });
+}

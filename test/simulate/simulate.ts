@@ -21,6 +21,7 @@ for (const [seed, steps, what] of [
   [74, 850, "what was written to a file is not dropped with its last name while another mount has it open"],
   [37, 750, "a listing that is answered during a recall of its directory is not cached"],
   [40, 1500, "a file's size is not committed before the bytes of its own buffer that made it"],
+  [58, 700, "a mount that unlinks a file has no lease on it by that"],
   [5008, 1500, "pages of a write that waits for its lease are read again meanwhile"],
 ] as const) {
   test(`seed ${seed}: ${what}`, async () => {
