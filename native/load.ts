@@ -1,4 +1,4 @@
-// Finds and loads a compiled addon. The addons lie in build/Release of the package root; this file runs from
+// Finds and loads what was compiled. It lies in build/Release of the package root; this file runs from
 // dist/native, so the root is looked for upwards, by its binding.gyp.
 import { existsSync } from "node:fs";
 import { createRequire } from "node:module";
@@ -22,4 +22,9 @@ export function loadAddon<T>(name: "fuse" | "kernels" | "files"): T {
   const file = path.join(packageRoot(), "build", "Release", `${name}.node`);
   if (!existsSync(file)) throw new Error(`native: ${file} is missing; run \`npm install\` to compile it`);
   return require(file) as T;
+}
+
+/** The path of a compiled program in build/Release. */
+export function programPath(name: "cairn-guard"): string {
+  return path.join(packageRoot(), "build", "Release", name);
 }

@@ -14,6 +14,7 @@ import type { FuseConnection } from "../../native/fuse.ts";
 import { FsError, errno, errnoOf } from "../errno.ts";
 import { Notifications } from "./channel-notifications.ts";
 import { SLOT_BODY_AT, SLOT_HEADER_AT, SLOT_REQUEST_AT, SLOT_REQUEST_BYTES, Slots } from "./channel-slots.ts";
+import { startGuard } from "./guard.ts";
 import type { Handlers, KernelCaches, ReadReply } from "./handlers.ts";
 import { MountError, attachMountpoint, detachMountpoint, setReadahead } from "./mountpoint.ts";
 import type { Attachment, MountpointOptions } from "./mountpoint.ts";
@@ -147,6 +148,7 @@ class Channel implements Mounted, Connection {
   readonly #counts = new Float64Array(operationByCode.length);
   readonly #errors = new Float64Array(operationByCode.length);
   readonly #tick: NodeJS.Timeout;
+  readonly #endGuard: () => void;
   #negotiated: Negotiated | null = null;
   /** The slot that the next request is received into; -1: none was free. */
   #landing: number;
@@ -198,6 +200,7 @@ class Channel implements Mounted, Connection {
     this.handlers = typeof parameters.handlers === "function" ? parameters.handlers(this.#notifications) : parameters.handlers;
     connection.setVigil(options.vigilMicroseconds ?? VIGIL_MICROSECONDS);
     this.#tick = setInterval(() => this.#everySecond(), TICK_MS).unref();
+    this.#endGuard = startGuard(attachment, this.#trace);
     this.#connection.setPolling(1);
   }
 
@@ -511,6 +514,7 @@ class Channel implements Mounted, Connection {
     // Forced off by the watchdog, it reads like any other unmount.
     const aborted = this.#connection.watchdogFired();
     this.#connection.close();
+    this.#endGuard();
     this.#notifications.end();
     this.#resolveLost();
     this.#resolveClosed(this.#destroy(aborted ? "aborted" : reason));
