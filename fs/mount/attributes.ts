@@ -12,18 +12,20 @@ import { shownAttributes } from "./file-state.ts";
 import type { AttributesReply, Caller, Result, SetAttributesFields } from "./handlers.ts";
 import { ACCESS_TIME_AGE_MAX_MS, ACCESS_TIMES_BATCH_MAX, UNCHECKED_TIMEOUT_MS } from "./limits.ts";
 import { HOLE, Piece } from "./pieces.ts";
+import { noteTold, overtake } from "./told.ts";
 
 export function getAttributes(core: Core, inode: InodeId): Result<AttributesReply> {
   const recalls = recallMark(core);
   const attributes = core.expired ? null : core.inodes.attributes(inode);
   return after(attributes ?? leasedAttributes(core, inode), (fresh) => {
-    noteTold(core, fresh);
+    noteSize(core, fresh);
+    noteTold(core, inode);
     return { attributes: fresh, attributeTimeoutMs: recalls === core.recalls ? core.inodes.timeoutMs(inode) : 0 };
   });
 }
 
 /** The kernel is about to hear of the size: a recall gives the program time to take it (coherence.ts). */
-function noteTold(core: Core, { inode, size }: Attributes): void {
+function noteSize(core: Core, { inode, size }: Attributes): void {
   const file = core.inodes.file(inode);
   if (file === undefined || file.kernelSize === size) return;
   file.kernelSize = size;
@@ -75,6 +77,7 @@ async function changeAttributes(
 /** Takes the attributes that came with a change of this mount's, and returns them as they are to be shown. `current`: no recall can have made them old. */
 export function changedAttributes(core: Core, attributes: Attributes, current: boolean): Attributes {
   core.changes++;
+  overtake(core, attributes.inode);
   if (current) return core.inodes.learned(attributes);
   core.inodes.unlearned(attributes.inode);
   return core.inodes.asKnown(attributes);

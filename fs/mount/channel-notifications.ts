@@ -96,6 +96,15 @@ export class Notifications implements KernelCaches {
     return this.#connection.reply(SLOT_HEADER_AT, STORE_HEAD_BYTES + length) === 0;
   }
 
+  forgetAttributes(inode: InodeId): void {
+    if (this.#ended || this.#connection === null) return;
+    const message = invalidateInodeMessage(inode, -1, 0);
+    this.#arena!.bytes.set(message, SLOT_HEADER_AT);
+    this.count++;
+    // Where the kernel does not know the inode, it keeps nothing of it.
+    this.#connection.reply(SLOT_HEADER_AT, message.length);
+  }
+
   #notify(message: Uint8Array): Promise<boolean> {
     if (this.#ended || !this.#connection) return Promise.resolve(true);
     this.count++;

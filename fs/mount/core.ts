@@ -13,6 +13,7 @@ import type { KernelCaches } from "./handlers.ts";
 import type { Inodes } from "./inodes.ts";
 import type { ReadAhead } from "./read-ahead.ts";
 import type { Space } from "./space.ts";
+import type { Told } from "./told.ts";
 import type { WriteBuffer } from "./write-buffer.ts";
 
 export interface Core {
@@ -41,6 +42,8 @@ export interface Core {
   /** Owners of posix locks taken here, by inode: only their close has locks to release. */
   readonly lockOwners: Map<InodeId, Set<string>>;
   readonly flockOwners: Set<string>;
+  /** When the kernel was told of inodes' attributes. */
+  readonly told: Told;
   /** The session is over: every operation is refused. */
   expired: boolean;
 }

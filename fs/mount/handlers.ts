@@ -212,6 +212,8 @@ export interface KernelCaches {
    * are there. Sent at once, on this thread: no request may hold a page of the inode.
    */
   storePages?(inode: InodeId, length: number, fill: (into: Uint8Array) => boolean): boolean;
+  /** Drops cached attributes, at once, on this thread: it takes no lock. An answer that has not been taken yet is not kept, either. */
+  forgetAttributes?(inode: InodeId): void;
   /** Makes every cached entry need a look-up again (FUSE_NOTIFY_INC_EPOCH); takes no lock. */
   incrementEpoch(): Promise<void>;
 }

@@ -106,6 +106,10 @@ export const RECALL_GATE_MS = 3;
 export const RECALL_PASS_MAX_MS = 1000;
 /** A program that was told of a size that another mount changed takes the answer within this time, a stopped machine aside. */
 export const CHANGED_SIZE_TOLD_MS = 30;
+/** A program that was told of attributes takes the answer within this time, a stopped machine aside. */
+export const TOLD_MS = 30;
+/** Of so many inodes it is known when the kernel was told of them: more than programs ask for in that time. */
+export const TOLD_INODES_MAX = 8192;
 /** A write that comes so soon after a recall may have been in the kernel's pages before it. */
 export const RECALL_FRESH_MS = 100;
 /** The kernel is told again of an inode that it does not know yet, after pauses of 1, 2, 4 ms up to this: a program that was answered runs within far less. */

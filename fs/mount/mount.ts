@@ -424,7 +424,7 @@ function makeCore(options: MountOptions, session: Session, trace: (text: string)
   return {
     session, stripes, clock, caches: null, inodes, handles: new Handles(), pool, write, flusher,
     readAhead: new ReadAhead(stripes, allocate), space, accessTimes: options.accessTimes ?? true, trace,
-    recalls: 0, recalling: 0, changes: 0, accessed: new Map(), lockOwners: new Map(), flockOwners: new Set(), expired: false,
+    recalls: 0, recalling: 0, changes: 0, accessed: new Map(), lockOwners: new Map(), flockOwners: new Set(), told: new Map(), expired: false,
   }; // prettier-ignore
 }
 

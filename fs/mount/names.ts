@@ -1,7 +1,7 @@
 // Operations on names: look-ups, making, linking, removing, renaming. All pass straight to the namespace.
 
 import { FsError } from "../errno.ts";
-import { NAME_MAX_BYTES, S_IFREG } from "../types.ts";
+import { NAME_MAX_BYTES, S_IFDIR, S_IFMT, S_IFREG } from "../types.ts";
 import type { Attributes, ByteString, InodeId } from "../types.ts";
 import { abandonFile } from "./attributes.ts";
 import { after, call, callNow, recallMark } from "./core.ts";
@@ -9,6 +9,7 @@ import type { Core } from "./core.ts";
 import type { Caller, Entry, NegativeEntry, Opened, Result } from "./handlers.ts";
 import { LEASED_TIMEOUT_MS, UNCHECKED_TIMEOUT_MS } from "./limits.ts";
 import { openCreated, openKnown } from "./open.ts";
+import { noteTold, overtake } from "./told.ts";
 
 const RENAME_NOREPLACE = 1;
 const RENAME_EXCHANGE = 2;
@@ -27,6 +28,8 @@ export function lookup(core: Core, parent: InodeId, name: ByteString): Result<En
       return attributes === null ? { attributes, entryTimeoutMs: 0 } : core.inodes.entry(attributes, null);
     core.inodes.granted(parent, "shared");
     if (attributes === null) return { attributes: null, entryTimeoutMs: LEASED_TIMEOUT_MS };
+    // Names are made in directories.
+    if ((attributes.mode & S_IFMT) === S_IFDIR) noteTold(core, attributes.inode);
     return core.inodes.entry(attributes, "shared");
   });
 }
@@ -68,6 +71,7 @@ function makeInode(core: Core, caller: Caller, what: NewInode): Result<Made> {
 /** Takes the attributes that came with a change. Old ones, which a recall overtook, are only a reason to forget what was known. */
 function changedOne(core: Core, attributes: Attributes, current: boolean): void {
   core.changes++;
+  overtake(core, attributes.inode);
   if (!current) return core.inodes.unlearned(attributes.inode);
   core.inodes.granted(attributes.inode, "shared");
   core.inodes.learned(attributes);
@@ -76,6 +80,7 @@ function changedOne(core: Core, attributes: Attributes, current: boolean): void 
 /** As changedOne, of an inode on which the reply grants nothing: who has no lease on it has none afterwards. */
 function changedUnleased(core: Core, attributes: Attributes, current: boolean): void {
   core.changes++;
+  overtake(core, attributes.inode);
   if (current) core.inodes.learned(attributes);
   else core.inodes.unlearned(attributes.inode);
 }

@@ -40,6 +40,13 @@ export class Kernel implements KernelCaches {
 
   // ---- What the mount says
 
+  forgetAttributes(inode: InodeId): void {
+    const cached = this.#core.cache.inodes.get(inode);
+    if (cached === undefined) return;
+    cached.version = ++this.#core.cache.version;
+    this.#core.cache.dropAttributes(cached);
+  }
+
   async invalidateInode(inode: InodeId, offset: number, length: number): Promise<boolean> {
     await this.#core.pause();
     const cached = this.#core.cache.inodes.get(inode);

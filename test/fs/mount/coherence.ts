@@ -70,6 +70,8 @@ interface Made {
   session: MemorySession;
   stripes: SlowStripes;
   events: SessionEvents;
+  /** Inodes whose attributes the kernel was told to forget at once. */
+  forgotten: InodeId[];
   /** What the clock was asked to wait for. */
   pausesMs: number[];
 }
@@ -86,15 +88,17 @@ async function newMount(drop: (offset: number, length: number) => Promise<void> 
     schemes,
     clock: { ...clock, now: () => clock.now(), after: (ms, action) => (pausesMs.push(ms), clock.after(ms, action)) },
   });
+  const forgotten: InodeId[] = [];
   const caches: KernelCaches = {
     mapsDirect: true,
     invalidateInode: async (_inode, offset, length) => (await drop(offset, length), true),
     invalidateEntry: async () => {},
     notifyDelete: async () => {},
     incrementEpoch: async () => {},
+    forgetAttributes: (inode) => void forgotten.push(inode),
   };
   mount.attach(caches);
-  return { mount, session, stripes, events: events!, pausesMs };
+  return { mount, session, stripes, events: events!, pausesMs, forgotten };
 }
 
 test("a recall right behind an append that ends with a page does not wait for more of it", { timeout: 10_000 }, async () => {
@@ -331,5 +335,16 @@ test("a change that is answered during a recall of something else shows afterwar
   await recalled;
   await new Promise((resolve) => setImmediate(resolve));
   assert.equal((await attributes(file)).mode, 0o100600);
+  await mount.destroy();
+});
+
+test("a directory's attributes that were told just before a name is made in it are not kept", { timeout: 10_000 }, async () => {
+  const { mount, forgotten } = await newMount(() => {});
+  await createFile(mount, "first");
+  assert.deepEqual(forgotten, []);
+  await mount.getattr(caller, ROOT_INODE, null);
+  await createFile(mount, "second");
+  await createFile(mount, "third");
+  assert.deepEqual(forgotten, [ROOT_INODE]);
   await mount.destroy();
 });
