@@ -35,6 +35,8 @@ const SETTLE_TIMEOUT_MS = 30_000;
 const BUSY_RETRY_MS = 100;
 /** Waking the daemon takes 30 to 60 us where processors sleep; an fdatasync that a reply waits for takes some 100, and its thread's wake-ups as long. */
 const VIGIL_MICROSECONDS = 250;
+/** More than programs have reads and writes waiting for a lease at once: pages of a request that is not received stay locked unknown to us, and a recall waits for them. What is never used of their 1 MiB each takes no memory. */
+const SLOTS = 128;
 /** Requests that wait for a slot; with more of them receiving stops. The kernel sends at most 64 in the background and one for each waiting program. */
 const PARKED_REQUESTS = 256;
 
@@ -171,7 +173,7 @@ class Channel implements Mounted, Connection {
     this.#trace = parameters.trace ?? (() => {});
     this.#clock = parameters.clock ?? (() => performance.now());
     assert((options.slots ?? 2) >= 2, `slots: ${options.slots}; one to receive into and one to work in are needed`);
-    this.#slots = new Slots(options.slots ?? 32);
+    this.#slots = new Slots(options.slots ?? SLOTS);
     this.#landing = this.#slots.take();
     const arenaBytes = Slots.arenaBytes(this.#slots.count);
     const arena = new ArrayBuffer(arenaBytes);

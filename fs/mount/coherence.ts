@@ -63,11 +63,7 @@ async function recallDirectory(core: Core, inode: InodeId, mode: LeaseMode, name
 
 async function recallFile(core: Core, inode: InodeId, mode: LeaseMode): Promise<void> {
   const file = core.inodes.file(inode);
-  if (file === undefined) {
-    core.inodes.reduced(inode, mode);
-    if (mode === "known") await dropPages(core, inode);
-    return;
-  }
+  if (file === undefined) return recallClosed(core, inode, mode);
   // A lease granted just before is still on its way through promises: whoever asked takes it and uses it once, or two
   // mounts would take it from each other for ever. No reply that comes now was sent after the recall: the namespace lets
   // nobody acquire while it recalls.
@@ -92,6 +88,14 @@ async function recallFile(core: Core, inode: InodeId, mode: LeaseMode): Promise<
     file.recallEndedMs = core.clock.now();
     end();
   }
+}
+
+/** A file that nobody has open. If it is opened meanwhile, a read of it may hold the page that the pass waits for. */
+async function recallClosed(core: Core, inode: InodeId, mode: LeaseMode): Promise<void> {
+  core.inodes.reduced(inode, mode);
+  if (mode !== "known") return;
+  const pages = dropPages(core, inode);
+  while (!(await within(core, pages))) if (core.inodes.file(inode) !== undefined) return recallFile(core, inode, mode);
 }
 
 /** One append that the kernel cut at a page's end must not be torn apart: its rest, or the end of it, comes next. */

@@ -3,13 +3,13 @@ import test, { after } from "node:test";
 import { systemWallClock } from "../../../fs/clock.ts";
 import type { SessionEvents } from "../../../fs/messages.ts";
 import type { KernelCaches } from "../../../fs/mount/handlers.ts";
-import { APPEND_GOES_ON_MS } from "../../../fs/mount/limits.ts";
+import { APPEND_GOES_ON_MS, IDLE_FILES_MAX } from "../../../fs/mount/limits.ts";
 import { Mount } from "../../../fs/mount/mount.ts";
 import { ROOT_INODE } from "../../../fs/types.ts";
 import type { ByteString, InodeId } from "../../../fs/types.ts";
 import type { Stripe } from "../../../replication/stripe.ts";
 import { caller, MemorySession, MemoryStripes } from "./doubles.ts";
-import { attributes, createFile, openFile, read, write } from "./program.ts";
+import { attributes, close, createFile, openFile, read, sync, write } from "./program.ts";
 
 const schemes = { full: "rs:4+2", small: "copies:3" };
 const APPEND = 1 | 0o2000;
@@ -346,5 +346,29 @@ test("a directory's attributes that were told just before a name is made in it a
   await createFile(mount, "second");
   await createFile(mount, "third");
   assert.deepEqual(forgotten, [ROOT_INODE]);
+  await mount.destroy();
+});
+
+test("a file that is opened and read while its pages are dropped does not stop the recall", { timeout: 10_000 }, async () => {
+  const pages = new Pages();
+  const { mount, session, events } = await newMount(pages.drop);
+  const made = await createFile(mount, "file");
+  await write(made, 0, new Uint8Array(10 * PAGE).fill(1));
+  await sync(made);
+  await close(made);
+  // Closed files that were used since push it out of the mount's memory.
+  for (let number = 0; number <= IDLE_FILES_MAX; number++) await close(await createFile(mount, `other-${number}`));
+  const leases = holdLeases(session);
+  pages.dropped.length = 0;
+  const answered = new Event();
+  pages.lock(5 * PAGE, answered.happened);
+  const recalled = events.recall(made.inode, "known");
+  const file = await createFile(mount, "file");
+  const some = read(file, 5 * PAGE, PAGE);
+  void some.then(answered.happen);
+  await recalled;
+  assert(!pages.has(4 * PAGE) && pages.has(5 * PAGE) && !pages.has(6 * PAGE));
+  leases.happen();
+  assert.equal((await some).length, PAGE);
   await mount.destroy();
 });
