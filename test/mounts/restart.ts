@@ -80,6 +80,40 @@ test("the daemon is killed and started again: a program on the other mount goes 
 
 test("the daemon is stopped and started again: so does it", () => restartUnderWork(() => store.stop()));
 
+/** Parts of the same few pages, written and read through both mounts: threads of the daemon wait in the kernel for page locks most of the time. */
+const contender = `
+import os,random,sys,threading,time
+f=os.open(sys.argv[1],os.O_RDWR|os.O_CREAT)
+def work():
+    while True:
+        try:
+            at=random.randrange(40)*1000
+            os.pwrite(f,b"x"*300,at) if random.random()<.5 else os.pread(f,300,at)
+        except OSError: time.sleep(.01)
+for _ in range(4): threading.Thread(target=work,daemon=True).start()
+print("ready",flush=True); time.sleep(60)
+`;
+
+test("a daemon that is killed while both mounts write parts of the same pages can be started again, at once", async () => {
+  await script("head -c 40000 /dev/zero > $A/contended");
+  const programs = [store.mount, two].map((mount) =>
+    spawn("python3", ["-c", contender, path.join(mount, "contended")], { stdio: ["ignore", "pipe", "inherit"] }),
+  );
+  try {
+    await Promise.all(programs.map((program) => new Promise((resolve) => program.stdout.once("data", resolve))));
+    for (let round = 0; round < 3; round++) {
+      await new Promise((resolve) => setTimeout(resolve, 1500));
+      await store.kill();
+      await store.start();
+    }
+    await script("head -c 40000 $B/contended | wc -c | grep -qx 40000");
+  } finally {
+    for (const program of programs) program.kill("SIGKILL");
+  }
+  const checked = await store.cairn("fsck");
+  assert.equal(checked.code, 0, checked.stdout + checked.stderr);
+});
+
 test("what was written and not synced before a kill reaches the store, also in stripes", async () => {
   await script(
     `head -c 9000000 /dev/urandom > ${store.directory}/big; cp ${store.directory}/big $B/big; printf small > $B/small`,
