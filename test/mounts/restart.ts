@@ -6,6 +6,7 @@ import fs from "node:fs";
 import path from "node:path";
 import test, { after, before } from "node:test";
 import type { StatusReport } from "../../admin/api.ts";
+import { waitsInKernel } from "../fixture/in-kernel.ts";
 import { makeStore, run, shell, type Store } from "../fixture/store.ts";
 
 let store: Store;
@@ -83,12 +84,15 @@ test("the daemon is stopped and started again: so does it", () => restartUnderWo
 /** Parts of the same few pages, written and read through both mounts: threads of the daemon wait in the kernel for page locks most of the time. */
 const contender = `
 import os,random,sys,threading,time
-f=os.open(sys.argv[1],os.O_RDWR|os.O_CREAT)
 def work():
     while True:
         try:
-            at=random.randrange(40)*1000
-            os.pwrite(f,b"x"*300,at) if random.random()<.5 else os.pread(f,300,at)
+            f=os.open(sys.argv[1],os.O_RDWR)
+            try:
+                while True:
+                    at=random.randrange(40)*1000
+                    os.pwrite(f,b"x"*300,at) if random.random()<.5 else os.pread(f,300,at)
+            finally: os.close(f)
         except OSError: time.sleep(.01)
 for _ in range(4): threading.Thread(target=work,daemon=True).start()
 print("ready",flush=True); time.sleep(60)
@@ -102,7 +106,7 @@ test("a daemon that is killed while both mounts write parts of the same pages ca
   try {
     await Promise.all(programs.map((program) => new Promise((resolve) => program.stdout.once("data", resolve))));
     for (let round = 0; round < 3; round++) {
-      await new Promise((resolve) => setTimeout(resolve, 1500));
+      await waitsInKernel(store.process!.pid!, "folio_lock");
       await store.kill();
       await store.start();
     }

@@ -4,12 +4,13 @@ import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import type { ChildProcess } from "node:child_process";
 import { once } from "node:events";
-import { mkdtemp, readdir, readFile, rm } from "node:fs/promises";
+import { mkdtemp, readFile, rm } from "node:fs/promises";
 import os from "node:os";
 import path from "node:path";
 import { createInterface } from "node:readline";
 import test from "node:test";
 import { fileURLToPath } from "node:url";
+import { waitsInKernel } from "../../fixture/in-kernel.ts";
 import type { ChannelOptions, ChannelStatistics } from "../../../fs/mount/channel.ts";
 
 const SERVER = fileURLToPath(new URL("./channel-server.js", import.meta.url));
@@ -93,16 +94,6 @@ async function withDaemon(options: ChannelOptions, body: (daemon: Daemon, direct
     await run("bash", ["-c", `umount -l ${directory} 2>/dev/null || fusermount3 -uzq ${directory} 2>/dev/null`]);
     await rm(directory, { recursive: true });
   }
-}
-
-/** Until a thread of the process waits in a function of the kernel of about this name. */
-async function inKernel(pid: number, name: string): Promise<void> {
-  for (let look = 0; look < 1000; look++) {
-    for (const thread of await readdir(`/proc/${pid}/task`))
-      if ((await readFile(`/proc/${pid}/task/${thread}/wchan`, "latin1").catch(() => "")).includes(name)) return;
-    await new Promise((resolve) => setTimeout(resolve, 10));
-  }
-  throw new Error(`no thread of ${pid} came to wait in ${name}`);
 }
 
 test("files, directories and links work, and a clean unmount ends the daemon with 0", () =>
@@ -374,7 +365,7 @@ test("a daemon that is killed while it drops a locked page is gone at once, and 
     const reader = run("cat", [`${directory}/waits`]);
     await shell("sleep 0.3", "/");
     void daemon.ask("invalidateInode", 2, 0, 0).catch(() => {});
-    await inKernel(daemon.process.pid!, "folio_lock");
+    await waitsInKernel(daemon.process.pid!, "folio_lock");
     daemon.process.kill("SIGKILL");
     await daemon.exited;
     assert.match((await reader).stderr, /Software caused connection abort|Transport endpoint is not connected/);
