@@ -21,8 +21,12 @@ export interface Bound {
   sync?: { inode: InodeId | null };
   /** The file whose bytes it gives. */
   reads?: InodeId;
+  /** As apply, but the bytes may end earlier. */
+  applyCut?(model: Model, outcome: Outcome | null): boolean;
   /** One request gives them, so that they are of one moment even while the file grows. */
   exact?: boolean;
+  /** Where neither content nor names tell in which order overlapping changes were made: what does. */
+  look?: Bound;
   /** The directory whose names it gives. */
   lists?: InodeId;
 }

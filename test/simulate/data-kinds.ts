@@ -1,5 +1,7 @@
 // The kinds of steps on the data of open files.
 
+import type { Outcome } from "./judge.ts";
+import type { Model } from "./model.ts";
 import { answers, type Bound, type ContentEffect, type Context, directoryOf, done, openAt } from "./bound.ts";
 import { readContent, truncateContent, writeContent, zeroContent } from "./content.ts";
 import type { Kernel } from "./kernel.ts";
@@ -74,17 +76,20 @@ export function read(context: Context, { numbers }: Step): Bound | null {
 }
 
 export function bindRead(kernel: Kernel, file: File, offset: number, length: number): Bound {
+  const fits = (model: Model, outcome: Outcome | null, cut: boolean): boolean =>
+    answers(outcome, [], (value) => {
+      if (value === undefined) return true;
+      const found = value as Uint8Array;
+      const expected = readContent(model.get(file.inode)!.content, offset, length);
+      return Buffer.compare(cut ? expected.subarray(0, found.length) : expected, found) === 0;
+    });
   return {
     text: `read ${length} at ${offset} of ${file.inode}`,
     reads: file.inode,
     exact: file.direct,
     run: () => kernel.data.read(file, offset, length),
-    apply: (model, outcome) =>
-      answers(outcome, [], (value) => {
-        if (value === undefined) return true;
-        const expected = readContent(model.get(file.inode)!.content, offset, length);
-        return Buffer.compare(expected, value as Uint8Array) === 0;
-      }),
+    apply: (model, outcome) => fits(model, outcome, false),
+    applyCut: (model, outcome) => fits(model, outcome, true),
   };
 }
 

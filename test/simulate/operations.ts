@@ -45,14 +45,20 @@ async function changeMode(context: Context, { numbers }: Step): Promise<Bound> {
       model.set(inode, { mode });
       return true;
     });
-  return { text: `chmod ${inode} 0${mode.toString(8)}`, run: () => context.kernel.changeMode(inode, mode), apply };
+  const look = bindStat(context.kernel, inode);
+  return { text: `chmod ${inode} 0${mode.toString(8)}`, run: () => context.kernel.changeMode(inode, mode), apply, look };
 }
 
-async function xattr(context: Context, { numbers, id }: Step, action: "get" | "set" | "remove"): Promise<Bound> {
-  const { kernel } = context;
+type XattrAction = "get" | "set" | "remove";
+
+async function xattr(context: Context, { numbers, id }: Step, action: XattrAction): Promise<Bound> {
   const inode = (await inodeOf(context, numbers[0], ["file", "directory"]))!;
   const name = `user.x${numbers[1] % 3}` as ByteString;
-  const value = `value-${id}`;
+  const bound = bindXattr(context.kernel, inode, name, action, `value-${id}`);
+  return action === "get" ? bound : { ...bound, look: bindXattr(context.kernel, inode, name, "get", "") };
+}
+
+function bindXattr(kernel: Kernel, inode: InodeId, name: ByteString, action: XattrAction, value: string): Bound {
   const run = async (): Promise<unknown> => {
     if (action === "get") return Buffer.from(await kernel.xattr(inode, name)).toString();
     return action === "set" ? kernel.setXattr(inode, name, Buffer.from(value)) : kernel.removeXattr(inode, name);

@@ -215,7 +215,7 @@ export class Runner {
       outcome: null,
       bound,
       step,
-      apply: lenient(bound, steps) ? () => true : bound.apply,
+      apply: this.#promised(bound, steps),
     }));
     const clock = this.#world.clock.machine();
     const running = ran.map(async (one) => {
@@ -232,6 +232,20 @@ export class Runner {
     const probes = ran.length > 1 ? await this.#probe(ran) : [];
     this.#note(ran);
     this.#settle(ran, probes);
+  }
+
+  /** What an answer must fit. Linux reads a file's size and its pages one after another: where both change meanwhile, a read may give new bytes up to the old end; where another mount appends, what it gives is nobody's promise. */
+  #promised(bound: Bound, steps: readonly { bound: Bound }[]): Bound["apply"] {
+    if (bound.reads === undefined || bound.exact === true) return bound.apply;
+    const size = this.#model.get(bound.reads)?.content.size ?? 0;
+    let { apply } = bound;
+    for (const { bound: other } of steps) {
+      if (other.changes?.inode !== bound.reads) continue;
+      const { written } = other.changes;
+      if (written?.at == null) return () => true;
+      if (written.at + written.length > size) apply = bound.applyCut ?? apply;
+    }
+    return apply;
   }
 
   async #runOne(one: RanBound): Promise<void> {
@@ -268,6 +282,7 @@ export class Runner {
       const owner = this.#world.kernels[holder];
       for (const bound of [bindStat(owner, inode), bindRead(owner, file, 0, 2 ** 24)]) probes.push({ ...bound, mount: holder });
     }
+    for (const { bound, step } of ran) if (bound.look !== undefined) probes.push({ ...bound.look, mount: step!.mount });
     for (const { text } of ran) {
       for (const [, parent, name] of text.matchAll(/(\d+)\/(n\d)/g)) {
         const inode = Number(parent) as InodeId;
@@ -499,12 +514,6 @@ export class Runner {
 function changesOf(ran: readonly RanBound[]): ContentChange[] {
   const changes = ran.filter(({ bound, outcome }) => bound.changes !== undefined && (outcome === null || "value" in outcome));
   return changes.map((one) => Object.assign(one, { changes: one.bound.changes!, mount: one.step!.mount }));
-}
-
-/** Linux reads a file's size and its pages one after another: where both change meanwhile, what a read gives is nobody's promise. */
-function lenient(bound: Bound, steps: readonly { bound: Bound }[]): boolean {
-  if (bound.reads === undefined || bound.exact === true) return false;
-  return steps.some(({ bound: other }) => other.changes?.inode === bound.reads && other.changes?.written?.at == null);
 }
 
 /** Where bytes are that are not zeros. */
