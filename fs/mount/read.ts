@@ -103,7 +103,7 @@ function followRun(handle: FileHandle, offset: number, end: number): boolean {
 /** The whole range from one stripe that was read ahead, without a copy. */
 function byReference(core: Core, file: FileState, offset: number, end: number): ReadReply | null {
   if (end - offset < BY_REFERENCE_FROM_BYTES) return null;
-  const piece = file.pieces.at(file.pieces.indexAfter(offset));
+  const piece = file.pieces.after(offset);
   if (piece === undefined || piece.kind !== STRIPED || piece.start > offset || piece.end < end) return null;
   const ahead = core.readAhead.get((piece.source as Stripe).id);
   if (ahead === undefined || ahead.loading !== null) return null;
@@ -139,8 +139,8 @@ function fetchGap(core: Core, file: FileState, gap: number, end: number, sequent
 function gather(core: Core, file: FileState, offset: number, end: number, into: Uint8Array, waiting: StripeRead[]): number {
   const pieces = file.pieces;
   let position = offset;
-  for (let index = pieces.indexAfter(offset); position < end; index++) {
-    const piece = pieces.at(index);
+  while (position < end) {
+    const piece = pieces.after(position);
     if (piece === undefined || piece.start > position) return position;
     const stop = Math.min(piece.end, end);
     const from = piece.sourceOffset + (position - piece.start);
@@ -243,12 +243,12 @@ function readError(file: FileState, offset: number, error: unknown): unknown {
 function readOn(core: Core, file: FileState, offset: number): void {
   const pieces = file.pieces;
   let ahead = 0;
-  for (let index = pieces.indexAfter(offset); ahead <= READ_AHEAD_STRIPES; index++) {
-    const piece = pieces.at(index);
+  for (let position = offset; ahead <= READ_AHEAD_STRIPES; ahead++) {
+    const piece = pieces.after(position);
     if (piece === undefined || piece.kind !== STRIPED) return;
     const stripe = piece.source as Stripe;
     // A few bytes of a large stripe are not worth reading all of it.
     if ((piece.end - piece.start) * 2 >= stripe.dataBytes) core.readAhead.fetch(stripe);
-    ahead++;
+    position = piece.end;
   }
 }

@@ -99,7 +99,7 @@ export async function seek(core: Core, handle: FileHandle, offset: number, whenc
   if (offset < 0 || offset >= size) throw new FsError("ENXIO", `lseek: ${offset} is not below the size, ${size}`);
   let position = offset;
   while (position < size) {
-    const piece = file.pieces.at(file.pieces.indexAfter(position));
+    const piece = file.pieces.after(position);
     if (piece === undefined || piece.start > position) {
       await fetchExtents(core, file, position, piece === undefined ? size : Math.min(size, piece.start), EXTENTS_SEQUENTIAL);
       continue;

@@ -81,7 +81,7 @@ export class WriteBuffer {
 
   #overwrite(file: FileState, offset: number, data: Uint8Array): boolean {
     if (file.openBytes === 0) return false;
-    const piece = file.pieces.at(file.pieces.indexAfter(offset));
+    const piece = file.pieces.after(offset);
     if (piece === undefined || piece.kind !== BUFFERED || piece.start > offset || piece.end < offset + data.length) return false;
     const buffer = piece.source as StripeBuffer;
     if (buffer.sealed || buffer.owner !== file.ownBuffer) return false;
@@ -131,8 +131,7 @@ export class WriteBuffer {
     if (offset + length > file.attributes.size) file.attributes.size = offset + length;
     file.openBytes += length;
     const pieces = file.pieces;
-    const index = pieces.indexAfter(offset - 1);
-    const before = offset > 0 ? pieces.at(index) : undefined;
+    const before = offset > 0 ? pieces.after(offset - 1) : undefined;
     if (before !== undefined && before.end === offset && before.kind === BUFFERED && before.source === buffer) {
       if (before.sourceOffset + (offset - before.start) === at) {
         pieces.remove(offset, offset + length);

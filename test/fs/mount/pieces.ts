@@ -45,6 +45,55 @@ test("Pieces put, removed and filled at random say of every byte what an array o
   }
 });
 
+test("thousands of Pieces, in many parts, say the same; their number is right, and the first after an offset is found", () => {
+  const random = seededRandom(8);
+  const size = 30_000;
+  const pieces = new Pieces();
+  const model = new Array<number>(size).fill(-1);
+  const pinned = new Array<boolean>(size).fill(false);
+  const source = new Uint8Array(0);
+  for (let step = 0; step < 20_000; step++) {
+    const start = Math.floor(random() * (size - 1));
+    const kind = random();
+    const most = kind < 0.002 ? 8000 : kind < 0.01 ? 300 : 3;
+    const end = Math.min(size, start + 1 + Math.floor(random() * most));
+    const isPinned = random() < 0.5;
+    const make = (): Piece => new Piece(start, end, isPinned ? BUFFERED : STRIPED, source, step * size, null);
+    if (kind < 0.1) pieces.remove(start, end);
+    else if (kind < 0.3) pieces.fill(make());
+    else pieces.put(make());
+    for (let at = start; at < end; at++) {
+      if (kind < 0.1) model[at] = -1;
+      else if (kind >= 0.3 || model[at] === -1) [model[at], pinned[at]] = [step * size + at - start, isPinned];
+    }
+    if (step === 12_000) {
+      const gone = pieces.all().filter((piece) => !piece.pinned && piece.end > 5000 && piece.start < 25_000);
+      assert.ok(gone.length > 1000);
+      for (const piece of gone) model.fill(-1, piece.start, piece.end);
+      pieces.dropCleanIn(5000, 25_000);
+    }
+    if (step === 15_000) {
+      pieces.dropClean();
+      for (let at = 0; at < size; at++) if (!pinned[at]) model[at] = -1;
+    }
+    if (step % 1000 !== 999) continue;
+    const all = pieces.all();
+    assert.equal(pieces.count, all.length);
+    assert.equal(pieces.last, all.at(-1));
+    const found = new Array<number>(size).fill(-1);
+    for (const piece of all) for (let at = piece.start; at < piece.end; at++) found[at] = piece.sourceOffset + at - piece.start;
+    assert.deepEqual(found, model);
+    for (let look = 0; look < 50; look++) {
+      const offset = Math.floor(random() * size);
+      assert.equal(
+        pieces.after(offset),
+        all.find((piece) => piece.end > offset),
+      );
+    }
+  }
+  assert.ok(pieces.count > 2048, `${pieces.count} pieces are no test of many parts`);
+});
+
 test("Pieces within ranges are found once each and in the file's order, however the ranges overlap", () => {
   const random = seededRandom(11);
   const pieces = new Pieces();
