@@ -162,7 +162,7 @@ export class Pieces {
   /** The pieces that touch any of the ranges (any order, overlaps allowed) and that `wanted` takes, in the file's order. O(ranges * log n), but no more than one walk. */
   within(ranges: readonly { start: number; length: number }[], wanted: (piece: Piece) => boolean): Piece[] {
     if (ranges.length === 1) return this.#between(ranges[0], wanted);
-    if (ranges.length * Math.log2(this.#count + 1) > this.#count) return this.all().filter(wanted);
+    if (ranges.length * Math.log2(this.#count + 1) > this.#count) return this.#chunks.flatMap((chunk) => chunk.filter(wanted));
     const found = new Set<Piece>();
     for (const range of ranges) for (const piece of this.#between(range, wanted)) found.add(piece);
     return [...found].sort((a, b) => a.start - b.start);
