@@ -16,10 +16,11 @@ import { noteTold, overtake } from "./told.ts";
 
 export function getAttributes(core: Core, inode: InodeId): Result<AttributesReply> {
   const recalls = recallMark(core);
+  const thread = core.asking;
   const attributes = core.expired ? null : core.inodes.attributes(inode);
   return after(attributes ?? leasedAttributes(core, inode), (fresh) => {
     noteSize(core, fresh);
-    noteTold(core, inode);
+    noteTold(core, inode, thread);
     return { attributes: fresh, attributeTimeoutMs: recalls === core.recalls ? core.inodes.timeoutMs(inode) : 0 };
   });
 }
@@ -52,9 +53,17 @@ export async function setAttributes(core: Core, inode: InodeId, fields: SetAttri
   if (size !== undefined && size > FILE_MAX_BYTES)
     throw new FsError("EFBIG", `inode ${inode}: files end at ${FILE_MAX_BYTES} bytes, asked for ${size}`);
   core.changes++;
+  const thread = core.asking;
   let attributes: Attributes;
   if (size !== undefined && file !== undefined) attributes = await inTurn(file, () => truncate(core, file, size, change));
-  else attributes = await changeAttributes(core, inode, file, size === undefined ? change : { mtime: "now", ...change, size });
+  else
+    attributes = await changeAttributes(
+      core,
+      inode,
+      file,
+      thread,
+      size === undefined ? change : { mtime: "now", ...change, size },
+    );
   return { attributes, attributeTimeoutMs: UNCHECKED_TIMEOUT_MS };
 }
 
@@ -62,6 +71,7 @@ async function changeAttributes(
   core: Core,
   inode: InodeId,
   file: FileState | undefined,
+  thread: number,
   change: AttributeChange,
 ): Promise<Attributes> {
   if (file !== undefined) {
@@ -71,13 +81,13 @@ async function changeAttributes(
   }
   const recalls = recallMark(core);
   const { attributes } = await call(core, "setAttributes", { inode, change });
-  return changedAttributes(core, attributes, recalls === core.recalls);
+  return changedAttributes(core, attributes, thread, recalls === core.recalls);
 }
 
 /** Takes the attributes that came with a change of this mount's, and returns them as they are to be shown. `current`: no recall can have made them old. */
-export function changedAttributes(core: Core, attributes: Attributes, current: boolean): Attributes {
+export function changedAttributes(core: Core, attributes: Attributes, thread: number, current: boolean): Attributes {
   core.changes++;
-  overtake(core, attributes.inode);
+  overtake(core, attributes.inode, thread);
   if (current) return core.inodes.learned(attributes);
   core.inodes.unlearned(attributes.inode);
   return core.inodes.asKnown(attributes);
@@ -86,7 +96,7 @@ export function changedAttributes(core: Core, attributes: Attributes, current: b
 /** What an unprivileged program's change of a file's data does to its set-id bits, where the kernel leaves it to the filesystem. */
 export async function dropSetId(core: Core, caller: Caller, file: FileState): Promise<void> {
   if (caller.uid === 0 || (file.attributes.mode & (S_ISUID | S_ISGID)) === 0) return;
-  await changeAttributes(core, file.inode, file, { clearSetId: true });
+  await changeAttributes(core, file.inode, file, caller.pid, { clearSetId: true });
 }
 
 /** Cuts or extends the file and makes the other changes with it. Runs in the file's turn. */

@@ -42,6 +42,8 @@ export interface Core {
   /** Owners of posix locks taken here, by inode: only their close has locks to release. */
   readonly lockOwners: Map<InodeId, Set<string>>;
   readonly flockOwners: Set<string>;
+  /** The thread whose request a handler begins with: to be read before anything is awaited. */
+  asking: number;
   /** When the kernel was told of inodes' attributes. */
   readonly told: Told;
   /** The session is over: every operation is refused. */

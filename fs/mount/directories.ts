@@ -130,7 +130,7 @@ function give(core: Core, item: DirectoryEntry, plus: boolean, current: boolean,
   const entry: Entry = { attributes: shown, entryTimeoutMs: timeoutMs, attributeTimeoutMs: timeoutMs };
   if (!sink({ name, inode, type: typeOf(type), cookie, entry })) return false;
   core.inodes.reference(attributes);
-  if (typeOf(type) === typeOf(S_IFDIR)) noteTold(core, inode);
+  if (typeOf(type) === typeOf(S_IFDIR)) noteTold(core, inode, core.asking);
   if (current) core.inodes.granted(inode, "shared");
   return true;
 }

@@ -115,7 +115,8 @@ export class Mount implements Handlers {
     };
   }
 
-  lookup(_caller: Caller, parent: InodeId, name: ByteString): Result<Entry | NegativeEntry> {
+  lookup(caller: Caller, parent: InodeId, name: ByteString): Result<Entry | NegativeEntry> {
+    this.#core.asking = caller.pid;
     return lookup(this.#core, parent, name);
   }
 
@@ -123,11 +124,13 @@ export class Mount implements Handlers {
     this.#core.inodes.forget(inode, count);
   }
 
-  getattr(_caller: Caller, inode: InodeId, _handle: number | null): Result<AttributesReply> {
+  getattr(caller: Caller, inode: InodeId, _handle: number | null): Result<AttributesReply> {
+    this.#core.asking = caller.pid;
     return whileFresh(this.#core, () => getAttributes(this.#core, inode));
   }
 
-  setattr(_caller: Caller, inode: InodeId, fields: SetAttributesFields): Result<AttributesReply> {
+  setattr(caller: Caller, inode: InodeId, fields: SetAttributesFields): Result<AttributesReply> {
+    this.#core.asking = caller.pid;
     return setAttributes(this.#core, inode, fields);
   }
 
@@ -136,39 +139,46 @@ export class Mount implements Handlers {
   }
 
   symlink(caller: Caller, parent: InodeId, name: ByteString, target: ByteString): Result<Entry> {
+    this.#core.asking = caller.pid;
     if (target.length >= PATH_MAX_BYTES)
       throw new FsError("ENAMETOOLONG", `a link target of ${target.length} bytes; at most ${PATH_MAX_BYTES - 1}`);
     return make(this.#core, caller, { parent, name, mode: S_IFLNK | 0o777, umask: 0, target, exclusive: true });
   }
 
   mknod(caller: Caller, parent: InodeId, name: ByteString, mode: number, device: number, umask: number): Result<Entry> {
+    this.#core.asking = caller.pid;
     return make(this.#core, caller, { parent, name, mode, umask, device, exclusive: true });
   }
 
   mkdir(caller: Caller, parent: InodeId, name: ByteString, mode: number, umask: number): Result<Entry> {
+    this.#core.asking = caller.pid;
     return make(this.#core, caller, { parent, name, mode: S_IFDIR | (mode & ~S_IFMT), umask, exclusive: true });
   }
 
-  unlink(_caller: Caller, parent: InodeId, name: ByteString): Result<void> {
+  unlink(caller: Caller, parent: InodeId, name: ByteString): Result<void> {
+    this.#core.asking = caller.pid;
     return unlink(this.#core, parent, name, false);
   }
 
-  rmdir(_caller: Caller, parent: InodeId, name: ByteString): Result<void> {
+  rmdir(caller: Caller, parent: InodeId, name: ByteString): Result<void> {
+    this.#core.asking = caller.pid;
     return unlink(this.#core, parent, name, true);
   }
 
   rename(
-    _caller: Caller,
+    caller: Caller,
     parent: InodeId,
     name: ByteString,
     newParent: InodeId,
     newName: ByteString,
     flags: number,
   ): Result<void> {
+    this.#core.asking = caller.pid;
     return rename(this.#core, parent, name, newParent, newName, flags);
   }
 
-  link(_caller: Caller, inode: InodeId, newParent: InodeId, newName: ByteString): Result<Entry> {
+  link(caller: Caller, inode: InodeId, newParent: InodeId, newName: ByteString): Result<Entry> {
+    this.#core.asking = caller.pid;
     return link(this.#core, inode, newParent, newName);
   }
 
@@ -184,10 +194,12 @@ export class Mount implements Handlers {
     flags: number,
     umask: number,
   ): Result<{ entry: Entry; opened: Opened }> {
+    this.#core.asking = caller.pid;
     return create(this.#core, caller, parent, name, mode, flags, umask);
   }
 
   tmpfile(caller: Caller, parent: InodeId, mode: number, flags: number, umask: number): Result<{ entry: Entry; opened: Opened }> {
+    this.#core.asking = caller.pid;
     return makeUnnamed(this.#core, caller, parent, mode, flags, umask);
   }
 
@@ -240,7 +252,8 @@ export class Mount implements Handlers {
     return whileFresh(this.#core, () => openDirectory(this.#core, inode));
   }
 
-  readdir(_caller: Caller, _inode: InodeId, handle: number, offset: number, plus: boolean, sink: DirectorySink): Result<void> {
+  readdir(caller: Caller, _inode: InodeId, handle: number, offset: number, plus: boolean, sink: DirectorySink): Result<void> {
+    this.#core.asking = caller.pid;
     return whileFresh(this.#core, () => readDirectory(this.#core, handle, offset, plus, sink));
   }
 
@@ -269,13 +282,14 @@ export class Mount implements Handlers {
   }
 
   async setxattr(
-    _caller: Caller,
+    caller: Caller,
     inode: InodeId,
     name: ByteString,
     value: Uint8Array,
     flags: number,
     clearSetGroupId: boolean,
   ): Promise<void> {
+    this.#core.asking = caller.pid;
     // The channel's buffer is valid only until the answer; the namespace keeps the value.
     const request = {
       inode,
@@ -287,7 +301,7 @@ export class Mount implements Handlers {
     };
     const recalls = recallMark(this.#core);
     const { attributes } = await call(this.#core, "setXattr", request);
-    changedAttributes(this.#core, attributes, recalls === this.#core.recalls);
+    changedAttributes(this.#core, attributes, caller.pid, recalls === this.#core.recalls);
   }
 
   async getxattr(_caller: Caller, inode: InodeId, name: ByteString): Promise<Uint8Array> {
@@ -302,10 +316,11 @@ export class Mount implements Handlers {
     return caller.uid === 0 ? names : names.filter((name) => !name.startsWith("trusted."));
   }
 
-  async removexattr(_caller: Caller, inode: InodeId, name: ByteString): Promise<void> {
+  async removexattr(caller: Caller, inode: InodeId, name: ByteString): Promise<void> {
+    this.#core.asking = caller.pid;
     const recalls = recallMark(this.#core);
     const { attributes } = await call(this.#core, "removeXattr", { inode, name });
-    changedAttributes(this.#core, attributes, recalls === this.#core.recalls);
+    changedAttributes(this.#core, attributes, caller.pid, recalls === this.#core.recalls);
   }
 
   getlk(_caller: Caller, inode: InodeId, _handle: number, owner: string, lock: FileLock): Result<FileLock> {
@@ -424,7 +439,7 @@ function makeCore(options: MountOptions, session: Session, trace: (text: string)
   return {
     session, stripes, clock, caches: null, inodes, handles: new Handles(), pool, write, flusher,
     readAhead: new ReadAhead(stripes, allocate), space, accessTimes: options.accessTimes ?? true, trace,
-    recalls: 0, recalling: 0, changes: 0, accessed: new Map(), lockOwners: new Map(), flockOwners: new Set(), told: new Map(), expired: false,
+    recalls: 0, recalling: 0, changes: 0, accessed: new Map(), lockOwners: new Map(), flockOwners: new Set(), told: new Map(), asking: 0, expired: false,
   }; // prettier-ignore
 }
 

@@ -23,13 +23,14 @@ function checkName(name: ByteString): void {
 export function lookup(core: Core, parent: InodeId, name: ByteString): Result<Entry | NegativeEntry> {
   checkName(name);
   const recalls = recallMark(core);
+  const thread = core.asking;
   return after(callNow(core, "lookup", { parent, name }), ({ attributes }) => {
     if (recalls !== core.recalls)
       return attributes === null ? { attributes, entryTimeoutMs: 0 } : core.inodes.entry(attributes, null);
     core.inodes.granted(parent, "shared");
     if (attributes === null) return { attributes: null, entryTimeoutMs: LEASED_TIMEOUT_MS };
     // Names are made in directories.
-    if ((attributes.mode & S_IFMT) === S_IFDIR) noteTold(core, attributes.inode);
+    if ((attributes.mode & S_IFMT) === S_IFDIR) noteTold(core, attributes.inode, thread);
     return core.inodes.entry(attributes, "shared");
   });
 }
@@ -59,28 +60,29 @@ interface Made {
 function makeInode(core: Core, caller: Caller, what: NewInode): Result<Made> {
   checkName(what.name);
   const recalls = recallMark(core);
+  const thread = core.asking;
   const { parent, name, mode, umask, device, target, exclusive } = what;
   const request = { parent, name, mode, umask, device, target, exclusive, uid: caller.uid, gid: caller.gid };
   return after(callNow(core, "make", request), (reply) => {
     const current = recalls === core.recalls;
-    changedOne(core, reply.parent, current);
+    changedOne(core, reply.parent, thread, current);
     return { attributes: reply.attributes, created: reply.created, current };
   });
 }
 
 /** Takes the attributes that came with a change. Old ones, which a recall overtook, are only a reason to forget what was known. */
-function changedOne(core: Core, attributes: Attributes, current: boolean): void {
+function changedOne(core: Core, attributes: Attributes, thread: number, current: boolean): void {
   core.changes++;
-  overtake(core, attributes.inode);
+  overtake(core, attributes.inode, thread);
   if (!current) return core.inodes.unlearned(attributes.inode);
   core.inodes.granted(attributes.inode, "shared");
   core.inodes.learned(attributes);
 }
 
 /** As changedOne, of an inode on which the reply grants nothing: who has no lease on it has none afterwards. */
-function changedUnleased(core: Core, attributes: Attributes, current: boolean): void {
+function changedUnleased(core: Core, attributes: Attributes, thread: number, current: boolean): void {
   core.changes++;
-  overtake(core, attributes.inode);
+  overtake(core, attributes.inode, thread);
   if (current) core.inodes.learned(attributes);
   else core.inodes.unlearned(attributes.inode);
 }
@@ -135,9 +137,10 @@ export async function makeUnnamed(
 export function link(core: Core, inode: InodeId, parent: InodeId, name: ByteString): Result<Entry> {
   checkName(name);
   const recalls = recallMark(core);
+  const thread = core.asking;
   return after(callNow(core, "link", { inode, parent, name }), (reply) => {
     const current = recalls === core.recalls;
-    changedOne(core, reply.parent, current);
+    changedOne(core, reply.parent, thread, current);
     if (!current) core.inodes.unlearned(inode);
     const entry = core.inodes.entry(reply.attributes, current ? "shared" : null);
     return { ...entry, attributeTimeoutMs: UNCHECKED_TIMEOUT_MS };
@@ -147,10 +150,11 @@ export function link(core: Core, inode: InodeId, parent: InodeId, name: ByteStri
 export function unlink(core: Core, parent: InodeId, name: ByteString, directory: boolean): Result<void> {
   checkName(name);
   const recalls = recallMark(core);
+  const thread = core.asking;
   return after(callNow(core, "unlink", { parent, name, directory }), (reply) => {
     const current = recalls === core.recalls;
-    changedOne(core, reply.parent, current);
-    changedUnleased(core, reply.attributes, current);
+    changedOne(core, reply.parent, thread, current);
+    changedUnleased(core, reply.attributes, thread, current);
     removed(core, reply.attributes, reply.knownElsewhere);
   });
 }
@@ -177,13 +181,14 @@ export function rename(
     exchange: (flags & RENAME_EXCHANGE) !== 0,
   };
   const recalls = recallMark(core);
+  const thread = core.asking;
   return after(callNow(core, "rename", request), (reply) => {
     const current = recalls === core.recalls;
-    changedOne(core, reply.parent, current);
-    if (newParent !== parent) changedOne(core, reply.newParent, current);
-    changedOne(core, reply.moved, current);
+    changedOne(core, reply.parent, thread, current);
+    if (newParent !== parent) changedOne(core, reply.newParent, thread, current);
+    changedOne(core, reply.moved, thread, current);
     if (reply.replaced === null) return;
-    changedUnleased(core, reply.replaced, current);
+    changedUnleased(core, reply.replaced, thread, current);
     removed(core, reply.replaced, reply.knownElsewhere);
   });
 }

@@ -7,20 +7,20 @@ import type { InodeId } from "../types.ts";
 import type { Core } from "./core.ts";
 import { TOLD_INODES_MAX, TOLD_MS } from "./limits.ts";
 
-/** When each inode's attributes were last told, in ms; the oldest first. */
-export type Told = Map<InodeId, number>;
+/** Which thread was told of each inode's attributes last, and when, in ms; the oldest first. */
+export type Told = Map<InodeId, { thread: number; ms: number }>;
 
-export function noteTold(core: Core, inode: InodeId): void {
+export function noteTold(core: Core, inode: InodeId, thread: number): void {
   const { told } = core;
   told.delete(inode);
   if (told.size >= TOLD_INODES_MAX) told.delete(told.keys().next().value!);
-  told.set(inode, core.clock.now());
+  told.set(inode, { thread, ms: core.clock.now() });
 }
 
-/** Call when a change of the inode is about to be answered: what was told before it is not to be kept. */
-export function overtake(core: Core, inode: InodeId): void {
-  const toldMs = core.told.get(inode);
-  if (toldMs === undefined) return;
+/** Call when a thread's change of the inode is about to be answered: what another was told just before it is not to be kept. Its own last answer it has taken. */
+export function overtake(core: Core, inode: InodeId, thread: number): void {
+  const told = core.told.get(inode);
+  if (told === undefined || told.thread === thread) return;
   core.told.delete(inode);
-  if (core.clock.now() - toldMs <= TOLD_MS) core.caches?.forgetAttributes?.(inode);
+  if (core.clock.now() - told.ms <= TOLD_MS) core.caches?.forgetAttributes?.(inode);
 }

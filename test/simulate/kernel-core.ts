@@ -24,7 +24,8 @@ export class KernelCore {
   readonly random: Random;
   readonly cache: KernelCache;
   readonly turns = new Turns();
-  readonly caller: Caller = { uid: 0, gid: 0, pid: 1, signal: new AbortController().signal };
+  readonly #signal = new AbortController().signal;
+  #threads = 0;
   readonly #name: string;
   #owners = 0;
 
@@ -35,6 +36,11 @@ export class KernelCore {
     this.random = random;
     this.cache = new KernelCache(() => clock.nowMs());
     this.#name = name;
+  }
+
+  /** Each request comes from a thread of its own. */
+  get caller(): Caller {
+    return { uid: 0, gid: 0, pid: ++this.#threads, signal: this.#signal };
   }
 
   newOwner(): string {
