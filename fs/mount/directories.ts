@@ -10,7 +10,7 @@ import type { Core } from "./core.ts";
 import type { DirectorySink, Entry, Opened, Result } from "./handlers.ts";
 import type { DirectoryHandle } from "./handles.ts";
 import { DIRECTORY_PAGE_ENTRIES, LEASED_TIMEOUT_MS } from "./limits.ts";
-import { noteTold } from "./told.ts";
+import { noteTold, SEVERAL } from "./told.ts";
 
 const FIRST_COOKIE = 2;
 /** Page size while entries change between the kernel's calls: what is fetched ahead would be thrown away. */
@@ -130,7 +130,7 @@ function give(core: Core, item: DirectoryEntry, plus: boolean, current: boolean,
   const entry: Entry = { attributes: shown, entryTimeoutMs: timeoutMs, attributeTimeoutMs: timeoutMs };
   if (!sink({ name, inode, type: typeOf(type), cookie, entry })) return false;
   core.inodes.reference(attributes);
-  if (typeOf(type) === typeOf(S_IFDIR)) noteTold(core, inode, core.asking);
+  if (typeOf(type) === typeOf(S_IFDIR)) noteTold(core, inode, SEVERAL);
   if (current) core.inodes.granted(inode, "shared");
   return true;
 }

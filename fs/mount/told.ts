@@ -10,11 +10,17 @@ import { TOLD_INODES_MAX, TOLD_MS } from "./limits.ts";
 /** Which thread was told of each inode's attributes last, and when, in ms; the oldest first. */
 export type Told = Map<InodeId, { thread: number; ms: number }>;
 
+/** In place of a thread: several were told, or it is not known which. No thread has this number. */
+export const SEVERAL = -1;
+
 export function noteTold(core: Core, inode: InodeId, thread: number): void {
   const { told } = core;
+  const ms = core.clock.now();
+  const before = told.get(inode);
+  const alone = before === undefined || before.thread === thread || ms - before.ms > TOLD_MS;
   told.delete(inode);
   if (told.size >= TOLD_INODES_MAX) told.delete(told.keys().next().value!);
-  told.set(inode, { thread, ms: core.clock.now() });
+  told.set(inode, { thread: alone ? thread : SEVERAL, ms });
 }
 
 /** Call when a thread's change of the inode is about to be answered: what another was told just before it is not to be kept. Its own last answer it has taken. */
