@@ -8,7 +8,7 @@
 import type { Duplex } from "node:stream";
 import type { BlockClient } from "../replication/block-client.ts";
 import { isBlockOperation } from "../replication/block-messages.ts";
-import { serveBlocks } from "../replication/block-server.ts";
+import { blockReplyBytes, serveBlocks } from "../replication/block-server.ts";
 import { Connection, type Message } from "../replication/connection.ts";
 import type { WallClock } from "./clock.ts";
 import { FsError } from "./errno.ts";
@@ -136,6 +136,7 @@ export class SessionServer {
         return this.#handle(hosted, name, message, signal);
       },
       setTimer: (action, delayMs) => clock.after(delayMs, action),
+      replyBytes: blockReplyBytes,
       closed: (reason) => {
         cancelSilence();
         this.#connections.delete(connection);

@@ -23,6 +23,12 @@ function refuse(code: string, message: string): never {
   throw Object.assign(new Error(message), { code });
 }
 
+/** How many bytes of payload the reply to a request has. Throws EPROTO. */
+export function blockReplyBytes(operation: string, message: Message): number {
+  if (operation !== "block.retrieve") return 0;
+  return Math.min(decodeBlockRequest<Fields>(operation, message.body).length, BLOCK_MAX_BYTES);
+}
+
 /** Carries out one request of a block client on the other side. Throws with the block store's codes, or EPROTO. */
 export async function serveBlocks(blocks: BlockClient, operation: BlockOperation, message: Message): Promise<Message> {
   const fields = decodeBlockRequest<Fields>(operation, message.body);

@@ -1,11 +1,16 @@
 // Requests and replies over a stream of frames, in both directions at once. Used on Unix sockets; the cluster's TLS
 // sockets are streams too.
 //
-// Bounds: at most REQUESTS_MAX of this side's requests are in flight and further callers wait their turn; a request
-// that may wait long by its nature (a lock) takes one of LONG_REQUESTS_MAX places of its own, so that those can never
-// stop the others. The stream is always read: a reply must never wait behind a request. A side that sends more than
-// RECEIVED_MAX at once breaks the protocol (twice what is in flight: cancelled ones may still be worked on).
-// Every request has a deadline, after which it is refused here and cancelled there.
+// Bounds: at most REQUESTS_MAX of this side's requests are in flight, with at most PAYLOADS_MAX_BYTES of payload, and further
+// callers wait in line, those with a payload in one of their own; a request that may wait long by its nature (a lock) takes one of LONG_REQUESTS_MAX places of its own,
+// so that those can never stop the others. A side that sends more than RECEIVED_MAX requests at once, or more than
+// RECEIVED_MAX_BYTES of them, breaks the protocol (twice what is in flight: cancelled ones may still be worked on).
+// Every request has a deadline, which begins with the call, after which it is refused here and cancelled there.
+//
+// The stream is always read: a reply must never wait behind a request. So what bounds memory where the other side does not read
+// is what is begun for it: above UNSENT_WAIT_BYTES that the system has not taken yet, new requests wait, and so do the
+// other side's whose replies are large (`replyBytes`; those count as unsent from their begin). What is left are small replies
+// and cancels; above UNSENT_MAX_BYTES the connection ends.
 
 import type { Duplex } from "node:stream";
 import { encodeFrame, type Frame, FrameDecoder, FrameError, PAYLOAD_MAX_BYTES } from "./frame.ts";
@@ -13,7 +18,15 @@ import { encodeFrame, type Frame, FrameDecoder, FrameError, PAYLOAD_MAX_BYTES } 
 export const REQUESTS_MAX = 256;
 export const LONG_REQUESTS_MAX = 4096;
 const RECEIVED_MAX = 2 * (REQUESTS_MAX + LONG_REQUESTS_MAX);
-/** Callers that wait for a place among the requests in flight. */
+/** Eight stripes in three copies of 4 MiB on their way to the disks; of rs:4+2 they take half. */
+export const PAYLOADS_MAX_BYTES = 96 * 1024 * 1024;
+/** Twice the payloads in flight, and 128 commits with 4 MiB of inline data each. */
+const RECEIVED_MAX_BYTES = 2 * PAYLOADS_MAX_BYTES + 128 * 4 * 1024 * 1024;
+/** 20 ms of what a socket carries: more gains nothing while the other side reads. */
+export const UNSENT_WAIT_BYTES = 32 * 1024 * 1024;
+/** REQUESTS_MAX replies of a few hundred KiB on top of it. */
+export const UNSENT_MAX_BYTES = 128 * 1024 * 1024;
+/** Callers that wait in line. */
 const WAITING_MAX = 100_000;
 
 /** The other side refused, or did not answer in time. `code` is its word: an errno name, ETIMEDOUT, ECONNRESET. */
@@ -42,6 +55,8 @@ export interface ConnectionOptions {
   stream: Duplex;
   handle: RequestHandler;
   setTimer: (action: () => void, delayMs: number) => () => void;
+  /** How many bytes the reply to a request has, where that is many; such a request is begun when there is room for its reply. What it throws is the refusal. */
+  replyBytes?: (name: string, message: Message) => number;
   /** Called once, when the stream has ended for whatever reason. */
   closed?: (reason: Error) => void;
 }
@@ -52,6 +67,15 @@ interface Waiting {
   reject: (error: Error) => void;
   cancelTimer: () => void;
   long: boolean;
+  payloadBytes: number;
+}
+
+type Line = Map<number, { waiting: Waiting; frame: Frame }>;
+
+/** A request of the other side that waits for room for its reply. */
+interface Held {
+  bytes: number;
+  begin: () => void;
 }
 
 export interface RequestOptions {
@@ -69,16 +93,24 @@ export class Connection {
   readonly #options: ConnectionOptions;
   readonly #decoder = new FrameDecoder();
   readonly #sent = new Map<number, Waiting>();
+  /** Requests that wait in line, the oldest first. */
+  readonly #line: Line = new Map();
+  readonly #payloadLine: Line = new Map();
   readonly #received = new Map<number, AbortController>();
-  readonly #queue: (() => void)[] = [];
+  readonly #held: Held[] = [];
   #nextId = 1;
   #long = 0;
+  #payloadBytes = 0;
+  #receivedBytes = 0;
+  /** Of large replies that are being made. */
+  #promisedBytes = 0;
   #failure: Error | null = null;
 
   constructor(options: ConnectionOptions) {
     this.#options = options;
     const { stream } = options;
     stream.on("data", (chunk: Buffer) => this.#receive(chunk));
+    stream.on("drain", () => this.#drained());
     stream.on("error", (error) => this.#fail(error));
     stream.on("close", () => this.#fail(new RequestError("ECONNRESET", "the connection was closed")));
   }
@@ -88,28 +120,24 @@ export class Connection {
     const { body, payload = NO_BYTES } = message;
     if (payload.length > PAYLOAD_MAX_BYTES)
       throw new RequestError("E2BIG", `request ${name} has ${payload.length} bytes; at most ${PAYLOAD_MAX_BYTES} are allowed`);
-    const long = options.long ?? false;
+    const { deadlineMs, signal, number, urgent = false, long = false } = options;
     if (long && this.#long >= LONG_REQUESTS_MAX)
       throw new RequestError("EAGAIN", `${LONG_REQUESTS_MAX} requests like ${name} wait already`);
-    while (!long && !options.urgent && this.#sent.size - this.#long >= REQUESTS_MAX && !this.#failure)
-      await this.#place(name, options.deadlineMs);
     if (this.#failure) throw this.#failure;
-    const { deadlineMs, signal } = options;
+    if (signal?.aborted) throw new RequestError("EINTR", `${name} was interrupted`);
+    const line = payload.length > 0 ? this.#payloadLine : this.#line;
+    const inLine = !long && !urgent && (line.size > 0 || !this.#hasPlace(payload.length));
+    if (inLine && line.size >= WAITING_MAX)
+      throw new RequestError("EAGAIN", `${WAITING_MAX} requests wait for this connection already`);
     const id = this.#nextId++;
     return new Promise((resolve, reject) => {
-      const giveUp = (code: string, message: string): void => {
-        if (!this.#settle(id)) return;
-        this.#send({ kind: "cancel", id, name: "", deadlineMs: 0, message: "", body: NO_BYTES, payload: NO_BYTES });
-        reject(new RequestError(code, message));
-      };
-      const cancelTimer = this.#options.setTimer(
-        () => giveUp("ETIMEDOUT", `no reply to ${name} within ${deadlineMs} ms`),
-        deadlineMs,
-      );
-      this.#sent.set(id, { name, resolve, reject, cancelTimer, long });
-      if (long) this.#long++;
-      signal?.addEventListener("abort", () => giveUp("EINTR", `${name} was interrupted`), { once: true });
-      this.#send({ kind: "request", id, name, deadlineMs, message: "", body, payload, number: options.number });
+      const late = (): void => this.#giveUp(id, "ETIMEDOUT", `no reply to ${name} within ${deadlineMs} ms`);
+      const cancelTimer = this.#options.setTimer(late, deadlineMs);
+      signal?.addEventListener("abort", () => this.#giveUp(id, "EINTR", `${name} was interrupted`), { once: true });
+      const waiting = { name, resolve, reject, cancelTimer, long, payloadBytes: payload.length };
+      const frame: Frame = { kind: "request", id, name, deadlineMs, message: "", body, payload, number };
+      if (inLine) line.set(id, { waiting, frame });
+      else this.#start(waiting, frame);
     });
   }
 
@@ -118,23 +146,41 @@ export class Connection {
     this.#fail(new RequestError("ECONNRESET", "the connection was closed by this side"));
   }
 
-  /** Waits for a place among the requests in flight, no longer than for the deadline. */
-  #place(name: string, deadlineMs: number): Promise<void> {
-    if (this.#queue.length >= WAITING_MAX)
-      throw new RequestError("EAGAIN", `${WAITING_MAX} requests wait for this connection already`);
-    return new Promise((resolve, reject) => {
-      const wake = (): void => {
-        cancelTimer();
-        resolve();
-      };
-      const cancelTimer = this.#options.setTimer(() => {
-        this.#queue.splice(this.#queue.indexOf(wake), 1);
-        reject(
-          new RequestError("ETIMEDOUT", `${name}: not sent within ${deadlineMs} ms, ${REQUESTS_MAX} requests are in flight`),
-        );
-      }, deadlineMs);
-      this.#queue.push(wake);
-    });
+  /** Whether one more request may be in flight. */
+  #hasPlace(payloadBytes: number): boolean {
+    return (
+      this.#sent.size - this.#long < REQUESTS_MAX &&
+      (payloadBytes === 0 || this.#payloadBytes + payloadBytes <= PAYLOADS_MAX_BYTES) &&
+      this.#options.stream.writableLength <= UNSENT_WAIT_BYTES
+    );
+  }
+
+  #start(waiting: Waiting, frame: Frame): void {
+    this.#sent.set(frame.id, waiting);
+    if (waiting.long) this.#long++;
+    this.#payloadBytes += waiting.payloadBytes;
+    try {
+      this.#send(frame);
+    } catch (error) {
+      this.#settle(frame.id);
+      waiting.reject(error as Error);
+    }
+  }
+
+  #giveUp(id: number, code: string, message: string): void {
+    for (const line of [this.#line, this.#payloadLine]) {
+      const inLine = line.get(id);
+      if (inLine === undefined) continue;
+      line.delete(id);
+      inLine.waiting.cancelTimer();
+      inLine.waiting.reject(new RequestError(code, `${message}; it waited in line and was not sent`));
+      this.#admit(line);
+      return;
+    }
+    const waiting = this.#settle(id);
+    if (waiting === null) return;
+    this.#send({ kind: "cancel", id, name: "", deadlineMs: 0, message: "", body: NO_BYTES, payload: NO_BYTES });
+    waiting.reject(new RequestError(code, message));
   }
 
   #settle(id: number): Waiting | null {
@@ -143,8 +189,26 @@ export class Connection {
     this.#sent.delete(id);
     waiting.cancelTimer();
     if (waiting.long) this.#long--;
-    else this.#queue.shift()?.();
+    this.#payloadBytes -= waiting.payloadBytes;
+    if (this.#line.size > 0) this.#admit(this.#line);
+    if (this.#payloadLine.size > 0) this.#admit(this.#payloadLine);
     return waiting;
+  }
+
+  /** Sends what waits in line, as far as there is place. */
+  #admit(line: Line): void {
+    for (const [id, { waiting, frame }] of line) {
+      if (this.#failure || !this.#hasPlace(waiting.payloadBytes)) return;
+      line.delete(id);
+      this.#start(waiting, frame);
+    }
+  }
+
+  /** The system has taken all that was written. */
+  #drained(): void {
+    this.#admit(this.#line);
+    this.#admit(this.#payloadLine);
+    this.#beginHeld();
   }
 
   #send(frame: Frame): void {
@@ -154,6 +218,14 @@ export class Connection {
     stream.cork();
     for (const piece of pieces) stream.write(piece);
     stream.uncork();
+    const unsent = stream.writableLength;
+    if (unsent > UNSENT_MAX_BYTES)
+      this.#fail(
+        new RequestError(
+          "ECONNRESET",
+          `the other side does not read: ${unsent} bytes wait to be sent, at most ${UNSENT_MAX_BYTES} may`,
+        ),
+      );
   }
 
   #receive(chunk: Buffer): void {
@@ -178,36 +250,72 @@ export class Connection {
   }
 
   async #work(frame: Frame): Promise<void> {
-    if (this.#received.has(frame.id)) {
-      this.#fail(new FrameError(`request id ${frame.id} is in use already`));
-      return;
-    }
-    if (this.#received.size >= RECEIVED_MAX) {
-      this.#fail(new FrameError(`the other side has more than ${RECEIVED_MAX} requests in flight`));
-      return;
-    }
+    const { id, name, body, payload, number } = frame;
+    const bytes = body.length + payload.length;
+    if (!this.#mayReceive(id, bytes)) return;
     const abort = new AbortController();
-    this.#received.set(frame.id, abort);
-    const answer = { id: frame.id, deadlineMs: 0 };
+    this.#received.set(id, abort);
+    this.#receivedBytes += bytes;
+    let promised = 0;
     try {
-      const { body, payload = NO_BYTES } = await this.#options.handle(
-        frame.name,
-        { body: frame.body, payload: frame.payload, number: frame.number },
-        abort.signal,
-      );
-      this.#send({ ...answer, kind: "reply", name: "", message: "", body, payload });
+      const message = { body, payload, number };
+      promised = Math.min(this.#options.replyBytes?.(name, message) ?? 0, UNSENT_WAIT_BYTES / 2);
+      if (promised > 0 && !this.#takeRoom(promised)) {
+        await new Promise<void>((begin) => this.#held.push({ bytes: promised, begin }));
+        if (this.#failure || abort.signal.aborted) return;
+      }
+      const reply = await this.#options.handle(name, message, abort.signal);
+      this.#send({
+        kind: "reply",
+        id,
+        deadlineMs: 0,
+        name: "",
+        message: "",
+        body: reply.body,
+        payload: reply.payload ?? NO_BYTES,
+      });
     } catch (error) {
       const { code, message } = error as { code?: unknown; message?: unknown };
-      this.#send({
-        ...answer,
-        kind: "refusal",
-        name: typeof code === "string" ? code : "EIO",
-        message: String(message).slice(0, 4096),
-        body: NO_BYTES,
-        payload: NO_BYTES,
-      });
+      const refusal = { name: typeof code === "string" ? code : "EIO", message: String(message).slice(0, 4096) };
+      this.#send({ kind: "refusal", id, deadlineMs: 0, ...refusal, body: NO_BYTES, payload: NO_BYTES });
     } finally {
-      this.#received.delete(frame.id);
+      this.#received.delete(id);
+      this.#receivedBytes -= bytes;
+      this.#promisedBytes -= promised;
+      if (this.#held.length > 0) this.#beginHeld();
+    }
+  }
+
+  /** Whether the other side keeps to the protocol with this request; ends the connection where not. */
+  #mayReceive(id: number, bytes: number): boolean {
+    const wrong = this.#received.has(id)
+      ? `request id ${id} is in use already`
+      : this.#received.size >= RECEIVED_MAX
+        ? `the other side has more than ${RECEIVED_MAX} requests in flight`
+        : this.#receivedBytes + bytes > RECEIVED_MAX_BYTES
+          ? `the other side has more than ${RECEIVED_MAX_BYTES} bytes of requests in flight`
+          : null;
+    if (wrong !== null) this.#fail(new FrameError(wrong));
+    return wrong === null;
+  }
+
+  #hasRoom(bytes: number): boolean {
+    const before = this.#promisedBytes + this.#options.stream.writableLength;
+    return before === 0 || before + bytes <= UNSENT_WAIT_BYTES;
+  }
+
+  /** Room for a reply, where there is some and nobody waits for it. */
+  #takeRoom(bytes: number): boolean {
+    if (this.#held.length > 0 || !this.#hasRoom(bytes)) return false;
+    this.#promisedBytes += bytes;
+    return true;
+  }
+
+  #beginHeld(): void {
+    while (this.#held.length > 0 && (this.#failure || this.#hasRoom(this.#held[0].bytes))) {
+      const { bytes, begin } = this.#held.shift()!;
+      this.#promisedBytes += bytes;
+      begin();
     }
   }
 
@@ -215,8 +323,14 @@ export class Connection {
     if (this.#failure) return;
     this.#failure = reason instanceof RequestError ? reason : new RequestError("ECONNRESET", reason.message, { cause: reason });
     for (const id of [...this.#sent.keys()]) this.#settle(id)?.reject(this.#failure);
+    for (const { waiting } of [...this.#line.values(), ...this.#payloadLine.values()]) {
+      waiting.cancelTimer();
+      waiting.reject(this.#failure);
+    }
+    this.#line.clear();
+    this.#payloadLine.clear();
     for (const abort of this.#received.values()) abort.abort();
-    for (const wake of this.#queue.splice(0)) wake();
+    this.#beginHeld();
     this.#options.stream.destroy();
     this.#options.closed?.(reason);
   }

@@ -7,12 +7,14 @@ import { encodeMessage, decodeMessage, encodeRequest } from "../../fs/message-co
 import type { SessionEvents } from "../../fs/messages.ts";
 import { type Namespace, openNamespace } from "../../fs/namespace/namespace.ts";
 import { RECLAIM_MAX, type ServedSession, SESSION_PROTOCOL_VERSION, SessionServer } from "../../fs/session-server.ts";
-import type { InodeId, SessionId } from "../../fs/types.ts";
+import type { ByteString, InodeId, SessionId } from "../../fs/types.ts";
 import type { BlockClient } from "../../replication/block-client.ts";
-import { Connection, type Message } from "../../replication/connection.ts";
+import { encodeBlockRequest } from "../../replication/block-messages.ts";
+import { Connection, type Message, UNSENT_WAIT_BYTES } from "../../replication/connection.ts";
 import { MemoryTable } from "../../storage/memory-table.ts";
 import { randomBelow, seededRandom } from "../../storage/seeded-random.ts";
 import { duplexPair } from "../fixture/duplex.ts";
+import { withSocketPair } from "../fixture/socket-pair.ts";
 import { forEachSeed } from "../fixture/seeds.ts";
 import { MemoryLog, quietEvents } from "./namespace/memory-log.ts";
 
@@ -236,9 +238,12 @@ test("messages that are too large, too deep, or say what cannot be are refused w
     [Buffer.alloc(1_000_000, 0x0b), "EPROTO", /message Reclaim of 1000000 bytes/],
   ];
   for (const [bytes, code, message] of wrong) {
-    const { client } = await daemon.resumed();
+    const { client, session } = await daemon.resumed();
     await assert.rejects(client.ask("reclaim", bytes), { code, message });
     client.close();
+    // Else the next start would wait for it to come back.
+    daemon.namespace.expireSession(session, "for the test");
+    while (await daemon.namespace.tick());
   }
   const client = connect(daemon.server);
   const long = encodeMessage("Hello", {
@@ -253,3 +258,51 @@ test("messages that are too large, too deep, or say what cannot be are refused w
   await assert.rejects(client.ask("lookup", Buffer.alloc(0)), { code: "EINVAL", message: /before hello/ });
   client.close();
 });
+
+test("a mount that does not read is given up at its session's limit: a recall of its lease waits no longer, and other mounts not at all", () =>
+  withSocketPair(async (stuck, served) => {
+    const daemon = new Daemon();
+    await daemon.start();
+    const { namespace } = daemon;
+    let retrieved = 0;
+    const retrieve: BlockClient["retrieve"] = async () => void retrieved++;
+    const server = new SessionServer({
+      openSession: (events) => namespace.openSession(events, { durable: true, expires: true, limitMs: 500 }),
+      written: () => undefined, store: "s", scheme: "copies:1", blocks: { retrieve } as BlockClient, clock, timeLimitMs: 500, isAlive: () => true, trace: () => {},
+    }); // prettier-ignore
+    server.serve(served);
+    const connection = new Connection({
+      stream: stuck,
+      handle: async () => ({ body: encodeMessage("Empty", {}) }),
+      setTimer: (action, delayMs) => clock.after(delayMs, action),
+    });
+    await connection.request("hello", { body: hello() }, { deadlineMs: 5000 });
+    const inode = 1 as InodeId;
+    await connection.request("acquire", { body: encodeRequest("acquire", { inode, mode: "exclusive" }) }, { deadlineMs: 5000 });
+    stuck.pause();
+    const block = { stripe: 1, index: 0 };
+    const body = encodeBlockRequest("block.retrieve", { disk: 1, block, offset: 0, length: 1024 * 1024 });
+    const asked = Array.from({ length: 200 }, () => connection.request("block.retrieve", { body }, { deadlineMs: 60_000 }));
+    const refused = Promise.allSettled(asked);
+    while (served.writableLength < UNSENT_WAIT_BYTES - 1024 * 1024) await new Promise(setImmediate);
+
+    const client = connect(server);
+    await client.ask("hello", hello());
+    await client.ask("statistics", encodeRequest("statistics", {}));
+    assert.equal(server.list().length, 2, "the others are served before the limit");
+    const local = await namespace.openSession(quietEvents);
+    await local.call("make", {
+      parent: inode,
+      name: "a" as ByteString,
+      mode: 0o100644,
+      umask: 0,
+      uid: 0,
+      gid: 0,
+      exclusive: true,
+    });
+    assert.ok(served.destroyed, "the connection of the session that is over is closed");
+    assert.ok(retrieved < 60, `${retrieved} blocks were read for it`);
+    stuck.resume();
+    for (const { status } of (await refused).slice(60)) assert.equal(status, "rejected");
+    client.close();
+  }));
