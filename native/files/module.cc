@@ -1,5 +1,6 @@
 // The N-API face of the file operations. Operations that may wait run on libuv's pool and resolve a promise with a
 // number: a value >= 0 or a negative errno. JavaScript builds the errors (native/files.ts).
+// A write with a sync goes to a thread that waits awake for the next one (awake-thread.h), to the pool where that is busy.
 // A job keeps a reference to the buffers it works on until it has resolved.
 #include <cstdlib>
 #include <fcntl.h>
@@ -8,6 +9,7 @@
 #include <sys/mman.h>
 #include <vector>
 
+#include "awake-thread.h"
 #include "operations.h"
 
 namespace {
@@ -52,15 +54,19 @@ void execute(napi_env, void* data) {
   job.result = perform(job);
 }
 
+void execute_awake(void* data) { execute(nullptr, data); }
+
 void complete(napi_env env, napi_status, void* data) {
   Job* job = static_cast<Job*>(data);
   napi_value result;
   napi_create_int64(env, job->result, &result);
   napi_resolve_deferred(env, job->deferred, result);
   if (job->held) napi_delete_reference(env, job->held);
-  napi_delete_async_work(env, job->work);
+  if (job->work) napi_delete_async_work(env, job->work);
   delete job;
 }
+
+void complete_awake(napi_env env, void* data) { complete(env, napi_ok, data); }
 
 napi_value name_of_work(napi_env env) {
   napi_value name;
@@ -71,6 +77,7 @@ napi_value name_of_work(napi_env env) {
 napi_value start(napi_env env, Job* job) {
   napi_value promise;
   napi_create_promise(env, &job->deferred, &promise);
+  if (job->kind == Kind::write_and_sync && files::AwakeThread::of(env).submit(env, job)) return promise;
   napi_create_async_work(env, nullptr, name_of_work(env), execute, complete, job, &job->work);
   napi_queue_async_work(env, job->work);
   return promise;
@@ -218,6 +225,7 @@ void expose(napi_env env, napi_value exports, const char* name, napi_callback ca
 }  // namespace
 
 NAPI_MODULE_INIT() {
+  files::AwakeThread::attach(env, execute_awake, complete_awake);
   expose(env, exports, "open", open_file);
   expose(env, exports, "close", with_descriptor<Kind::close>);
   expose(env, exports, "read", read_file);

@@ -3,14 +3,6 @@
 #include <sched.h>
 
 namespace cairn {
-namespace {
-
-/** What a vigil in vain costs of the credit; a request that it meets earns 1. */
-constexpr int kVainCost = 4;
-/** Without credit, one of 64 requests begins a vigil all the same; each that is in vain doubles the number, up to this. */
-constexpr uint32_t kPauseMax = 4096;
-
-}  // namespace
 
 void Vigil::init(uv_loop_t* loop, void* owner) {
   uv_idle_init(loop, &idle_);
@@ -24,10 +16,7 @@ void Vigil::setLength(uint64_t microseconds) {
 }
 
 void Vigil::received() {
-  if (keeping_) {
-    pause_ = kPauseMin;
-    if (credit_ < kCreditMax) credit_++;
-  }
+  if (keeping_) patience_.paid();
   keep();
 }
 
@@ -38,8 +27,7 @@ void Vigil::replied() {
 void Vigil::keep() {
   if (lengthNs_ == 0) return;
   if (!keeping_) {
-    if (credit_ == 0 && ++skipped_ < pause_) return;
-    skipped_ = 0;
+    if (!patience_.begins()) return;
     keeping_ = true;
     uv_idle_start(&idle_, turn);
   }
@@ -52,8 +40,7 @@ void Vigil::turn(uv_idle_t* idle) {
     sched_yield();
     return;
   }
-  if (vigil->credit_ == 0 && vigil->pause_ < kPauseMax) vigil->pause_ *= 2;
-  vigil->credit_ = vigil->credit_ > kVainCost ? vigil->credit_ - kVainCost : 0;
+  vigil->patience_.inVain();
   vigil->stop();
 }
 

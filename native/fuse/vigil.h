@@ -2,14 +2,16 @@
 // that works through a tree asks again within microseconds, a disk answers within 100, and to wake a processor that sleeps
 // takes longer than most answers (30 us and more on a virtual machine).
 //
-// In each turn the processor is offered to others (sched_yield), so it costs what would be idle. Where vigils end in vain
-// (programs that think longer, a machine whose processors all have work) they are given up, and tried again ever more rarely.
+// In each turn the processor is offered to others (sched_yield), so it costs what would be idle. Vigils in vain (programs
+// that think longer, a machine whose processors all have work) are given up: patience.h.
 //
 // Everything runs on the JavaScript thread.
 #pragma once
 #include <uv.h>
 
 #include <cstdint>
+
+#include "../patience.h"
 
 namespace cairn {
 
@@ -25,8 +27,6 @@ class Vigil {
   uv_handle_t* handle() { return reinterpret_cast<uv_handle_t*>(&idle_); }
 
  private:
-  static constexpr int kCreditMax = 16;
-  static constexpr uint32_t kPauseMin = 64;
   static void turn(uv_idle_t* idle);
   void keep();
 
@@ -35,10 +35,7 @@ class Vigil {
   uint64_t lengthNs_ = 0;
   uint64_t endNs_ = 0;
   bool keeping_ = false;
-  int credit_ = kCreditMax;
-  /** Without credit: requests until a vigil is tried, and how many of them there were. */
-  uint32_t pause_ = kPauseMin;
-  uint32_t skipped_ = 0;
+  Patience patience_;
 };
 
 }  // namespace cairn

@@ -7,6 +7,8 @@ import test from "node:test";
 import { fileURLToPath } from "node:url";
 import { SystemError, allocateAligned, check, files, openFlags, raiseOpenFiles } from "../../native/files.ts";
 
+const ADDON = path.join(path.dirname(fileURLToPath(import.meta.url)), "../../../build/Release/files.node");
+
 async function withFile(work: (fd: number, file: string) => Promise<void>): Promise<void> {
   const directory = await fs.mkdtemp(path.join(os.tmpdir(), "cairn-files-"));
   const file = path.join(directory, "file");
@@ -79,6 +81,46 @@ test("aligned memory serves O_DIRECT, is zero, and subarrays at pages do too", a
   });
 });
 
+test("writes with a sync may be under way side by side, and each lands where it should", async () => {
+  await withFile(async (fd, file) => {
+    for (let round = 0; round < 20; round++) {
+      const writes = Array.from({ length: 8 }, (_, index) =>
+        files.writeAndSync(fd, [new Uint8Array(100).fill(round * 8 + index)], (round * 8 + index) * 100),
+      );
+      assert.deepEqual(await Promise.all(writes), Array(8).fill(100));
+      // Now and then long enough for the thread to fall asleep.
+      if (round % 4 === 0) await new Promise((resolve) => setTimeout(resolve, 5));
+    }
+    const bytes = await fs.readFile(file);
+    const wanted = Buffer.concat(Array.from({ length: 160 }, (_, index) => Buffer.alloc(100, index)));
+    assert.equal(Buffer.compare(bytes, wanted), 0);
+  });
+});
+
+/** Ends while a write is under way, on the main thread or a worker's. */
+const WRITE_AND_END = `
+  const [addon, file, where] = process.argv.slice(1);
+  const body = \`
+    const files = require(\${JSON.stringify(addon)});
+    files.open(\${JSON.stringify(file)}, 2).then(async (fd) => {
+      await files.writeAndSync(fd, [new Uint8Array(10).fill(1)], 0);
+      files.writeAndSync(fd, [new Uint8Array(1e7).fill(2)], 10);
+      process.exit(0);
+    });\`;
+  if (where === "main") eval(body);
+  else new (require("node:worker_threads").Worker)(body, { eval: true }).on("exit", (code) => process.exit(code));`;
+
+test("a thread of JavaScript may end while a write with a sync is under way; what was written before stays", async () => {
+  for (const where of ["main", "worker"]) {
+    await withFile(async (_fd, file) => {
+      const words = ["-e", WRITE_AND_END, ADDON, file, where];
+      const ran = spawnSync(process.execPath, words, { encoding: "utf8", timeout: 60_000 });
+      assert.equal(ran.status, 0, ran.stderr);
+      assert.deepEqual((await fs.readFile(file)).subarray(0, 10), Buffer.alloc(10, 1));
+    });
+  }
+});
+
 test("a system error has the code, and names action and file", () => {
   const error = new SystemError(-28, "write", "/some/file");
   assert.equal(error.code, "ENOSPC");
@@ -103,9 +145,8 @@ const COUNT_ARENAS = `
   });`;
 
 function countArenas(limit: string): number {
-  const addon = path.join(path.dirname(fileURLToPath(import.meta.url)), "../../../build/Release/files.node");
   const env = { ...process.env, UV_THREADPOOL_SIZE: "16" };
-  const ran = spawnSync(process.execPath, ["-e", COUNT_ARENAS, addon, limit], { env, encoding: "utf8" });
+  const ran = spawnSync(process.execPath, ["-e", COUNT_ARENAS, ADDON, limit], { env, encoding: "utf8" });
   assert.equal(ran.status, 0, ran.stderr);
   return Number(ran.stdout);
 }
