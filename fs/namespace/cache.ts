@@ -31,12 +31,12 @@ export class Cache<Key, Value> {
   }
 
   set(key: Key, value: Value): void {
-    const replaces = this.#young.has(key);
+    const replaced = this.#young.get(key);
     this.#young.set(key, value);
-    if (!replaces) this.grew(this.#bytesOf(value));
+    this.grew(this.#bytesOf(value) - (replaced === undefined ? 0 : this.#bytesOf(replaced)));
   }
 
-  /** A value that is there already takes this many bytes more. */
+  /** A value that is there already takes this many bytes more (or fewer, below 0). */
   grew(bytes: number): void {
     this.#youngBytes += bytes;
     if (this.#youngBytes <= this.#maximumBytes || this.holds > 0) return;

@@ -12,7 +12,7 @@ import { FILE_MAX_BYTES, type StripeId } from "../types.ts";
 import { id8, TAG_CUT } from "./keys.ts";
 import { HAS_CUT, type Inode } from "./records.ts";
 import type { Services } from "./services.ts";
-import { WINDOW_BYTES } from "./state.ts";
+import { inlineCost, WINDOW_BYTES } from "./state.ts";
 import type { Transaction, WindowEdit } from "./transaction.ts";
 
 /** A truncate over at most this many windows drops its extents at once (128 MiB of file), a larger one in pieces by a tick. */
@@ -99,7 +99,7 @@ function removeFromWindow(tx: Transaction, inode: Inode, window: number, from: n
   for (; last < edit.extents.length && edit.extents[last].offset < to; last++) {
     const extent = edit.extents[last];
     const end = extent.offset + extent.length;
-    forget(edit, extent.offset);
+    forget(edit, extent);
     if (extent.offset < from) kept.push(part(extent, extent.offset, from));
     if (end > to) kept.push(part(extent, to, end));
     const lost = Math.min(end, to) - Math.max(extent.offset, from);
@@ -107,12 +107,18 @@ function removeFromWindow(tx: Transaction, inode: Inode, window: number, from: n
     if (extent.stripe !== undefined) tx.countStripe(extent.stripe, -lost);
   }
   edit.extents.splice(first, last - first, ...kept);
-  for (const extent of kept) edit.added.set(extent.offset, extent);
+  for (const extent of kept) note(edit, extent);
 }
 
-function forget(edit: WindowEdit, offset: number): void {
-  edit.removed.add(offset);
-  edit.added.delete(offset);
+function forget(edit: WindowEdit, extent: Extent): void {
+  edit.removed.add(extent.offset);
+  edit.added.delete(extent.offset);
+  edit.inlineCost -= inlineCost(extent);
+}
+
+function note(edit: WindowEdit, extent: Extent): void {
+  edit.added.set(extent.offset, extent);
+  edit.inlineCost += inlineCost(extent);
 }
 
 /** Puts an extent into a hole; it is split at window borders. Its stripe must be known to the transaction. */
@@ -134,11 +140,12 @@ function insertPart(tx: Transaction, inode: Inode, window: number, extent: Exten
   const before = edit.extents[index - 1];
   const joined = before === undefined ? null : join(before, extent);
   if (joined !== null) {
+    edit.inlineCost -= inlineCost(before!);
     edit.extents[index - 1] = joined;
-    edit.added.set(joined.offset, joined);
+    note(edit, joined);
   } else {
     edit.extents.splice(index, 0, extent);
-    edit.added.set(extent.offset, extent);
+    note(edit, extent);
   }
   inode.extentEnd = Math.max(inode.extentEnd, extent.offset + extent.length);
 }

@@ -60,13 +60,17 @@ export class Directory {
 /** The extents of a file that begin in one window, in order. */
 export interface Window {
   readonly extents: readonly Extent[];
-  readonly bytes: number;
+  /** Sum of the extents' inlineCost: kept up with each change, as a window has up to thousands of them. */
+  readonly inlineCost: number;
 }
 
-export function makeWindow(extents: readonly Extent[]): Window {
-  let bytes = 100 + extents.length * 88;
-  for (const extent of extents) if (extent.inline !== undefined) bytes += 100 + extent.inline.length;
-  return { extents, bytes };
+/** Bytes of memory that an extent takes for what it holds inline. */
+export function inlineCost({ inline }: Extent): number {
+  return inline === undefined ? 0 : 100 + inline.length;
+}
+
+function makeWindow(extents: readonly Extent[]): Window {
+  return { extents, inlineCost: extents.reduce((sum, extent) => sum + inlineCost(extent), 0) };
 }
 
 export type Xattrs = ReadonlyMap<ByteString, Uint8Array>;
@@ -119,7 +123,7 @@ export class State {
     this.overlay = overlay;
     this.#inodes = new Cache(cacheBytes * 0.35, () => 320);
     this.#directories = new Cache(cacheBytes * 0.35, (directory) => 300 + directory.names.size * NAME_BYTES);
-    this.#windows = new Cache(cacheBytes * 0.2, (window) => window.bytes);
+    this.#windows = new Cache(cacheBytes * 0.2, (window) => 100 + window.extents.length * 88 + window.inlineCost);
     this.#stripes = new Cache(cacheBytes * 0.08, (stripe) => ("absent" in stripe ? 80 : 240 + stripe.disks.length * 8));
     this.#xattrs = new Cache(cacheBytes * 0.02, (xattrs) =>
       [...xattrs.values()].reduce((sum, value) => sum + value.length + 100, 100),
@@ -235,8 +239,8 @@ export class State {
     this.#knowName(directory, name, entry);
   }
 
-  setWindow(inode: InodeId, window: number, extents: readonly Extent[]): void {
-    this.#windows.set(windowKey(inode, window), makeWindow(extents));
+  setWindow(inode: InodeId, number: number, window: Window): void {
+    this.#windows.set(windowKey(inode, number), window);
   }
 
   dropWindow(inode: InodeId, window: number): void {
@@ -419,7 +423,8 @@ export class State {
         }
         const id = idFrom(prefix, 1) as InodeId;
         const complete = prefix + id8(WINDOW_BYTES) <= bound;
-        if (complete && !this.overlay.hasChanges(prefix) && this.window(id, 0) === undefined) this.setWindow(id, 0, extents);
+        if (complete && !this.overlay.hasChanges(prefix) && this.window(id, 0) === undefined)
+          this.setWindow(id, 0, makeWindow(extents));
       }
     });
   }
@@ -436,7 +441,7 @@ export class State {
           const offset = idFrom(key, 9);
           windows[Math.floor(offset / WINDOW_BYTES) - first].push(decodeExtent(openValue(key, value), offset));
         }
-        windows.forEach((extents, index) => this.setWindow(inode, first + index, extents));
+        windows.forEach((extents, index) => this.setWindow(inode, first + index, makeWindow(extents)));
       },
     );
   }

@@ -33,6 +33,8 @@ export interface WindowEdit {
   readonly inode: InodeId;
   readonly window: number;
   extents: Extent[];
+  /** What they hold inline, as inlineCost counts it. */
+  inlineCost: number;
   readonly removed: Set<number>;
   readonly added: Map<number, Extent>;
 }
@@ -288,7 +290,9 @@ export class Transaction {
     const key = `${inode.inode}/${window}`;
     let edit = this.#windows.get(key);
     if (edit === undefined) {
-      edit = { inode: inode.inode, window, extents: this.window(inode, window).slice(), removed: new Set(), added: new Map() };
+      const extents = this.window(inode, window).slice();
+      const inlineCost = this.state.window(inode.inode, window)?.inlineCost ?? 0;
+      edit = { inode: inode.inode, window, extents, inlineCost, removed: new Set(), added: new Map() };
       this.#windows.set(key, edit);
       this.#dirty = true;
     }
@@ -405,7 +409,8 @@ export class Transaction {
     for (const inode of this.#inodes.values()) state.setInode(inode);
     for (const id of this.#newDirectories) state.addDirectory(id);
     for (const { directory, name, entry } of this.#names) state.setName(directory, name, entry);
-    for (const { inode, window, extents } of this.#windows.values()) state.setWindow(inode, window, extents);
+    for (const { inode, window, extents, inlineCost } of this.#windows.values())
+      state.setWindow(inode, window, { extents, inlineCost });
     for (const stripe of this.#stripes.values()) state.setStripe(stripe);
     for (const stripe of this.#deletedStripes) state.deleteStripe(stripe.id);
     for (const [inode, xattrs] of this.#xattrs) state.setXattrs(inode, xattrs);
