@@ -4,27 +4,26 @@
 // copy what lies in such stripes, and what is scattered, into new full stripes) -> the old stripes, left without live
 // bytes, are removed by the namespace's tick -> compact (the disks rewrite segment files that are mostly dead).
 //
-// 1. Order of a move: store the new stripe, make it durable, then one transaction that changes only extents which still
-//    are what was read (fs/namespace/relocation.ts). A crash before it leaves blocks under a reserved number, which
-//    are swept; after it the old stripe is dead on record.
+// 1. Order of a move: batch-mover.ts.
 // 2. Small steps: at most one stripe of data at a time, held to a rate, and nothing is locked meanwhile.
 // 3. A second pass right after the first moves nothing: see #wanted and worthMoving.
 
 import { parseScheme } from "../coding/scheme.ts";
-import type { BlockClient, Stripes } from "../replication/block-client.ts";
-import { type DiskId, STRIPE_DATA_MAX_BYTES, type Stripe } from "../replication/stripe.ts";
+import type { BlockClient } from "../replication/block-client.ts";
+import type { DiskId } from "../replication/stripe.ts";
 import { Throttle } from "../replication/throttle.ts";
 import type { WallClock } from "./clock.ts";
+import { type BatchMover, CODED_FROM_BYTES } from "./batch-mover.ts";
 import { Batch } from "./cleaner-batch.ts";
 import { chooseStripes, isScattered, type StripeCost, type Survey } from "./cleaner-choice.ts";
 import type { Namespace } from "./namespace/namespace.ts";
-import type { FileWindow, Source } from "./namespace/relocation.ts";
+import type { FileWindow } from "./namespace/relocation.ts";
 import type { Extent } from "./messages.ts";
 import type { StripeId } from "./types.ts";
 
 export interface CleanerOptions {
   namespace: Namespace;
-  stripes: Stripes;
+  mover: BatchMover;
   blocks?: BlockClient;
   schemes: { full: string; small: string };
   clock: WallClock;
@@ -66,9 +65,6 @@ const SETTLED_AFTER_MS = 60_000;
 /** Scattered files are looked for so often while nothing else makes the cleaner walk: a walk reads every extent's record. */
 const WALK_EVERY_MS = 3_600_000;
 const STRIPES_PER_FETCH = 1024;
-const NUMBERS_PER_RESERVATION = 16;
-/** Less than this in the last stripe of a pass is not worth a coded one. */
-const CODED_FROM_BYTES = 64 * 1024;
 /** How long a thorough pass waits for dead stripes to be removed, before it has the disks compact what is left. */
 const REMOVAL_WAIT_MS = 30_000;
 /** Segments with a smaller live share than this are rewritten. */
@@ -95,7 +91,6 @@ export class Cleaner {
   #started = false;
   readonly #stopping = new AbortController();
   #paused = false;
-  #unreserved: StripeId[] = [];
   #walkedAt: number;
   /** Earlier surveys: stripes up to `last` were there at `at`. */
   #seen: { at: number; last: StripeId | 0 }[] = [];
@@ -190,9 +185,6 @@ export class Cleaner {
     } catch (error) {
       this.#report.error = (error as Error).message;
       throw error;
-    } finally {
-      this.#unreserved = [];
-      this.#options.namespace.relocation.releaseReserved();
     }
   }
 
@@ -295,80 +287,11 @@ export class Cleaner {
 
   async #moveBatch(batch: Batch, options: PassOptions): Promise<void> {
     options.signal?.throwIfAborted();
-    const { namespace, stripes, schemes } = this.#options;
     await this.#throttle.spend(batch.bytes);
-    const data = await this.#read(batch);
-    if (batch.items.length === 0) return;
-    const scheme = data.length >= CODED_FROM_BYTES ? schemes.full : schemes.small;
-    const id = await this.#number();
-    const stripe = await stripes.write(id, scheme, data);
-    // Should one of these fail, the number is still reserved and unused: releaseReserved has its blocks swept.
-    await stripes.sync();
-    const moved = await namespace.relocation.relocate([stripe], batch.movesTo(id));
+    const moved = await this.#options.mover.move(batch);
     this.#report.movedBytes += moved;
     this.#report.passMovedBytes += moved;
     options.onProgress?.(this.report());
-  }
-
-  async #number(): Promise<StripeId> {
-    if (this.#unreserved.length === 0) {
-      const first = await this.#options.namespace.relocation.reserve(NUMBERS_PER_RESERVATION);
-      this.#unreserved = Array.from({ length: NUMBERS_PER_RESERVATION }, (_, index) => (first + index) as StripeId);
-    }
-    return this.#unreserved.shift()!;
-  }
-
-  /** The batch's bytes in order. Items that cannot be read (their stripe is gone by now, or lost) are taken out of it. */
-  async #read(batch: Batch): Promise<Uint8Array> {
-    const ids = [...new Set(batch.items.flatMap(({ from }) => ("stripe" in from ? [from.stripe] : [])))];
-    const records = new Map<StripeId, Stripe>();
-    for (const stripe of await this.#options.namespace.stripes.getAll(ids)) records.set(stripe.id, stripe);
-    const scratch = new Map<StripeId, Promise<Uint8Array | null>>();
-    const wanted = batch.bytesByStripe();
-    const into = Buffer.allocUnsafe(batch.bytes);
-    const failed = new Set<object>();
-    await batch.each(async (item, at) => {
-      const target = into.subarray(at, at + item.length);
-      if (!(await this.#readItem(item.from, target, records, wanted, scratch))) failed.add(item);
-    });
-    if (failed.size > 0) return batch.without(failed, into);
-    return into;
-  }
-
-  async #readItem(
-    from: Source,
-    into: Uint8Array,
-    records: ReadonlyMap<StripeId, Stripe>,
-    wanted: ReadonlyMap<StripeId, { pieces: number; bytes: number }>,
-    scratch: Map<StripeId, Promise<Uint8Array | null>>,
-  ): Promise<boolean> {
-    if ("inline" in from) {
-      into.set(from.inline);
-      return true;
-    }
-    const stripe = records.get(from.stripe);
-    if (stripe === undefined) return false;
-    const { pieces, bytes } = wanted.get(from.stripe)!;
-    // Many small pieces of one stripe: one large read of all of it is cheaper, and checks each checksum once.
-    if (pieces > 8 && bytes * 4 >= stripe.dataBytes) {
-      if (!scratch.has(from.stripe)) scratch.set(from.stripe, this.#readWhole(stripe));
-      const whole = await scratch.get(from.stripe);
-      if (whole === null || whole === undefined) return false;
-      into.set(whole.subarray(from.stripeOffset, from.stripeOffset + into.length));
-      return true;
-    }
-    return this.#options.stripes.read(stripe, from.stripeOffset, into).then(
-      () => true,
-      () => false,
-    );
-  }
-
-  async #readWhole(stripe: Stripe): Promise<Uint8Array | null> {
-    const bytes = Buffer.allocUnsafe(Math.min(stripe.dataBytes, STRIPE_DATA_MAX_BYTES));
-    return this.#options.stripes.read(stripe, 0, bytes).then(
-      () => bytes,
-      () => null,
-    );
   }
 
   /** Has each disk rewrite its segment files that are mostly dead. */

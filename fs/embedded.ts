@@ -8,9 +8,11 @@ import type { BlockClient, Stripes } from "../replication/block-client.ts";
 import type { BlockId } from "../storage/blocks.ts";
 import type { Log } from "../storage/log.ts";
 import type { Table } from "../storage/table.ts";
+import { BatchMover } from "./batch-mover.ts";
 import { Cleaner } from "./cleaner.ts";
 import { systemWallClock } from "./clock.ts";
 import type { WallClock } from "./clock.ts";
+import { InlineMover } from "./inline-mover.ts";
 import { Mount } from "./mount/mount.ts";
 import type { MountOptions } from "./mount/mount.ts";
 import type { Schemes } from "./mount/write-buffer.ts";
@@ -46,6 +48,7 @@ export type EmbeddedMountOptions = Pick<MountOptions, "allocate" | "accessTimes"
 export class EmbeddedStore {
   readonly namespace: Namespace;
   readonly cleaner: Cleaner;
+  readonly #inlineMover: InlineMover;
   readonly #options: EmbeddedOptions;
   readonly #clock: WallClock;
   readonly #mounts = new Set<Mount>();
@@ -58,7 +61,9 @@ export class EmbeddedStore {
     this.#clock = clock;
     this.namespace = namespace;
     const { stripes, blocks, schemes, trace } = options;
-    this.cleaner = new Cleaner({ namespace, stripes, blocks, schemes, clock, trace });
+    const mover = new BatchMover({ namespace, stripes, schemes });
+    this.cleaner = new Cleaner({ namespace, mover, blocks, schemes, clock, trace });
+    this.#inlineMover = new InlineMover({ namespace, mover, trace });
     if (options.clean) this.cleaner.start();
     this.#scheduleTick(TICK_MS);
   }
@@ -90,6 +95,7 @@ export class EmbeddedStore {
   async close(): Promise<void> {
     await this.cleaner.stop();
     for (const mount of [...this.#mounts]) await this.closeMount(mount);
+    await this.#inlineMover.stop();
     this.#closed = true;
     this.#cancelTick();
     // The namespace stops the tick under way after the piece at hand: waiting for all of it could take minutes.

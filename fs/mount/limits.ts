@@ -33,9 +33,9 @@ export const UNCOMMITTED_STRIPES_MAX = 16;
 export const INLINE_RANGE_MAX_BYTES = 4096;
 /** ... if the whole flush has at most this much, so that bulk data does not go through the log. */
 export const INLINE_FLUSH_MAX_BYTES = 64 * 1024;
-/** What one file may keep in the table; then its inline ranges are rewritten as a stripe: up to nine fdatasyncs, which is 10 ms for each 256th synced write of 4 KiB. */
-export const INLINE_FILE_MAX_BYTES = 1024 * 1024;
-/** A range counts as this much at least, so that at most 1024 are rewritten at once. */
+/** What one file may have in the table; beyond it each flush makes a stripe. The namespace moves it to stripes at a quarter of this (limits.inlineFileBytes), so it is reached only where that cannot keep up, or fails. */
+export const INLINE_FILE_MAX_BYTES = 8 * 1024 * 1024;
+/** A range counts as this much at least: what its record costs. */
 export const INLINE_RANGE_MIN_BYTES = 1024;
 /** Pieces in the shared buffer; more are flushed although it is not full. */
 export const SHARED_RANGES_MAX = 8192;

@@ -192,19 +192,15 @@ export class WriteBuffer {
       bytes += piece.end - piece.start;
       longest = Math.max(longest, piece.end - piece.start);
     }
-    const inline = longest <= INLINE_RANGE_MAX_BYTES && bytes <= INLINE_FLUSH_MAX_BYTES;
     const kept = inlineBytesOf(rangesOf(pieces));
-    const fits = file.inlineBytes + kept <= INLINE_FILE_MAX_BYTES;
-    if (inline && !fits) this.#foldInline(file);
-    if (!(inline && fits) && (bytes >= CODED_FROM_BYTES || shared.files.size === 1 || file.openBytes > CODED_FROM_BYTES))
-      return false;
+    const inline = longest <= INLINE_RANGE_MAX_BYTES && bytes <= INLINE_FLUSH_MAX_BYTES && inlineFits(file, kept);
+    if (!inline && (bytes >= CODED_FROM_BYTES || shared.files.size === 1 || file.openBytes > CODED_FROM_BYTES)) return false;
     const unit = newUnit(++this.#sequence, this.#clock.now());
-    const taken = inline && fits ? pieces : piecesIn(file, shared);
-    if (inline && fits) {
-      toInline(taken);
+    if (inline) {
+      toInline(pieces);
       file.inlineBytes += kept;
-    } else this.#toSmallBuffer(unit, taken);
-    addFile(unit, file, taken);
+    } else this.#toSmallBuffer(unit, pieces);
+    addFile(unit, file, pieces);
     this.#leave(file, shared);
     this.#sink.enqueue(unit);
     return true;
@@ -239,19 +235,6 @@ export class WriteBuffer {
     unit.scheme = bytes < CODED_FROM_BYTES ? this.#schemes.small : this.#schemes.full;
   }
 
-  /** Makes the file's committed inline ranges written data again, so that they leave the table with this flush. */
-  #foldInline(file: FileState): void {
-    const inline = file.pieces.all().filter((piece) => piece.kind === INLINE && piece.unit === null);
-    for (const piece of inline) {
-      const length = piece.end - piece.start;
-      const shared = this.#shared;
-      if (shared === null || STRIPE_BUFFER_BYTES - shared.used < length) return;
-      shared.bytes.set((piece.source as Uint8Array).subarray(piece.sourceOffset, piece.sourceOffset + length), shared.used);
-      this.#record(file, shared, piece.start, length);
-    }
-    file.inlineBytes = 0;
-  }
-
   #seal(buffer: StripeBuffer): void {
     const owner = buffer.owner;
     if (owner !== null) {
@@ -273,8 +256,7 @@ export class WriteBuffer {
       addFile(unit, file, pieces);
     }
     buffer.files.clear();
-    if (longest <= INLINE_RANGE_MAX_BYTES && unit.bytes <= INLINE_FLUSH_MAX_BYTES && inlineFits(unit))
-      this.#sealInline(unit, buffer);
+    if (longest <= INLINE_RANGE_MAX_BYTES && unit.bytes <= INLINE_FLUSH_MAX_BYTES && allFit(unit)) this.#sealInline(unit, buffer);
     else {
       if (unit.bytes < buffer.used * LIVE_SHARE_MIN) compact(unit, buffer);
       unit.scheme = unit.bytes < CODED_FROM_BYTES ? this.#schemes.small : this.#schemes.full;
@@ -352,8 +334,17 @@ function inlineBytesOf(ranges: SealedFile["ranges"]): number {
   return bytes;
 }
 
-function inlineFits(unit: FlushUnit): boolean {
-  for (const [file, { ranges }] of unit.files) if (file.inlineBytes + inlineBytesOf(ranges) > INLINE_FILE_MAX_BYTES) return false;
+/** Whether the file may get so much more inline. At the limit what it really has is counted: much of it was overwritten, or has been moved. */
+function inlineFits(file: FileState, bytes: number): boolean {
+  if (file.inlineBytes + bytes <= INLINE_FILE_MAX_BYTES) return true;
+  file.inlineBytes = 0;
+  for (const { kind, start, end } of file.pieces.all())
+    if (kind === INLINE) file.inlineBytes += Math.max(end - start, INLINE_RANGE_MIN_BYTES);
+  return file.inlineBytes + bytes <= INLINE_FILE_MAX_BYTES;
+}
+
+function allFit(unit: FlushUnit): boolean {
+  for (const [file, { ranges }] of unit.files) if (!inlineFits(file, inlineBytesOf(ranges))) return false;
   return true;
 }
 

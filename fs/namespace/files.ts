@@ -29,6 +29,8 @@ const WINDOWS_PER_REQUEST = 1024;
 export const EXTENTS_LIMIT_MAX = 16384;
 /** Bytes of a file that ride in the table in one extent. */
 export const INLINE_MAX_BYTES = 64 * 1024;
+/** Smaller files cannot have much inline. */
+const INLINE_COUNTED_FROM_BYTES = 64 * 1024;
 /** Files and stripes of one commit: what keeps its log entry within a few MiB. */
 export const COMMIT_FILES_MAX = 16384;
 export const COMMIT_EXTENTS_MAX = 65536;
@@ -159,6 +161,7 @@ function commitFile(tx: Transaction, file: FileCommit, added: Set<StripeId>, ser
   for (const extent of file.extents) checkExtent(tx, extent, added, services);
   for (const extent of file.extents) replaceExtent(tx, inode, extent);
   inode.size = Math.max(inode.size, file.sizeAtLeast ?? 0);
+  if (inode.size >= INLINE_COUNTED_FROM_BYTES) noteInline(tx, inode, file.extents, services);
   if (file.change !== undefined) {
     // Data written earlier, or an access time: ctime is as the mount says, else as it was.
     const ctime = { seconds: inode.ctimeSeconds, nanoseconds: inode.ctimeNanoseconds };
@@ -166,6 +169,11 @@ function commitFile(tx: Transaction, file: FileCommit, added: Set<StripeId>, ser
   } else if (file.extents.length > 0) touchModified(tx, inode);
   tx.grant(inode.inode, SHARED);
   return inode;
+}
+
+function noteInline(tx: Transaction, inode: Inode, extents: readonly Extent[], services: Services): void {
+  const inline = extents.filter((extent) => extent.inline !== undefined);
+  if (inline.length > 0) services.becomesInline(tx, inode.inode, inline);
 }
 
 function checkExtent(tx: Transaction, extent: Extent, added: Set<StripeId>, services: Services): void {

@@ -3,8 +3,9 @@
 // lost at a restart.
 
 import { FsError } from "../errno.ts";
-import type { Statistics } from "../messages.ts";
+import type { Extent, Statistics } from "../messages.ts";
 import { type InodeId, ROOT_INODE, type SessionId, type StripeId } from "../types.ts";
+import type { InlineCount } from "./inline-count.ts";
 import { id8, idFrom, after, TAG_ANSWER, TAG_META, TAG_RESERVATION } from "./keys.ts";
 import type { Overlay } from "./overlay.ts";
 import { decodeNumber, encodeNumber, openValue, type Reservation } from "./records.ts";
@@ -69,6 +70,7 @@ function idsOf({ first, count }: Pick<Reservation, "first" | "count">): StripeId
 export class Identities implements Services {
   readonly #overlay: Overlay;
   readonly #ticks: Ticks;
+  readonly #inlineCount: InlineCount;
   readonly #hooks: StripeHooks | undefined;
   readonly #inodes = new Counter("inodes", ROOT_INODE + 1, BLOCK);
   readonly #stripes = new Counter("stripes", 1, BLOCK);
@@ -79,8 +81,9 @@ export class Identities implements Services {
   /** Reservations of before the restart, of sessions that may come back. */
   readonly #awaited = new Map<SessionId, Reservation[]>();
 
-  constructor(overlay: Overlay, ticks: Ticks, hooks: StripeHooks | undefined) {
+  constructor(overlay: Overlay, ticks: Ticks, inlineCount: InlineCount, hooks: StripeHooks | undefined) {
     this.#overlay = overlay;
+    this.#inlineCount = inlineCount;
     this.#ticks = ticks;
     this.#hooks = hooks;
   }
@@ -215,6 +218,12 @@ export class Identities implements Services {
 
   becomesCut(tx: Transaction, inode: InodeId): void {
     tx.afterwards(() => this.#ticks.becameCut(inode));
+  }
+
+  becomesInline(tx: Transaction, inode: InodeId, extents: readonly Extent[]): void {
+    tx.afterwards(() => {
+      for (const { offset, length } of extents) this.#inlineCount.note(inode, offset, length);
+    });
   }
 
   statistics(): Statistics {

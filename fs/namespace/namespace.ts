@@ -55,6 +55,8 @@ export interface NamespaceLimits extends OverlayLimits {
   deadStripeGraceMs: number;
   /** Replies kept for each durable session. */
   answersPerSession: number;
+  /** What a file may get inline, short ranges counted as 1 KiB, before it is moved to a stripe. */
+  inlineFileBytes: number;
   sessions: number;
   /** How long after a start everyone else waits for durable sessions to come back (resumption.ts). */
   resumeMs: number;
@@ -70,6 +72,7 @@ const DEFAULT_LIMITS: NamespaceLimits = {
   trimIntervalMs: 10_000,
   deadStripeGraceMs: 2_000,
   answersPerSession: 256,
+  inlineFileBytes: 2 * 1024 * 1024,
   sessions: 1024,
   resumeMs: 10_000,
 };

@@ -38,6 +38,10 @@ export type Cursor = string | null;
 export interface Relocation {
   /** All extents there are, some windows at a time. Extents that change meanwhile may be missed. */
   windows(cursor: Cursor): Promise<{ windows: FileWindow[]; next: Cursor }>;
+  /** Calls back when a file has got much inline data since takeInline (limits.inlineFileBytes). One watcher. */
+  watchInline(onFull: (inode: InodeId) => void): void;
+  /** What the file has got inline since the last call and is inline still, some windows at a time. */
+  takeInline(inode: InodeId): AsyncIterable<FileWindow[]>;
   /** Stripe numbers of the server's own. */
   reserve(count: number): Promise<StripeId>;
   /** Blocks stored under numbers that were reserved and not used are removed from the disks. */
@@ -51,9 +55,16 @@ export const MOVES_MAX = 4096;
 /** More than the extents of one window of 4 KiB pieces, so that a page holds a whole window. Smaller pieces make a window that is walked in parts. */
 const PAGE_RECORDS = 8192;
 
+/** Windows that one step of takeInline looks at, and the transaction that moves what it found: some 100 KiB each in memory. */
+const INLINE_WINDOWS_MAX = 128;
+
 export function relocationOf(server: Server): Relocation {
   return {
     windows: (cursor) => windows(server, cursor),
+    watchInline: (onFull) => {
+      server.inlineCount.onFull = onFull;
+    },
+    takeInline: (inode) => takeInline(server, inode),
     reserve: async (count) => {
       const first = await server.transact("reserveStripes", null, (tx) => server.identities.reserveStripes(tx, count));
       // As for a session (calls.ts).
@@ -89,6 +100,37 @@ async function windows({ overlay }: Server, cursor: Cursor): Promise<{ windows: 
   });
 }
 
+async function* takeInline(server: Server, inode: InodeId): AsyncGenerator<FileWindow[]> {
+  const offsets = server.inlineCount.take(inode);
+  for (let from = 0; from < offsets.length;) {
+    let to = from;
+    for (let windows = 0; to < offsets.length; to++) {
+      const isNew = to === from || windowOf(offsets[to]) !== windowOf(offsets[to - 1]);
+      if (isNew && ++windows > INLINE_WINDOWS_MAX) break;
+    }
+    const some = offsets.slice(from, to);
+    yield await server.transact("relocate", null, (tx) => inlineAt(tx, inode, some));
+    from = to;
+  }
+}
+
+/** The file's inline extents at these offsets, which ascend. */
+function inlineAt(tx: Transaction, id: InodeId, offsets: readonly number[]): FileWindow[] {
+  tx.wantInodes([id]);
+  const inode = tx.find(id);
+  if (inode === null || (inode.mode & S_IFMT) !== S_IFREG) return [];
+  wantAll(tx, offsets.map((offset) => ({ inode: id, offset }))); // prettier-ignore
+  const extents: Extent[] = [];
+  for (const offset of offsets) {
+    if (offset >= inode.extentEnd) break;
+    const present = tx.window(inode, windowOf(offset));
+    const extent = present[firstAbove(present, offset)];
+    if (extent?.inline === undefined || extent.offset > offset || isCut(inode, extent.offset)) continue;
+    if (extents.at(-1) !== extent) extents.push(extent);
+  }
+  return [{ inode: id, extents }];
+}
+
 function relocate(
   tx: Transaction,
   stripes: readonly Stripe[],
@@ -111,7 +153,7 @@ function relocate(
 }
 
 /** Everything that the moves may touch, in as few hops as there are kinds of records. */
-function wantAll(tx: Transaction, moves: readonly Move[]): void {
+function wantAll(tx: Transaction, moves: readonly Pick<Move, "inode" | "offset">[]): void {
   tx.wantInodes([...new Set(moves.map(({ inode }) => inode))]);
   const missing = new Map<string, Miss>();
   for (const { inode, offset } of moves) {

@@ -11,6 +11,7 @@ import { checkNamespace } from "./check.ts";
 import type { Problem } from "./check-walk.ts";
 import type { EntryKind } from "./entry.ts";
 import { Identities } from "./identities.ts";
+import { InlineCount } from "./inline-count.ts";
 import { after, id8, idFrom, TAG_EXTENT, TAG_META } from "./keys.ts";
 import { Leases } from "./leases.ts";
 import { Locks } from "./locks.ts";
@@ -56,6 +57,7 @@ export class Server implements Namespace {
   readonly resumption: Resumption;
   readonly stripes: StripeDirectory;
   readonly relocation: Relocation;
+  readonly inlineCount: InlineCount;
   readonly trace: (line: string) => void;
   readonly transactions: Transactions;
   readonly sessions: Sessions;
@@ -79,7 +81,8 @@ export class Server implements Namespace {
     this.calls = new Calls(this);
     this.answers = new Answers(this);
     this.ticks = new Ticks(this);
-    this.identities = new Identities(this.overlay, this.ticks, options.stripes);
+    this.inlineCount = new InlineCount(limits.inlineFileBytes);
+    this.identities = new Identities(this.overlay, this.ticks, this.inlineCount, options.stripes);
     this.resumption = new Resumption(this.clock, limits.resumeMs, options.awaits ?? (() => true), (id) =>
       this.sessions.notResumed(id),
     );

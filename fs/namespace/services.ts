@@ -2,7 +2,7 @@
 // only if it commits.
 
 import type { SessionId, StripeId, InodeId } from "../types.ts";
-import type { Statistics } from "../messages.ts";
+import type { Extent, Statistics } from "../messages.ts";
 import type { Transaction } from "./transaction.ts";
 
 export interface Services {
@@ -21,5 +21,7 @@ export interface Services {
   becomesNamed(tx: Transaction, inode: InodeId): void;
   /** A large truncate of this inode has work left. */
   becomesCut(tx: Transaction, inode: InodeId): void;
+  /** The inode got these extents inline. */
+  becomesInline(tx: Transaction, inode: InodeId, extents: readonly Extent[]): void;
   statistics(): Statistics;
 }

@@ -7,6 +7,7 @@ import path from "node:path";
 import test from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { StatusReport } from "../../admin/api.ts";
+import { eventually } from "../fixture/eventually.ts";
 import { makeStore, run, shell, type Store } from "../fixture/store.ts";
 
 const needsRoot = { skip: process.getuid!() === 0 ? false : "mounting a small filesystem needs root" };
@@ -29,15 +30,6 @@ const ext4 = (data: string, directory: string): string =>
 async function freeBytes(directory: string): Promise<number> {
   const [blocks, blockBytes] = (await shell(`stat -f -c '%a %S' "${directory}"`)).trim().split(" ").map(Number);
   return blocks * blockBytes;
-}
-
-/** Asks until it holds; a file's space comes back after readers' grace and a look at the disks, RocksDB looks every 5 s. */
-async function eventually(what: string, holds: () => Promise<boolean>): Promise<void> {
-  for (let attempt = 0; attempt < 100; attempt++) {
-    if (await holds()) return;
-    await sleep(200);
-  }
-  assert.fail(`not within 20 s: ${what}`);
 }
 
 /** Writes until it is refused; returns what the program said. */

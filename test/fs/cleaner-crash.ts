@@ -1,120 +1,19 @@
-// Power cuts at any step of the cleaner, over a whole store: log, table and six block stores on simulated disks.
+// Power cuts at any step of the cleaner, and of moving inline data, over a whole store: log, table and six block stores on
+// simulated disks.
 import assert from "node:assert/strict";
 import test, { after } from "node:test";
-import { EmbeddedStore } from "../../fs/embedded.ts";
-import type { StripeId } from "../../fs/types.ts";
-import { LocalBlocks } from "../../replication/local-blocks.ts";
-import type { DiskId } from "../../replication/stripe.ts";
-import { StripeStore } from "../../replication/stripes.ts";
-import { SimulatedClock } from "../../storage/clock.ts";
-import { LocalLog } from "../../storage/local-log.ts";
-import { MemoryTable } from "../../storage/memory-table.ts";
-import { randomBelow, seededRandom } from "../../storage/seeded-random.ts";
-import { SimulatedDirectory } from "../../storage/simulated-directory.ts";
-import type { Table } from "../../storage/table.ts";
-import { TestDisk } from "../storage/segment-disk.ts";
+import { randomBelow } from "../../storage/seeded-random.ts";
+import { CrashingStore, checkStore } from "./crashing-store.ts";
 import { newFiles, readStep, runSteps } from "./mount/model.ts";
-import { openFile, sync } from "./mount/program.ts";
+import { createFile, openFile, read, sync, write } from "./mount/program.ts";
 import { seedsOf } from "../fixture/seeds.ts";
-
-const schemes = { full: "rs:4+2", small: "copies:3" };
-const DISKS = 6;
 
 const alive = setInterval(() => {}, 1000);
 after(() => clearInterval(alive));
 
-class World {
-  readonly random;
-  readonly log: SimulatedDirectory;
-  readonly table = new MemoryTable();
-  readonly disks: TestDisk[];
-  #life = 0;
-
-  private constructor(seed: number, disks: TestDisk[]) {
-    this.random = seededRandom(seed);
-    this.log = new SimulatedDirectory({ seed });
-    this.disks = disks;
-  }
-
-  static async create(seed: number): Promise<World> {
-    const disks = Array.from({ length: DISKS }, (_, index) =>
-      TestDisk.create(seed * 10 + index, { segmentBytesMax: 1024 * 1024 }),
-    );
-    return new World(seed, await Promise.all(disks));
-  }
-
-  async open(): Promise<{ store: EmbeddedStore; stripes: StripeStore; blocks: LocalBlocks }> {
-    const life = this.#life;
-    const living = <T>(action: () => T): T => {
-      if (life !== this.#life) throw new Error("the power is gone");
-      return action();
-    };
-    const { table } = this;
-    const view: Table = {
-      get: async (keys) => living(() => table.get(keys)),
-      range: async (options) => living(() => table.range(options)),
-      write: async (batch) => living(() => table.write(batch)),
-      flush: async () => living(() => table.flush()),
-      snapshot: () => living(() => table.snapshot()),
-      close: async () => {},
-    };
-    const opened = await Promise.all(this.disks.map((disk) => disk.open()));
-    const blocks = new LocalBlocks({
-      disks: opened.map((store, index) => ({ id: (index + 1) as DiskId, path: `/disk-${index + 1}`, blocks: store })),
-      clock: new SimulatedClock(),
-    });
-    await blocks.start();
-    const stripes = new StripeStore({ client: blocks, scheme: schemes.full, random: this.random });
-    const log = await LocalLog.open(this.log.view());
-    const limits = { deadStripeGraceMs: 0 };
-    return { store: await EmbeddedStore.open({ table: view, log, stripes, blocks, schemes, limits }), stripes, blocks };
-  }
-
-  /** The power goes at the n-th call to any disk from now. */
-  crashAfter(calls: number): Promise<void> {
-    return new Promise((resolve) => {
-      let left = calls;
-      const count = async (): Promise<void> => {
-        if (left-- !== 0) return;
-        this.crash();
-        resolve();
-      };
-      this.log.delay = count;
-      for (const disk of this.disks) disk.directory.delay = count;
-    });
-  }
-
-  crash(): void {
-    this.#life++;
-    for (const disk of this.disks) {
-      disk.directory.delay = null;
-      disk.crash(randomBelow(this.random, disk.table.unflushedBatches + 1));
-    }
-    this.log.delay = null;
-    this.log.crash();
-    this.table.crash(randomBelow(this.random, this.table.unflushedBatches + 1));
-  }
-}
-
-async function checkStore(store: EmbeddedStore, blocks: LocalBlocks, story: string): Promise<void> {
-  const problems: string[] = [];
-  for await (const { text } of store.namespace.check()) problems.push(text);
-  assert.deepEqual(problems, [], story);
-  for (let last: StripeId | 0 = 0; ;) {
-    const page = await store.namespace.stripes.list(last, 1000);
-    if (page.length === 0) return;
-    last = page.at(-1)!.id;
-    for (const { id, live, disks } of page) {
-      if (live === 0) continue;
-      for (const [index, disk] of disks.entries())
-        assert.equal(await blocks.verify(disk, { stripe: id, index }), "good", `${story}: block ${index} of stripe ${id}`);
-    }
-  }
-}
-
 for (const seed of seedsOf(10)) {
   test(`nothing that was synced is lost where the power goes while the cleaner works, seed ${seed}`, async () => {
-    const world = await World.create(seed);
+    const world = await CrashingStore.create(seed);
     const { random } = world;
     let { store, blocks } = await world.open();
     const mount = await store.openMount();
@@ -148,6 +47,44 @@ for (const seed of seedsOf(10)) {
     await store.cleaner.run({ thorough: true });
     await checkStore(store, blocks, `seed ${seed}, at the end`);
     for (const model of list) await readStep(model, 0, options.maximumBytes);
+    await store.close();
+  });
+}
+
+for (const seed of seedsOf(10)) {
+  test(`... while data leaves the table for stripes, seed ${seed}`, async () => {
+    const world = await CrashingStore.create(seed);
+    const { random } = world;
+    const limits = { inlineFileBytes: 96 * 1024 };
+    let { store, blocks } = await world.open(limits);
+    const bytes = new Uint8Array(400_000);
+    let file = await createFile(await store.openMount(), "database");
+    await write(file, 0, bytes);
+    await sync(file);
+    for (let life = 0; life < 3; life++) {
+      const story = `seed ${seed}, life ${life}`;
+      const crashed = world.crashAfter(100 + randomBelow(random, 400));
+      // What was being written when the power went may be there or not.
+      let last = { offset: 0, piece: bytes.slice(0, 4096) };
+      const writing = (async () => {
+        for (;;) {
+          const offset = randomBelow(random, 97) * 4096;
+          const piece = new Uint8Array(4096).fill(1 + randomBelow(random, 255));
+          last = { offset, piece };
+          await write(file, offset, piece);
+          await sync(file);
+          bytes.set(piece, offset);
+        }
+      })();
+      await Promise.race([crashed, writing.catch(() => {})]);
+      ({ store, blocks } = await world.open(limits));
+      await checkStore(store, blocks, story);
+      file = await openFile(await store.openMount(), "database");
+      const found = await read(file, 0, bytes.length);
+      const { offset, piece } = last;
+      if (Buffer.compare(found.subarray(offset, offset + 4096), piece) === 0) bytes.set(piece, offset);
+      assert.equal(Buffer.compare(found, bytes), 0, story);
+    }
     await store.close();
   });
 }
