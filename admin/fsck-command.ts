@@ -19,7 +19,7 @@ export function fsckCommand(): Command {
     .option("--verify", "read every block and check its bytes too")
     .option(
       "--repair",
-      "mend what can be mended without losing anything: counts, names (orphans go to /lost+found), stripes that lack blocks, blocks that belong to nothing",
+      "mend what can be mended without losing what could be live: counts and lists; names (orphans and directories within themselves go to /lost+found); extents that overlap or lie behind a file's end (of two that differ one goes to /lost+found); stripes without a record, from their blocks; damaged records (their bytes go to DATA/namespace/quarantine, what they said is found again where it can be); stripes that lack blocks; blocks that belong to nothing",
     )
     .action(async (options: CommonOptions & { verify?: boolean; repair?: boolean }) => {
       const body = { kind: "fsck", verify: options.verify ?? false, repair: options.repair ?? false };

@@ -2,6 +2,9 @@
 // ordinary work: the namespace is checked on a snapshot, and what looks wrong with blocks is looked at twice.
 
 import type { Problem as NamespaceProblem } from "../fs/namespace/check-walk.ts";
+import { PROBLEMS_MAX as NAMESPACE_PROBLEMS_MAX } from "../fs/namespace/check.ts";
+import { TAG_EXTENT } from "../fs/namespace/keys.ts";
+import type { Mending } from "../fs/namespace/mend.ts";
 import type { LostFile, Range } from "../fs/namespace/lost-files.ts";
 import type { InodeId, StripeId } from "../fs/types.ts";
 import {
@@ -13,13 +16,14 @@ import {
   type StrayBlock,
   type StripeProblem,
 } from "../replication/audit.ts";
+import { findStripe } from "../replication/find-stripe.ts";
 import type { Repairer } from "../replication/repair.ts";
 import { lostRanges } from "../replication/stripe-layout.ts";
 import { STRIPE_DATA_MAX_BYTES } from "../replication/stripe.ts";
 import { systemClock } from "../storage/clock.ts";
 import type { LostFileReport, ProblemReport } from "./api.ts";
 import { countStripes } from "./reports.ts";
-import type { RunningStore } from "./running-store.ts";
+import { type RunningStore, schemesOf } from "./running-store.ts";
 import { PROBLEMS_MAX, type TaskDescription, type TaskProgress } from "./tasks.ts";
 
 type BlockProblem = StripeProblem | StrayBlock;
@@ -27,10 +31,12 @@ type BlockProblem = StripeProblem | StrayBlock;
 export interface FsckOptions {
   /** Read and check every block. */
   verify: boolean;
-  /** Mend what can be mended without losing anything. */
+  /** Mend what can be mended without losing what could be live. */
   repair: boolean;
 }
 
+/** A damaged record hides what is below it: an inode its names and extents, these nothing more. */
+const PASSES_MAX = 3;
 /** Lost stripes and inodes whose files are looked for. */
 const LOST_MAX = 10_000;
 
@@ -49,6 +55,10 @@ class Fsck {
   readonly #audit: AuditOptions;
   readonly #lostStripes = new Map<StripeId, readonly Range[]>();
   readonly #lostInodes = new Set<InodeId>();
+  /** Stripes with extents that have no record, or a damaged one: their blocks are theirs. */
+  readonly #unrecorded = new Set<number>();
+  #extentsAreMissing = false;
+  #allIsKnown = true;
   #done = 0;
   #total = 0;
 
@@ -59,7 +69,7 @@ class Fsck {
     this.#progress = progress;
     this.#audit = {
       client: store.blocks,
-      directory: auditDirectory(store),
+      directory: auditDirectory(store, this.#unrecorded),
       repairer: this.#repairer,
       clock: systemClock,
       verify: options.verify,
@@ -74,8 +84,8 @@ class Fsck {
     this.#total = Math.max(1, 2 * stored);
     this.#progress.count("problems", 0);
     this.#progress.count("repaired", 0);
-    this.#progress.count("stripes", await countStripes(this.#store));
     await this.#checkNamespace();
+    this.#progress.count("stripes", await countStripes(this.#store));
     for await (const problem of auditStripes(this.#audit)) await this.#handle(problem);
     const before = this.#done;
     for (const { id } of disks) for await (const problem of auditDisk(this.#audit, id)) await this.#handle(problem);
@@ -90,36 +100,72 @@ class Fsck {
     this.#progress.advance(this.#done, this.#total);
   }
 
+  /** Mending a damaged record leaves what only another check finds. What cannot be mended is told of the last one. */
   async #checkNamespace(): Promise<void> {
-    const { namespace } = this.#store;
-    let mended = false;
-    for await (const problem of namespace.check()) {
-      this.#progress.signal.throwIfAborted();
-      const repaired = this.#options.repair && (await this.#mendRecord(problem));
-      mended ||= repaired;
-      const { kind, text, inode, stripe } = problem;
-      this.#report({ kind: `namespace-${kind}`, text, repaired, ...about({ inode, stripe }) });
-      if (problem.loses === "stripe") this.#lose(stripe!, [{ from: 0, to: STRIPE_DATA_MAX_BYTES }]);
-      if (problem.loses === "inode" && this.#lostInodes.size < LOST_MAX) this.#lostInodes.add(inode!);
+    for (let pass = 1; ; pass++) {
+      const { mended, uncovers, remaining } = await this.#checkOnce();
+      if (mended) {
+        await this.#store.namespace.sync();
+        // The number of inodes is kept with the table and not in the log.
+        await this.#store.namespace.apply();
+      }
+      if (uncovers && pass < PASSES_MAX) continue;
+      for (const problem of remaining) this.#reportRecord(problem, false);
+      return;
     }
-    if (!mended) return;
-    await namespace.sync();
-    // The number of inodes is kept with the table and not in the log.
-    await namespace.apply();
+  }
+
+  /** `uncovers`: what was mended may have been in the way of finding more. */
+  async #checkOnce(): Promise<{ mended: boolean; uncovers: boolean; remaining: NamespaceProblem[] }> {
+    const remaining: NamespaceProblem[] = [];
+    let [mended, uncovers, found] = [false, false, 0];
+    for await (const problem of this.#store.namespace.check({ extentsAreMissing: this.#extentsAreMissing })) {
+      this.#progress.signal.throwIfAborted();
+      found++;
+      if (!this.#options.repair || !(await this.#mendRecord(problem))) {
+        remaining.push(problem);
+        continue;
+      }
+      mended = true;
+      this.#reportRecord(problem, true);
+      if (problem.kind !== "damaged") continue;
+      uncovers = true;
+      if (problem.mending?.kind === "damaged" && problem.mending.key[0] === TAG_EXTENT) this.#extentsAreMissing = true;
+    }
+    this.#allIsKnown = found < NAMESPACE_PROBLEMS_MAX;
+    return { mended, uncovers, remaining };
+  }
+
+  #reportRecord({ kind, text, inode, stripe, loses }: NamespaceProblem, repaired: boolean): void {
+    this.#report({ kind: `namespace-${kind}`, text, repaired, ...about({ inode, stripe }) });
+    if (stripe !== undefined && !repaired && (kind === "damaged" || loses === "stripe")) this.#unrecorded.add(stripe);
+    if (loses === "stripe" && !repaired) this.#lose(stripe!, [{ from: 0, to: STRIPE_DATA_MAX_BYTES }]);
+    if (loses === "inode" && this.#lostInodes.size < LOST_MAX) this.#lostInodes.add(inode!);
   }
 
   async #mendRecord({ mending, text }: NamespaceProblem): Promise<boolean> {
     if (mending === undefined) return false;
+    const { namespace } = this.#store;
     try {
-      return await this.#store.namespace.mend(mending);
+      return await namespace.mend(mending.kind === "stripe" ? await this.#lookForStripe(mending) : mending);
     } catch (error) {
       return this.#cannot(text, error);
     }
   }
 
+  /** By what is on the disks. */
+  async #lookForStripe(mending: Mending & { kind: "stripe" }): Promise<Mending> {
+    const { full, small } = schemesOf(this.#store.description.scheme);
+    const found = await findStripe(this.#store.blocks, mending.stripe, mending.end, [full, small]);
+    return { ...mending, found: found ?? undefined };
+  }
+
   async #handle(problem: BlockProblem): Promise<void> {
     const { text, kind } = problem;
-    const repaired = this.#options.repair && (await this.#mend(problem).catch((error: unknown) => this.#cannot(text, error)));
+    // The owner may be among the records that the check did not come to.
+    const isSafe = "stripe" in problem || this.#allIsKnown;
+    const repaired =
+      this.#options.repair && isSafe && (await this.#mend(problem).catch((error: unknown) => this.#cannot(text, error)));
     if ("stripe" in problem) {
       const { stripe, bad } = problem;
       this.#report({ kind, text, repaired, ...about({ stripe: stripe.id, block: bad[0], disk: stripe.disks[bad[0]] }) });
@@ -185,11 +231,12 @@ function describeLost({ inode, paths, ranges }: LostFileReport): string {
   return `lost: ${name}: ${bytes === "" ? "its record or one of its extents" : `bytes ${bytes}`}`;
 }
 
-function auditDirectory({ namespace }: RunningStore): AuditDirectory {
+/** `unrecorded`: stripes whose records cannot be asked for. */
+function auditDirectory({ namespace }: RunningStore, unrecorded: ReadonlySet<number>): AuditDirectory {
   const { stripes } = namespace;
   return {
-    getAll: (ids) => stripes.getAll(ids as readonly StripeId[]),
+    getAll: (ids) => stripes.getAll(ids.filter((id) => !unrecorded.has(id)) as StripeId[]),
     stripes: (after, limit) => stripes.list(after as StripeId, limit),
-    isReserved: (id) => stripes.isReserved(id as StripeId),
+    isReserved: (id) => unrecorded.has(id) || stripes.isReserved(id as StripeId),
   };
 }

@@ -15,6 +15,7 @@ import { RealDirectory } from "../storage/real-directory.ts";
 import { RocksTable, TableError } from "../storage/rocks-table.ts";
 import type { Table } from "../storage/table.ts";
 import { openDisk } from "./disks.ts";
+import { keepDamagedRecord } from "./quarantine.ts";
 import { mayComeBack } from "./session-listener.ts";
 import { AdminError } from "./errors.ts";
 import { diskDirectory, type StoreDescription, type StoreDisk } from "./store-file.ts";
@@ -114,6 +115,7 @@ async function openParts(
       schemes: schemesOf(scheme),
       clean: true,
       awaits: mayComeBack,
+      quarantine: (record) => keepDamagedRecord(data, record),
       trace,
       root,
     });

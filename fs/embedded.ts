@@ -17,7 +17,7 @@ import { Mount } from "./mount/mount.ts";
 import type { MountOptions } from "./mount/mount.ts";
 import type { Schemes } from "./mount/write-buffer.ts";
 import { openNamespace } from "./namespace/namespace.ts";
-import type { Namespace, NamespaceLimits, SessionOptions, StripeHooks } from "./namespace/namespace.ts";
+import type { Namespace, NamespaceLimits, NamespaceOptions, SessionOptions, StripeHooks } from "./namespace/namespace.ts";
 import type { StripeId } from "./types.ts";
 
 /** Background work of the namespace is looked for so often. */
@@ -35,6 +35,8 @@ export interface EmbeddedOptions {
   clock?: WallClock;
   trace?: (line: string) => void;
   limits?: Partial<NamespaceLimits>;
+  /** Keeps damaged records that are taken out of the namespace. */
+  quarantine?: NamespaceOptions["quarantine"];
   /** Whether a session of before this start, with this owner, may come back. */
   awaits?: (owner: string) => boolean;
   /** Clean in the background. Otherwise the cleaner runs when it is asked to. */
@@ -70,8 +72,9 @@ export class EmbeddedStore {
 
   static async open(options: EmbeddedOptions): Promise<EmbeddedStore> {
     const clock = options.clock ?? systemWallClock();
-    const { table, log, trace, limits, root, awaits } = options;
-    const namespace = await openNamespace({ table, log, clock, stripes: stripeHooks(options), trace, limits, root, awaits });
+    const { table, log, trace, limits, root, awaits, quarantine } = options;
+    const stripes = stripeHooks(options);
+    const namespace = await openNamespace({ table, log, clock, stripes, trace, limits, root, awaits, quarantine });
     return new EmbeddedStore(options, clock, namespace);
   }
 

@@ -50,6 +50,16 @@ export interface LostInode {
   names: number;
 }
 
+/** What names say of a directory that has no record. */
+export interface LostDirectory {
+  names: number;
+  entryBytes: number;
+  subdirectories: number;
+  lastCookie: number;
+  /** Where its own name is; null for none. */
+  parent: InodeId | null;
+}
+
 /** Inodes without records that are looked at closely; more are too many to be mended one by one. */
 const LOST_MAX = 10_000;
 
@@ -60,6 +70,7 @@ export class SeenInodes {
   /** Those whose records cannot be read: they are not missing, and what belongs to them is nobody else's. */
   readonly damaged = new Set<InodeId>();
   readonly lost = new Map<InodeId, LostInode>();
+  readonly lostDirectories = new Map<InodeId, LostDirectory>();
   count = 0;
 
   /** Ids must ascend. */
@@ -89,6 +100,21 @@ export class SeenInodes {
     lost.extents++;
     lost.bytes += bytes;
     lost.end = Math.max(lost.end, end);
+    return true;
+  }
+
+  /** A name in a directory that has no record. False where there are too many of these directories. */
+  addLostName(directory: InodeId, nameBytes: number, cookie: number, isDirectory: boolean): boolean {
+    let lost = this.lostDirectories.get(directory);
+    if (lost === undefined) {
+      if (this.lostDirectories.size >= LOST_MAX) return false;
+      lost = { names: 0, entryBytes: 0, subdirectories: 0, lastCookie: 0, parent: null };
+      this.lostDirectories.set(directory, lost);
+    }
+    lost.names++;
+    lost.entryBytes += nameBytes;
+    lost.lastCookie = Math.max(lost.lastCookie, cookie);
+    if (isDirectory) lost.subdirectories++;
     return true;
   }
 

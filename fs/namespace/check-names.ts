@@ -15,6 +15,8 @@ import { decodeName, decodeOrder, type NameEntry, openValue } from "./records.ts
 const NAMES_PER_STEP = 16 * 1024;
 /** Entries of orders kept until all names are counted. */
 const LEFTOVERS_MAX = 10_000;
+/** Names of directories without a record kept until all names were seen. */
+const TO_LOST_MAX = 10_000;
 /** Sums stay exact below this. */
 const SUM_LIMIT = 2 ** 48;
 
@@ -36,6 +38,8 @@ export class NameCheck {
   readonly #sums = new Map<string, number>();
   /** Entries of orders that no name belongs to. */
   readonly #leftovers: Leftover[] = [];
+  /** Names of directories that have no record. */
+  readonly #toLost: { key: string; directory: InodeId; inode: InodeId; name: ByteString }[] = [];
 
   constructor(overlay: OverlaySnapshot, inodes: SeenInodes) {
     this.#overlay = overlay;
@@ -59,6 +63,7 @@ export class NameCheck {
       yield* this.#orders(orderFrom, orderTo);
       orderFrom = orderTo;
     }
+    yield* this.#lostDirectories();
     for (const leftover of this.#leftovers) yield* this.#leftover(leftover);
   }
 
@@ -78,7 +83,8 @@ export class NameCheck {
     const names = new Map<number, Named>();
     yield* walk(this.#overlay, TAG_NAME + id, (key, value) => keepName(names, key, value));
     yield* walk(this.#overlay, TAG_ORDER + id, (key, value) => this.#ordered(names, key, value));
-    if (this.#inodes.find(directory) === undefined) return;
+    const above = this.#inodes.find(directory);
+    if (above === undefined || !isDirectoryRow(above)) return;
     for (const [cookie, { name }] of names)
       yield {
         kind: "entry",
@@ -94,24 +100,39 @@ export class NameCheck {
     const name = key.slice(9) as ByteString;
     add(this.#sums, key, entry.inode, entry.type, entry.cookie, name);
     const above = this.#inodes.find(directory);
-    if (above === undefined || !isDirectoryRow(above)) {
-      if (this.#inodes.damaged.has(directory)) this.#countName(entry);
-      else
-        yield {
-          kind: "entry",
-          text: `${describeKey(key)}: the directory does not exist`,
-          inode: directory,
-          mending: { kind: "dangling", directory, name },
-        };
-      return;
-    }
-    above.rows.entryBytes[above.row] += name.length + ENTRY_OVERHEAD_BYTES;
-    yield* this.#leads(key, directory, entry, name);
+    if (above === undefined && !this.#inodes.damaged.has(directory))
+      return yield* this.#inLostDirectory(key, directory, entry, name);
+    if (above === undefined) this.#countName(entry);
+    else if (isDirectoryRow(above)) {
+      above.rows.entryBytes[above.row] += name.length + ENTRY_OVERHEAD_BYTES;
+      yield* this.#leads(key, directory, entry, name);
+    } else
+      yield {
+        kind: "entry",
+        text: `${describeKey(key)}: that is no directory`,
+        inode: directory,
+        mending: { kind: "dangling", directory, name },
+      };
   }
 
-  #countName(entry: NameEntry): void {
-    const inode = this.#inodes.find(entry.inode);
+  /** Said once, of the directory (lostDirectories). */
+  *#inLostDirectory(key: string, directory: InodeId, entry: NameEntry, name: ByteString): Found {
+    this.#countName(entry);
+    const isDirectory = entry.type === S_IFDIR;
+    if (!this.#inodes.addLostName(directory, name.length + ENTRY_OVERHEAD_BYTES, entry.cookie, isDirectory))
+      yield { kind: "entry", text: `${describeKey(key)}: the directory does not exist`, inode: directory };
+    else if (isDirectory && this.#isLost(entry.inode)) this.#toLost.push({ key, directory, inode: entry.inode, name });
+  }
+
+  #isLost(inode: InodeId): boolean {
+    return this.#inodes.find(inode) === undefined && !this.#inodes.damaged.has(inode) && this.#toLost.length < TO_LOST_MAX;
+  }
+
+  #countName({ inode: id, type }: NameEntry): void {
+    const inode = this.#inodes.find(id);
+    const lost = type === S_IFDIR ? undefined : this.#inodes.lost.get(id);
     if (inode !== undefined) inode.rows.names[inode.row]++;
+    else if (lost !== undefined) lost.names++;
   }
 
   /** Whether there is what the name leads to, and it is what the name says. */
@@ -146,15 +167,45 @@ export class NameCheck {
       lost.names++;
       return;
     }
-    const damaged = this.#inodes.damaged.has(inode);
     const above = this.#inodes.find(directory)!;
-    if (damaged && type === S_IFDIR) above.rows.subdirectories[above.row]++;
-    yield {
-      kind: "entry",
-      text: `${describeKey(key)} leads to inode ${inode}, ${damaged ? "whose record is damaged" : "which does not exist"}`,
-      inode,
-      mending: damaged ? undefined : { kind: "dangling", directory, name },
-    };
+    if (this.#inodes.damaged.has(inode)) {
+      // Said of the inode.
+      if (type === S_IFDIR) above.rows.subdirectories[above.row]++;
+      return;
+    }
+    if (type === S_IFDIR && this.#isLost(inode)) {
+      // Its names may come yet.
+      this.#toLost.push({ key, directory, inode, name });
+      return;
+    }
+    yield this.#dangling(key, directory, inode, name);
+  }
+
+  #dangling(key: string, directory: InodeId, inode: InodeId, name: ByteString): Problem {
+    const text = `${describeKey(key)} leads to inode ${inode}, which does not exist`;
+    return { kind: "entry", text, inode, mending: { kind: "dangling", directory, name } };
+  }
+
+  /** Directories without a record that have names in them, and names of directories that have neither. */
+  *#lostDirectories(): Found {
+    for (const { key, directory, inode, name } of this.#toLost) {
+      const lost = this.#inodes.lostDirectories.get(inode);
+      const above = this.#inodes.find(directory);
+      if (lost === undefined || lost.parent !== null) {
+        yield this.#dangling(key, directory, inode, name);
+        continue;
+      }
+      lost.parent = directory;
+      // That of a lost one has counted it.
+      if (above !== undefined) above.rows.subdirectories[above.row]++;
+    }
+    for (const [inode, { names, entryBytes, subdirectories, lastCookie, parent }] of this.#inodes.lostDirectories)
+      yield {
+        kind: "entry",
+        text: `directory ${inode} does not exist and has ${names} names`,
+        inode,
+        mending: { kind: "lostDirectory", inode, size: entryBytes, subdirectories, nextCookie: lastCookie + 1, parent },
+      };
   }
 
   *#ordered(names: Map<number, Named>, key: string, value: Slice): Found {

@@ -1,14 +1,18 @@
 // The part of the check about data: extents, stripes, dead stripes, and the lists of what lies on each disk.
 
 import type { DiskId } from "../../replication/stripe.ts";
-import type { InodeId, StripeId } from "../types.ts";
-import type { Slice } from "./bytes.ts";
-import type { SeenInodes } from "./check-inodes.ts";
-import { type Found, type Problem, walk } from "./check-walk.ts";
+import { type InodeId, S_IFMT, S_IFREG, type StripeId } from "../types.ts";
+import { RecordDamaged, type Slice } from "./bytes.ts";
+import type { Seen, SeenInodes } from "./check-inodes.ts";
+import { type CheckOptions, damaged, type Found, type Problem, walk } from "./check-walk.ts";
+import { windowOf } from "./extents.ts";
 import { describeKey, idFrom, TAG_DEAD, TAG_DISK, TAG_EXTENT, TAG_STRIPE } from "./keys.ts";
+import type { Mending } from "./mend.ts";
 import type { OverlaySnapshot } from "./overlay.ts";
-import { decodeExtent, decodeStripe, openValue } from "./records.ts";
-import { WINDOW_BYTES } from "./state.ts";
+import { decodeExtent, decodeStripe, openValue, type StripeRecord } from "./records.ts";
+
+/** Kept until the counts are compared; with repair the next check finds the next ones. */
+const MISPLACED_MAX = 10_000;
 
 export class StripeCheck {
   readonly #overlay: OverlaySnapshot;
@@ -18,12 +22,22 @@ export class StripeCheck {
   readonly #listed = new Map<StripeId, number>();
   readonly #disks = new Set<DiskId>();
   readonly #dead = new Set<StripeId>();
+  readonly #damaged = new Set<StripeId>();
+  readonly #misplaced: Problem[] = [];
+  /** Some of what stripes count may be in extents that are not there, or cannot be read. */
+  #extentsAreMissing: boolean;
   #lastInode = 0 as InodeId;
   #lastEnd = 0;
 
-  constructor(overlay: OverlaySnapshot, inodes: SeenInodes) {
+  constructor(overlay: OverlaySnapshot, inodes: SeenInodes, { extentsAreMissing = false }: CheckOptions) {
     this.#overlay = overlay;
     this.#inodes = inodes;
+    this.#extentsAreMissing = extentsAreMissing;
+  }
+
+  /** Extents where they should not be, after `stripes`: to change them, all counts must be right. */
+  misplaced(): readonly Problem[] {
+    return this.#misplaced;
   }
 
   extents(): AsyncGenerator<Problem> {
@@ -35,8 +49,7 @@ export class StripeCheck {
     yield* walk(this.#overlay, TAG_DEAD, (key, value) => this.#deadStripe(key, value));
     yield* walk(this.#overlay, TAG_DISK, (key, value) => this.#diskEntry(key, value));
     yield* walk(this.#overlay, TAG_STRIPE, (key, value) => this.#stripe(key, value));
-    for (const stripe of this.#live.keys())
-      yield { kind: "stripe", text: `stripe ${stripe} has extents and no record`, stripe, loses: "stripe" };
+    yield* this.#withoutRecord();
     for (const stripe of this.#dead)
       yield {
         kind: "stripe",
@@ -53,6 +66,25 @@ export class StripeCheck {
       };
   }
 
+  async *#withoutRecord(): AsyncGenerator<Problem> {
+    if (this.#live.size === 0) return;
+    const ends = new Map<StripeId, number>();
+    for await (const _ of walk(this.#overlay, TAG_EXTENT, (key, value) => this.#addEnd(ends, key, value))) continue;
+    for (const [stripe, live] of this.#live)
+      yield {
+        kind: "stripe",
+        text: `stripe ${stripe} has extents and ${this.#damaged.has(stripe) ? "its record is damaged" : "no record"}`,
+        stripe,
+        loses: "stripe",
+        mending: { kind: "stripe", stripe, live, end: ends.get(stripe) ?? 0 },
+      };
+  }
+
+  *#addEnd(ends: Map<StripeId, number>, key: string, value: Slice): Found {
+    const { stripe, stripeOffset, length } = decodeExtent(openValue(key, value), idFrom(key, 9));
+    if (stripe !== undefined && this.#live.has(stripe)) ends.set(stripe, Math.max(ends.get(stripe) ?? 0, stripeOffset! + length));
+  }
+
   *#readExtent(key: string, value: Slice): Found {
     const id = idFrom(key, 1) as InodeId;
     const offset = idFrom(key, 9);
@@ -61,7 +93,8 @@ export class StripeCheck {
       if (extent.stripe !== undefined) this.#live.set(extent.stripe, (this.#live.get(extent.stripe) ?? 0) + extent.length);
       yield* this.#extent(key, id, offset, extent.length, extent.stripe !== undefined || extent.inline !== undefined);
     } catch (error) {
-      yield { kind: "damaged", text: (error as Error).message, inode: id, loses: "inode" };
+      this.#extentsAreMissing = true;
+      yield damaged(key, error, { inode: id, loses: "inode" });
     }
   }
 
@@ -76,13 +109,9 @@ export class StripeCheck {
     const { rows, row } = inode;
     rows.extentBytes[row] += length;
     if (id === this.#lastInode && offset < this.#lastEnd)
-      yield {
-        kind: "extent",
-        text: `${describeKey(key)} begins before the one before it ends (${this.#lastEnd})`,
-        inode: id,
-      };
-    if (Math.floor(offset / WINDOW_BYTES) !== Math.floor((end - 1) / WINDOW_BYTES))
-      yield { kind: "extent", text: `${describeKey(key)} of ${length} bytes crosses a window`, inode: id };
+      this.#place(inode, id, offset, `${describeKey(key)} begins before the one before it ends (${this.#lastEnd})`);
+    if (windowOf(offset) !== windowOf(end - 1))
+      this.#place(inode, id, offset, `${describeKey(key)} of ${length} bytes crosses a window`);
     if (end > rows.extentEnd[row])
       yield {
         kind: "extent",
@@ -93,9 +122,16 @@ export class StripeCheck {
     const cut = this.#inodes.cuts.get(id);
     const isCut = cut !== undefined && offset >= cut.from && offset < cut.to;
     if (end > rows.size[row] && !isCut && rows.unnamed[row] === 0 && hasData)
-      yield { kind: "extent", text: `${describeKey(key)} has data to ${end}, the file ends at ${rows.size[row]}`, inode: id };
+      this.#place(inode, id, offset, `${describeKey(key)} has data to ${end}, the file ends at ${rows.size[row]}`);
+    this.#lastEnd = id === this.#lastInode ? Math.max(this.#lastEnd, end) : end;
     this.#lastInode = id;
-    this.#lastEnd = end;
+  }
+
+  #place({ rows, row }: Seen, inode: InodeId, offset: number, text: string): void {
+    if (this.#misplaced.length >= MISPLACED_MAX) return;
+    const isFile = (rows.mode[row] & S_IFMT) === S_IFREG;
+    const mending: Mending | undefined = isFile ? { kind: "extents", inode, window: windowOf(offset) } : undefined;
+    this.#misplaced.push({ kind: "extent", text, inode, mending });
   }
 
   *#deadStripe(key: string, value: Slice): Found {
@@ -113,16 +149,16 @@ export class StripeCheck {
 
   *#stripe(key: string, value: Slice): Found {
     const id = idFrom(key, 1) as StripeId;
-    const { live: counted, disks } = decodeStripe(openValue(key, value), id);
+    const stripe = this.#read(key, value, id);
+    if (stripe instanceof RecordDamaged) {
+      this.#damaged.add(id);
+      yield damaged(key, stripe, { stripe: id });
+      return;
+    }
+    const { live: counted, disks } = stripe;
     const live = this.#live.get(id) ?? 0;
     this.#live.delete(id);
-    if (counted !== live)
-      yield {
-        kind: "count",
-        text: `stripe ${id} counts ${counted} live bytes, extents have ${live}`,
-        stripe: id,
-        mending: { kind: "live", stripe: id, difference: live - counted },
-      };
+    if (counted !== live) yield this.#wrongCount(id, counted, live);
     if (this.#dead.delete(id) !== (counted === 0))
       yield {
         kind: "stripe",
@@ -139,6 +175,26 @@ export class StripeCheck {
         stripe: id,
         mending: { kind: "disks", stripe: id, listed: [...this.#disks] },
       };
+  }
+
+  #read(key: string, value: Slice, id: StripeId): StripeRecord | RecordDamaged {
+    try {
+      return decodeStripe(openValue(key, value), id);
+    } catch (error) {
+      if (error instanceof RecordDamaged) return error;
+      throw error;
+    }
+  }
+
+  /** Where an extent cannot be read, what the stripe counts above the others may be its bytes: it must not die for that. */
+  #wrongCount(id: StripeId, counted: number, live: number): Problem {
+    const mayBeMissing = live < counted && this.#extentsAreMissing;
+    return {
+      kind: "count",
+      text: `stripe ${id} counts ${counted} live bytes, extents have ${live}${mayBeMissing ? "; a damaged extent may have the rest" : ""}`,
+      stripe: id,
+      mending: mayBeMissing ? undefined : { kind: "live", stripe: id, difference: live - counted },
+    };
   }
 }
 

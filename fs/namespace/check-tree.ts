@@ -2,13 +2,12 @@
 
 import { type InodeId, ROOT_INODE } from "../types.ts";
 import { isDirectoryRow, type Seen, type SeenInodes } from "./check-inodes.ts";
-import type { Found } from "./check-walk.ts";
 
 const UNDER_WAY = 1;
 const DONE = 2;
 
 /** Directories that lie, by way of others, within themselves: no path leads to them. Ways that end at one without a name are no loop. */
-export function* findLoops(inodes: SeenInodes): Found {
+export function* findLoops(inodes: SeenInodes): Generator<{ inode: InodeId; text: string }> {
   for (const [id, seen] of inodes.all()) {
     if (!isDirectoryRow(seen) || seen.rows.followed[seen.row] !== 0) continue;
     const way: Seen[] = [];
@@ -21,7 +20,7 @@ export function* findLoops(inodes: SeenInodes): Found {
       at = here.rows.parent[here.row] as InodeId;
       here = inodes.find(at);
       if (here?.rows.followed[here.row] === UNDER_WAY)
-        yield { kind: "links", text: `directory ${at} lies within itself: no path leads to it`, inode: at };
+        yield { inode: at, text: `directory ${at} lies within itself: no path leads to it` };
     }
     for (const { rows, row } of way) rows.followed[row] = DONE;
   }

@@ -1,7 +1,7 @@
 // What the parts of the check share: what a problem is, and walking the records of a snapshot.
 
 import type { InodeId, StripeId } from "../types.ts";
-import type { Slice } from "./bytes.ts";
+import { RecordDamaged, type Slice } from "./bytes.ts";
 import { after } from "./keys.ts";
 import type { Mending } from "./mend.ts";
 import type { OverlaySnapshot, ScannedRecord } from "./overlay.ts";
@@ -14,13 +14,18 @@ export interface Problem {
   kind: ProblemKind;
   /** What is wrong, for people: names the record, what it says and what it should say. */
   text: string;
-  /** How it can be mended without losing anything; absent where it cannot. */
+  /** How it can be mended without losing what could be live; absent where it cannot. */
   mending?: Mending;
   /** What it is about. */
   inode?: InodeId;
   stripe?: StripeId;
   /** Bytes of files are lost with it: all in this stripe, or of this inode. */
   loses?: "stripe" | "inode";
+}
+
+export interface CheckOptions {
+  /** Extents were put into quarantine: stripes may seem to have fewer live bytes than they count. */
+  extentsAreMissing?: boolean;
 }
 
 export type Found = Generator<Problem>;
@@ -55,6 +60,12 @@ export function* visitSafely(key: string, value: Slice, visit: Visit): Found {
   try {
     yield* visit(key, value);
   } catch (error) {
-    yield { kind: "damaged", text: (error as Error).message };
+    yield damaged(key, error);
   }
+}
+
+/** The problem of a record that could not be read. */
+export function damaged(key: string, error: unknown, about: Pick<Problem, "inode" | "stripe" | "loses"> = {}): Problem {
+  const mending: Mending | undefined = error instanceof RecordDamaged ? { kind: "damaged", key } : undefined;
+  return { kind: "damaged", text: (error as Error).message, mending, ...about };
 }

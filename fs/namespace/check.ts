@@ -8,18 +8,20 @@ import { isDirectoryRow, type Seen, SeenInodes } from "./check-inodes.ts";
 import { NameCheck } from "./check-names.ts";
 import { StripeCheck } from "./check-stripes.ts";
 import { findLoops } from "./check-tree.ts";
-import { type Found, type Problem, walk } from "./check-walk.ts";
+import { type CheckOptions, damaged, type Found, type Problem, walk } from "./check-walk.ts";
 import { describeKey, idFrom, TAG_CUT, TAG_INODE, TAG_UNNAMED, TAG_XATTR } from "./keys.ts";
+import { nameOf } from "./lost-files.ts";
+import type { Mending } from "./mend.ts";
 import type { OverlaySnapshot } from "./overlay.ts";
 import { decodeInode, HAS_CUT, HAS_XATTRS, openValue } from "./records.ts";
 import type { ByteString } from "../types.ts";
 
 /** Enough to see what happened; with `--repair` the next check finds the next ones. */
-const PROBLEMS_MAX = 10_000;
+export const PROBLEMS_MAX = 10_000;
 
-export async function* checkNamespace(overlay: OverlaySnapshot): AsyncGenerator<Problem> {
+export async function* checkNamespace(overlay: OverlaySnapshot, options: CheckOptions = {}): AsyncGenerator<Problem> {
   let count = 0;
-  for await (const problem of new Check(overlay).run()) {
+  for await (const problem of new Check(overlay, options).run()) {
     yield problem;
     if (++count >= PROBLEMS_MAX) return;
   }
@@ -31,10 +33,10 @@ class Check {
   readonly #names: NameCheck;
   readonly #stripes: StripeCheck;
 
-  constructor(overlay: OverlaySnapshot) {
+  constructor(overlay: OverlaySnapshot, options: CheckOptions) {
     this.#overlay = overlay;
     this.#names = new NameCheck(overlay, this.#inodes);
-    this.#stripes = new StripeCheck(overlay, this.#inodes);
+    this.#stripes = new StripeCheck(overlay, this.#inodes, options);
   }
 
   /** Each walk needs what those before it have seen. */
@@ -48,6 +50,18 @@ class Check {
     yield* walk(overlay, TAG_CUT, (key, value) => this.#cut(key, value));
     yield* this.#stripes.stripes();
     yield* this.#totals();
+    yield* this.#loops();
+    yield* this.#stripes.misplaced();
+  }
+
+  /** With the name by which each is in another of its loop. */
+  async *#loops(): AsyncGenerator<Problem> {
+    for (const { inode, text } of findLoops(this.#inodes)) {
+      const place = await nameOf(this.#overlay, inode);
+      const mending: Mending | undefined =
+        place === null ? undefined : { kind: "loop", inode, directory: place.parent, name: place.name };
+      yield { kind: "links", text, inode, mending };
+    }
   }
 
   *#inode(key: string, value: Slice): Found {
@@ -59,7 +73,7 @@ class Check {
         yield { kind: "links", text: `the root directory's parent is inode ${inode.parent}`, inode: id };
     } catch (error) {
       this.#inodes.damaged.add(id);
-      yield { kind: "damaged", text: (error as Error).message, inode: id, loses: "inode" };
+      yield damaged(key, error, { inode: id, loses: "inode" });
     }
   }
 
@@ -115,7 +129,6 @@ class Check {
           mending: { kind: "cut", inode: id },
         };
     for (const [id, inode] of this.#inodes.all()) yield* inodeTotals(id, inode);
-    yield* findLoops(this.#inodes);
     const counted = this.#overlay.inodes;
     if (this.#inodes.count !== counted)
       yield {

@@ -116,15 +116,18 @@ async function pathOf(overlay: OverlaySnapshot, directory: InodeId, known: Map<I
 }
 
 /** Where the directory's name is. O(names of its parent). */
-async function nameOf(overlay: OverlaySnapshot, directory: InodeId): Promise<{ parent: InodeId; name: string } | null> {
+export async function nameOf(
+  overlay: OverlaySnapshot,
+  directory: InodeId,
+): Promise<{ parent: InodeId; name: ByteString } | null> {
   let parent: InodeId | null = null;
   await walk(overlay, TAG_INODE + id8(directory), ({ key, value }) => {
     parent = decodeInode(openValue(key, value), directory).parent;
   });
   if (parent === null) return null;
-  let name: string | null = null;
+  let name: ByteString | null = null;
   await walk(overlay, TAG_NAME + id8(parent), ({ key, value }) => {
-    if (decodeName(openValue(key, value)).inode === directory) name = key.slice(9);
+    if (decodeName(openValue(key, value)).inode === directory) name = key.slice(9) as ByteString;
   });
   return name === null ? null : { parent, name };
 }

@@ -5,11 +5,14 @@
 // - Everything else is decided anew, on the records as they are now; what is right by then stays as it is.
 // Nobody asked for these changes: whoever caches what they touch gives it up first (Transaction.changesUnasked).
 
-import type { DiskId } from "../../replication/stripe.ts";
+import type { DiskId, Stripe } from "../../replication/stripe.ts";
 import { type ByteString, type InodeId, ROOT_INODE, S_IFDIR, S_IFMT, S_IFREG, type StripeId } from "../types.ts";
 import { ACCESS_ACL, DEFAULT_ACL } from "./acl.ts";
 import { id8, TAG_CUT, TAG_DEAD, TAG_NAME, TAG_ORDER, TAG_UNNAMED, TAG_XATTR } from "./keys.ts";
-import { addName, ENTRY_OVERHEAD_BYTES, isDirectory, make, newInode, touchChanged } from "./names.ts";
+import { cutLoop, linkOrphan } from "./lost-and-found.ts";
+import { mendDamaged } from "./mend-damaged.ts";
+import { mendExtents } from "./mend-extents.ts";
+import { ENTRY_OVERHEAD_BYTES, isDirectory, newInode } from "./names.ts";
 import {
   decodeName,
   decodeOrder,
@@ -19,18 +22,11 @@ import {
   HAS_CUT,
   HAS_DEFAULT_ACL,
   HAS_XATTRS,
-  type Inode,
-  LINKABLE,
   type NameEntry,
   openValue,
 } from "./records.ts";
 import type { Services } from "./services.ts";
 import { diskKey, type Transaction } from "./transaction.ts";
-
-/** Where inodes get a name that have lost theirs, as in ext4 and XFS. */
-export const LOST_AND_FOUND = "lost+found" as ByteString;
-/** Other files may be called so already. */
-const NAMES_TRIED_MAX = 100;
 
 export type Mending =
   /** Counts that are off by `difference`. */
@@ -41,6 +37,16 @@ export type Mending =
   | { kind: "orphan"; inode: InodeId; difference: number }
   /** Extents of an inode without a record get one. */
   | { kind: "lost"; inode: InodeId; size: number; bytes: number; names: number }
+  /** Names in a directory without a record get one. */
+  | {
+      kind: "lostDirectory";
+      inode: InodeId;
+      size: number;
+      subdirectories: number;
+      nextCookie: number;
+      /** null: it has lost its own name, too. */
+      parent: InodeId | null;
+    }
   /** On the list of inodes without names exactly where the link count is 0. */
   | { kind: "unnamed"; inode: InodeId }
   /** On the list of truncates under way exactly where one is. */
@@ -52,6 +58,14 @@ export type Mending =
   /** An attribute of no inode goes. */
   | { kind: "attribute"; inode: InodeId; name: ByteString }
   | { kind: "extentEnd"; inode: InodeId; end: number }
+  /** Extents that begin in the window are laid out anew (mend-extents.ts). */
+  | { kind: "extents"; inode: InodeId; window: number }
+  /** A directory that lies within itself gets a place in LOST_AND_FOUND. */
+  | { kind: "loop"; inode: InodeId; directory: InodeId; name: ByteString }
+  /** A stripe that has extents, of `live` bytes, up to its byte `end`, gets its record again: `found`, by who can look at the disks. */
+  | { kind: "stripe"; stripe: StripeId; live: number; end: number; found?: Stripe }
+  /** A damaged record is put into quarantine (mend-damaged.ts). */
+  | { kind: "damaged"; key: string }
   /** A name whose record was lost is written again as its directory's order has it. */
   | { kind: "name"; directory: InodeId; name: ByteString; inode: InodeId; type: number; cookie: number }
   /** A name gets its entry in the order. */
@@ -67,7 +81,7 @@ export type Mending =
   /** Listed for the disks that it lies on and no others of these. */
   | { kind: "disks"; stripe: StripeId; listed: readonly DiskId[] };
 
-/** Mends it; false where that has become impossible. For every kind but `inodes`; `lost` and `orphan` need LOST_AND_FOUND (makeLostAndFound). */
+/** Mends it; false where that has become impossible. For every kind but `inodes`; `lost`, `orphan` and `loop` need LOST_AND_FOUND (makeLostAndFound). */
 export function mend(tx: Transaction, mending: Mending, services: Services): boolean {
   switch (mending.kind) {
     case "number":
@@ -78,12 +92,22 @@ export function mend(tx: Transaction, mending: Mending, services: Services): boo
       return linkOrphan(tx, mending.inode, mending.difference, services);
     case "lost":
       return makeLostInode(tx, mending, services);
+    case "lostDirectory":
+      return makeLostDirectory(tx, mending, services);
     case "unnamed":
       return mendUnnamed(tx, mending.inode, services);
     case "cut":
       return mendCut(tx, mending.inode, services);
     case "parent":
       return mendParent(tx, mending.inode, mending.directory, mending.name);
+    case "extents":
+      return mendExtents(tx, mending.inode, mending.window);
+    case "loop":
+      return cutLoop(tx, mending.inode, mending.directory, mending.name);
+    case "stripe":
+      return restoreStripe(tx, mending);
+    case "damaged":
+      return mendDamaged(tx, mending.key);
     case "attributes":
       return mendAttributes(tx, mending.inode);
     case "attribute":
@@ -258,54 +282,7 @@ function mendType(tx: Transaction, directory: InodeId, name: ByteString): boolea
   return true;
 }
 
-// Inodes that have lost their names, or their records.
-
-/** Makes LOST_AND_FOUND where it is not there. False where another file is called so. An entry of kind `make`, so that the inode is counted. */
-export function makeLostAndFound(tx: Transaction, services: Services): boolean {
-  const root = tx.directory(ROOT_INODE);
-  const entry = tx.name(root, LOST_AND_FOUND);
-  if (entry !== null) return entry.type === S_IFDIR;
-  tx.changesUnasked(ROOT_INODE, [LOST_AND_FOUND]);
-  const { uid, gid } = root;
-  const request = { parent: ROOT_INODE, name: LOST_AND_FOUND, mode: S_IFDIR | 0o700, umask: 0, uid, gid, exclusive: true };
-  make(tx, request, services);
-  return true;
-}
-
-function linkOrphan(tx: Transaction, id: InodeId, difference: number, services: Services): boolean {
-  const inode = tx.find(id);
-  const found = tx.name(tx.directory(ROOT_INODE), LOST_AND_FOUND);
-  if (inode === null || found === null || found.type !== S_IFDIR || !(inode.linkCount + difference > 0)) return false;
-  const directory = tx.directory(found.inode);
-  const name = freeName(tx, directory, id);
-  if (name === null) return false;
-  tx.changesUnasked(directory.inode, [name]);
-  tx.changesUnasked(id);
-  const changed = tx.edit(id);
-  changed.linkCount += difference;
-  changed.flags &= ~LINKABLE;
-  touchChanged(tx, changed);
-  const above = tx.edit(directory.inode);
-  addName(tx, above, name, changed);
-  if (isDirectory(changed.mode)) {
-    changed.parent = above.inode;
-    above.linkCount++;
-  }
-  tx.raw(TAG_UNNAMED + id8(id), "", null);
-  services.becomesNamed(tx, id);
-  return true;
-}
-
-/** `inode-NUMBER`, or one with a further number; null where the inode has a name there already, or none is free. */
-function freeName(tx: Transaction, directory: Inode, id: InodeId): ByteString | null {
-  for (let attempt = 0; attempt < NAMES_TRIED_MAX; attempt++) {
-    const name = `inode-${id}${attempt === 0 ? "" : `.${attempt}`}` as ByteString;
-    const entry = tx.name(directory, name);
-    if (entry === null) return name;
-    if (entry.inode === id) return null;
-  }
-  return null;
-}
+// Inodes that have lost their records.
 
 /** A record for extents that have none. Times, owner and mode are lost; nobody but the owner of the root may read it. */
 function makeLostInode(tx: Transaction, mending: Mending & { kind: "lost" }, services: Services): boolean {
@@ -324,6 +301,26 @@ function makeLostInode(tx: Transaction, mending: Mending & { kind: "lost" }, ser
   return true;
 }
 
+/** Owner and mode are lost, as above. */
+function makeLostDirectory(tx: Transaction, mending: Mending & { kind: "lostDirectory" }, services: Services): boolean {
+  const { inode: id, size, subdirectories, nextCookie, parent } = mending;
+  if (tx.find(id) !== null) return false;
+  const { uid, gid } = tx.directory(ROOT_INODE);
+  const inode = newInode(tx, id, S_IFDIR | 0o700, uid, gid);
+  inode.linkCount = 2 + subdirectories;
+  inode.size = size;
+  inode.nextCookie = nextCookie;
+  inode.parent = parent ?? ROOT_INODE;
+  inode.flags = flagsOf(tx, id);
+  tx.changesUnasked(id);
+  tx.add(inode);
+  // It is not empty, as a new one is.
+  tx.afterwards(() => tx.state.forget(id));
+  tx.raw(TAG_UNNAMED + id8(id), "", null);
+  services.countInodes(tx, 1);
+  return true;
+}
+
 // Stripes.
 
 function mendLive(tx: Transaction, id: StripeId, difference: number): boolean {
@@ -331,6 +328,15 @@ function mendLive(tx: Transaction, id: StripeId, difference: number): boolean {
   const live = (stripe?.live ?? 0) + difference;
   if (stripe === null || live < 0) return false;
   tx.editStripe({ ...stripe, live });
+  return true;
+}
+
+/** While there was no record, nothing could change what is live. */
+function restoreStripe(tx: Transaction, { stripe: id, live, found }: Mending & { kind: "stripe" }): boolean {
+  if (tx.stripe(id) !== null) return true;
+  if (found === undefined) return false;
+  const { scheme, dataBytes, blockBytes, disks } = found;
+  tx.addStripe({ id, scheme, dataBytes, blockBytes, disks, live });
   return true;
 }
 

@@ -159,7 +159,7 @@ export function addName(tx: Transaction, directory: Inode, name: ByteString, ino
   touchModified(tx, directory);
 }
 
-function removeName(tx: Transaction, directory: Inode, name: ByteString, entry: NameEntry): void {
+export function removeName(tx: Transaction, directory: Inode, name: ByteString, entry: NameEntry): void {
   tx.setName(directory.inode, name, null, entry);
   directory.size -= name.length + ENTRY_OVERHEAD_BYTES;
   touchModified(tx, directory);

@@ -10,7 +10,7 @@ import type { SessionId, StripeId } from "../types.ts";
 import type { Log, LogIndex } from "../../storage/log.ts";
 import type { Table } from "../../storage/table.ts";
 import type { Stripe } from "../../replication/stripe.ts";
-import type { Problem } from "./check-walk.ts";
+import type { CheckOptions, Problem } from "./check-walk.ts";
 import type { Loss, LostFile } from "./lost-files.ts";
 import type { Mending } from "./mend.ts";
 import type { WallClock } from "../clock.ts";
@@ -31,8 +31,17 @@ export interface NamespaceOptions {
   limits?: Partial<NamespaceLimits>;
   /** Owner and permissions of the root directory of a new store. */
   root?: { mode: number; uid: number; gid: number };
+  /** Keeps the bytes of a damaged record that is about to be removed; resolves when they are durable. Without it damaged records stay. */
+  quarantine?: (record: DamagedRecord) => Promise<void>;
   /** Whether a durable session of before this start, with what it gave as its owner, may come back. By default each may. */
   awaits?: (owner: string) => boolean;
+}
+
+export interface DamagedRecord {
+  /** Which record, for people. */
+  what: string;
+  key: Uint8Array;
+  value: Uint8Array;
 }
 
 export interface StripeHooks {
@@ -120,7 +129,7 @@ export interface Namespace {
   /** For moving what files hold to better places (relocation.ts). */
   readonly relocation: Relocation;
   /** Compares everything with everything (check.ts), as it is at one moment; changes may go on meanwhile. */
-  check(): AsyncIterable<Problem>;
+  check(options?: CheckOptions): AsyncIterable<Problem>;
   /** Mends what the check found and called mendable. False where it has become impossible. */
   mend(mending: Mending): Promise<boolean>;
   /** Which files have bytes in what is lost, and what they are called. Walks everything. */

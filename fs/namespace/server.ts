@@ -8,15 +8,18 @@ import { type InodeId, ROOT_INODE, S_IFDIR, type SessionId } from "../types.ts";
 import { Answers } from "./answers.ts";
 import { Calls } from "./calls.ts";
 import { checkNamespace } from "./check.ts";
-import type { Problem } from "./check-walk.ts";
+import type { CheckOptions, Problem } from "./check-walk.ts";
 import type { EntryKind } from "./entry.ts";
 import { Identities } from "./identities.ts";
 import { InlineCount } from "./inline-count.ts";
-import { after, id8, idFrom, TAG_EXTENT, TAG_META } from "./keys.ts";
+import { after, describeKey, id8, idFrom, keyBytes, TAG_EXTENT, TAG_META } from "./keys.ts";
 import { Leases } from "./leases.ts";
 import { Locks } from "./locks.ts";
 import { findLostFiles, type Loss, type LostFile } from "./lost-files.ts";
-import { makeLostAndFound, mend, type Mending } from "./mend.ts";
+import { makeLostAndFound } from "./lost-and-found.ts";
+import { damagedBytes } from "./mend-damaged.ts";
+import { hidesData, keepHidden } from "./mend-extents.ts";
+import { mend, type Mending } from "./mend.ts";
 import { newInode } from "./names.ts";
 import type {
   Namespace,
@@ -59,6 +62,7 @@ export class Server implements Namespace {
   readonly relocation: Relocation;
   readonly inlineCount: InlineCount;
   readonly trace: (line: string) => void;
+  readonly #quarantine: NamespaceOptions["quarantine"];
   readonly transactions: Transactions;
   readonly sessions: Sessions;
   readonly calls: Calls;
@@ -74,6 +78,7 @@ export class Server implements Namespace {
     this.locks = new Locks(this.clock);
     this.hooks = options.stripes;
     this.trace = options.trace ?? (() => {});
+    this.#quarantine = options.quarantine;
     this.state = new State(overlay, limits.cacheBytes);
     this.leases = new Leases(this.clock, (session, reason) => this.sessions.end(session as ServerSession, reason));
     this.transactions = new Transactions(this);
@@ -159,10 +164,10 @@ export class Server implements Namespace {
     return this.overlay.apply();
   }
 
-  async *check(): AsyncGenerator<Problem> {
+  async *check(options: CheckOptions = {}): AsyncGenerator<Problem> {
     const snapshot = await this.overlay.snapshot();
     try {
-      yield* checkNamespace(snapshot);
+      yield* checkNamespace(snapshot, options);
     } finally {
       await snapshot.close();
     }
@@ -184,9 +189,30 @@ export class Server implements Namespace {
     }
     // What is cached of them may come from the flags that are wrong.
     if (mending.kind === "attributes") this.state.forget(mending.inode);
-    if (mending.kind === "lost") return this.#mendLost(mending);
-    if (mending.kind === "orphan" && !(await this.#haveLostAndFound())) return false;
+    if (mending.kind === "lost" || mending.kind === "lostDirectory") return this.#mendLost(mending);
+    if (mending.kind === "extents" && !(await this.#keepHidden(mending))) return false;
+    if (mending.kind === "damaged" && !(await this.#putIntoQuarantine(mending.key))) return false;
+    const needsPlace = mending.kind === "orphan" || mending.kind === "loop";
+    if (needsPlace && !(await this.#haveLostAndFound())) return false;
     return this.transact("repair", null, (tx) => mend(tx, mending, this.identities));
+  }
+
+  /** What overlapping extents hide is kept first: a crash in between leaves it twice. */
+  async #keepHidden({ inode, window }: Mending & { kind: "extents" }): Promise<boolean> {
+    const hides = await this.transact("none", null, (tx) => hidesData(tx, inode, window));
+    if (!hides) return true;
+    if (!(await this.#haveLostAndFound())) return false;
+    return this.transact("make", null, (tx) => keepHidden(tx, inode, window, this.identities));
+  }
+
+  /** The damaged record's bytes are durable elsewhere before it goes. */
+  async #putIntoQuarantine(key: string): Promise<boolean> {
+    const value = await this.transact("none", null, (tx) => damagedBytes(tx, key));
+    if (value === null) return true;
+    if (this.#quarantine === undefined) return false;
+    const { bytes, start, end } = value;
+    await this.#quarantine({ what: describeKey(key), key: keyBytes(key), value: bytes.slice(start, end) });
+    return true;
   }
 
   #haveLostAndFound(): Promise<boolean> {
@@ -194,9 +220,10 @@ export class Server implements Namespace {
   }
 
   /** An inode that was left without a name by a crash in between is an orphan to the next check. */
-  async #mendLost(mending: Mending & { kind: "lost" }): Promise<boolean> {
+  async #mendLost(mending: Mending & { kind: "lost" | "lostDirectory" }): Promise<boolean> {
     const made = await this.transact("make", null, (tx) => mend(tx, mending, this.identities));
-    if (!made || mending.names > 0) return made;
+    const named = mending.kind === "lost" ? mending.names > 0 : mending.parent !== null;
+    if (!made || named) return made;
     return this.mend({ kind: "orphan", inode: mending.inode, difference: 0 });
   }
 

@@ -18,7 +18,7 @@ import {
   openValue,
   type StripeRecord,
 } from "./records.ts";
-import type { Slice } from "./bytes.ts";
+import { RecordDamaged, type Slice } from "./bytes.ts";
 
 /** No extent crosses a multiple of this, so that a window's extents are loaded and changed by themselves: 4096 extents of 4 KiB. */
 export const WINDOW_BYTES = 16 * 1024 * 1024;
@@ -171,6 +171,17 @@ export class State {
     return known?.complete ? known : undefined;
   }
 
+  /** The inode, or the stripe, where it is decoded in memory, whatever the table has. */
+  cachedInode(id: InodeId): Inode | undefined {
+    const cached = this.#inodes.get(id);
+    return cached instanceof Inode ? cached : undefined;
+  }
+
+  cachedStripe(id: StripeId): StripeRecord | undefined {
+    const cached = this.#stripes.get(id);
+    return cached === undefined || "absent" in cached ? undefined : cached;
+  }
+
   window(inode: InodeId, window: number): Window | undefined {
     return this.#windows.get(windowKey(inode, window));
   }
@@ -308,8 +319,8 @@ export class State {
     const first = Math.min(...ids);
     const count = this.#inodesAhead.missed(first);
     const dense = denseRange(ids);
-    if (dense !== null) return this.#loadInodes(first, Math.max(dense.count, count));
-    if (count > 1) return this.#loadInodes(first, count);
+    if (dense !== null) return this.#loadInodes(first, Math.max(dense.count, count)).catch(passOverDamage);
+    if (count > 1) return this.#loadInodes(first, count).catch(passOverDamage);
   }
 
   #loadInodes(first: number, count: number): Promise<void> {
@@ -356,7 +367,8 @@ export class State {
   /** A directory near one that was loaded before is loaded together with those that follow. */
   async #loadDirectoriesAhead(directory: InodeId): Promise<void> {
     const count = this.#directoriesAhead.missed(directory);
-    if (count > 1 && !this.overlay.hasChanges(TAG_ORDER + id8(directory))) await this.#loadDirectories(directory, count);
+    if (count > 1 && !this.overlay.hasChanges(TAG_ORDER + id8(directory)))
+      await this.#loadDirectories(directory, count).catch(passOverDamage);
     if (count === 1 || this.completeDirectory(directory) === undefined) await this.#loadDirectory(directory);
   }
 
@@ -405,7 +417,8 @@ export class State {
   /** The first windows of small files are loaded together with those of the files that follow. */
   async #loadWindowsAhead(inode: InodeId, first: number, count: number): Promise<void> {
     const files = first === 0 && count === 1 ? this.#windowsAhead.missed(inode) : 1;
-    if (files > 1 && !this.overlay.hasChanges(TAG_EXTENT + id8(inode))) await this.#loadFirstWindows(inode, files);
+    if (files > 1 && !this.overlay.hasChanges(TAG_EXTENT + id8(inode)))
+      await this.#loadFirstWindows(inode, files).catch(passOverDamage);
     if (files === 1 || this.window(inode, first) === undefined) await this.#loadWindows(inode, first, count);
   }
 
@@ -469,6 +482,11 @@ export class State {
       ? { kind: "directory", directory: directory.inode }
       : { kind: "name", directory: directory.inode, name };
   }
+}
+
+/** Of what was loaded ahead: who asks for the damaged record itself is told. */
+function passOverDamage(error: unknown): void {
+  if (!(error instanceof RecordDamaged)) throw error;
 }
 
 function keepOrdered(directory: Directory, { key, value }: ScannedRecord): void {

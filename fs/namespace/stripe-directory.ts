@@ -4,6 +4,7 @@ import type { DiskId } from "../../replication/stripe.ts";
 import type { InodeId, StripeId } from "../types.ts";
 import type { Extent } from "../messages.ts";
 import { after, id8, idFrom, TAG_DISK, TAG_EXTENT, TAG_STRIPE } from "./keys.ts";
+import { RecordDamaged } from "./bytes.ts";
 import type { ScannedRecord } from "./overlay.ts";
 import type { Server } from "./server.ts";
 import { decodeExtent, decodeStripe, openValue, type StripeRecord } from "./records.ts";
@@ -23,7 +24,7 @@ export interface StripeDirectory {
   getAll(ids: readonly StripeId[]): Promise<StripeRecord[]>;
   /** Blocks of this stripe may lie on disks without a record: a session has reserved its number, or they are about to be removed. */
   isReserved(id: StripeId): boolean;
-  /** Stripes with ids above `after` in order, at most `limit` (up to 1024). Fewer than `limit` means the end. */
+  /** Stripes with ids above `after` in order, at most `limit` (up to 1024). Fewer than `limit` means the end. Damaged records are passed over: the check names them. */
   list(after: StripeId | 0, limit: number): Promise<StripeRecord[]>;
   /** As list, of those with a block on this disk. */
   listByDisk(disk: DiskId, after: StripeId | 0, limit: number): Promise<StripeRecord[]>;
@@ -85,10 +86,27 @@ function listIds(server: Server, prefix: string, afterId: number, limit: number)
   return scanIds(server, prefix, afterId, limit, ({ key }) => idFrom(key, prefix.length) as StripeId);
 }
 
-function list(server: Server, afterId: StripeId | 0, limit: number): Promise<StripeRecord[]> {
-  return scanIds(server, TAG_STRIPE, afterId, limit, ({ key, value }) =>
-    decodeStripe(openValue(key, value), idFrom(key, 1) as StripeId),
-  );
+async function list(server: Server, afterId: StripeId | 0, limit: number): Promise<StripeRecord[]> {
+  const wanted = Math.min(limit, PAGE_RECORDS);
+  const found: StripeRecord[] = [];
+  for (let last: number = afterId; ;) {
+    const page: (StripeRecord | StripeId)[] = await scanIds(server, TAG_STRIPE, last, wanted - found.length, readStripe);
+    for (const stripe of page) if (typeof stripe === "object") found.push(stripe);
+    const end = page.at(-1);
+    if (end === undefined || found.length === wanted) return found;
+    last = typeof end === "object" ? end.id : end;
+  }
+}
+
+/** The stripe, or only its number where the record is damaged. */
+function readStripe({ key, value }: ScannedRecord): StripeRecord | StripeId {
+  const id = idFrom(key, 1) as StripeId;
+  try {
+    return decodeStripe(openValue(key, value), id);
+  } catch (error) {
+    if (error instanceof RecordDamaged) return id;
+    throw error;
+  }
 }
 
 function extents({ overlay }: Server, place: ExtentPlace | null, limit: number): ReturnType<StripeDirectory["extents"]> {

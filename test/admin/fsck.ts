@@ -4,7 +4,7 @@ import path from "node:path";
 import test from "node:test";
 import type { StatusReport, TaskReport, WhereReport } from "../../admin/api.ts";
 import { ByteWriter, checksum, checksumText } from "../../fs/namespace/bytes.ts";
-import { after, id8, keyBytes, TAG_INODE, TAG_NAME, TAG_ORDER, TAG_STRIPE } from "../../fs/namespace/keys.ts";
+import { after, id8, keyBytes, TAG_INODE, TAG_NAME, TAG_ORDER, TAG_RESERVATION, TAG_STRIPE } from "../../fs/namespace/keys.ts";
 import { decodeInode, decodeStripe, encodeInode, encodeStripe, type Inode, openValue } from "../../fs/namespace/records.ts";
 import type { InodeId, StripeId } from "../../fs/types.ts";
 import { openDisk } from "../../admin/disks.ts";
@@ -186,4 +186,42 @@ test("what cannot be mended remains, and the exit code says so", () =>
       `cmp <(dd if="${store.mount}/ä" ${rest}) <(dd if="${store.directory}/a" iflag=skip_bytes skip=${length} status=none)`,
     );
     assert.match(stderr, /1 problems remain/);
+  }));
+
+test("records that are lost or damaged come back from what is left of them, on a running store", () =>
+  withRunningStore("fsck-records", async (store) => {
+    await shell(
+      `mkdir "${store.mount}/d" && head -c 5000000 /dev/urandom > "${store.directory}/a" && cp "${store.directory}/a" "${store.mount}/d/a" && sync -f "${store.mount}/d/a"`,
+    );
+    const file = path.join(store.mount, "d/a");
+    const inode = fs.statSync(file).ino as InodeId;
+    const { ino: directory } = fs.statSync(path.join(store.mount, "d"));
+    const { extents } = await store.json<WhereReport>("where", file);
+    assert.ok(extents.length >= 2);
+    assert.equal(await store.stop(), 0);
+    const damaged = [TAG_INODE + id8(inode), TAG_INODE + id8(directory), TAG_STRIPE + id8(extents[0].stripe!)];
+    const table = await RocksTable.open(path.join(store.data, "namespace/table"), { mustExist: true });
+    const values = await table.get(damaged.map(keyBytes));
+    const puts = values.map((value, index) => ({ key: keyBytes(damaged[index]), value: Uint8Array.from(value!).fill(0, 0, 5) }));
+    // The reservation goes, too: what is reserved and has no record was never committed, and is swept.
+    const reserved = await table.range({ gte: keyBytes(TAG_RESERVATION), lt: keyBytes(after(TAG_RESERVATION)) });
+    const deletes = [keyBytes(TAG_STRIPE + id8(extents[1].stripe!)), ...reserved.map(({ key }) => key)];
+    await table.write({ puts, deletes });
+    await table.flush();
+    await table.close();
+    await store.start();
+
+    const seen = await fsck(store);
+    assert.equal(seen.code, 4, seen.stderr);
+    assert.equal(seen.report.counts["namespace-damaged"], 3, seen.report.findings.join("\n"));
+    assert.equal(seen.report.counts.ownerless, undefined, "blocks of a stripe without a record are nobody's to remove");
+
+    const mended = await fsck(store, "--repair");
+    assert.equal(mended.code, 0, mended.report.findings.join("\n"));
+    assert.deepEqual((await fsck(store, "--verify")).report.problems ?? [], []);
+    await shell(`cmp "${store.directory}/a" "${file}"`);
+    const quarantine = path.join(store.data, "namespace/quarantine");
+    const kept = fs.readdirSync(quarantine).map((name) => JSON.parse(fs.readFileSync(path.join(quarantine, name), "utf8")) as Record<string, string>); // prettier-ignore
+    assert.deepEqual(kept.map(({ key }) => Buffer.from(key, "hex").toString("latin1")).sort(), [...damaged].sort());
+    assert.ok(kept.every(({ value }) => value.startsWith("0000000000")));
   }));

@@ -2,9 +2,11 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 import { ByteReader, ByteWriter, checksum, checksumText } from "../../../fs/namespace/bytes.ts";
+import { WINDOW_BYTES } from "../../../fs/namespace/state.ts";
+import type { Extent } from "../../../fs/messages.ts";
 import type { Problem } from "../../../fs/namespace/check-walk.ts";
 import { id8, keyBytes, TAG_CUT, TAG_DEAD, TAG_EXTENT, TAG_INODE, TAG_NAME, TAG_ORDER, TAG_STRIPE, TAG_UNNAMED, TAG_XATTR } from "../../../fs/namespace/keys.ts"; // prettier-ignore
-import { openNamespace } from "../../../fs/namespace/namespace.ts";
+import { type DamagedRecord, openNamespace } from "../../../fs/namespace/namespace.ts";
 import { decodeInode, decodeName, decodeStripe, encodeExtent, encodeInode, encodeName, encodeOrder, encodeStripe, HAS_CUT, type Inode, openValue, type StripeRecord } from "../../../fs/namespace/records.ts"; // prettier-ignore
 import { diskKey } from "../../../fs/namespace/transaction.ts";
 import { type ByteString, type InodeId, ROOT_INODE, S_IFDIR, type StripeId } from "../../../fs/types.ts";
@@ -102,11 +104,23 @@ interface Case {
 }
 
 interface Look extends Tree {
+  quarantine: DamagedRecord[];
   lookup(parent: InodeId, text: string): Promise<{ inode: InodeId; linkCount: number; size: number } | null>;
 }
 
 async function lostAndFound(look: Look): Promise<InodeId> {
   return (await look.lookup(ROOT_INODE, "lost+found"))!.inode;
+}
+
+async function damageRecord(table: MemoryTable, key: string): Promise<void> {
+  const [bytes] = await table.get([keyBytes(key)]);
+  const value = Uint8Array.from(bytes!);
+  value[0] ^= 0xff;
+  await table.write({ puts: [{ key: keyBytes(key), value }], deletes: [] });
+}
+
+async function extentsOf(look: Look, inode: InodeId, length = BYTES + 5): Promise<Extent[]> {
+  return (await look.session.call("extents", { inode, from: 0, to: length, limit: 100 })).extents;
 }
 
 const nothing = (): void => {};
@@ -219,10 +233,10 @@ const CASES: Record<string, Case> = {
     finds: ["entry"],
     then: async (look) => assert.equal((await look.lookup(look.directory, "file"))!.inode, look.file),
   },
-  "names that lead nowhere, and names in a directory that there is not": {
-    damage: async ({ table, directory, twice, below }) => {
+  "names that lead nowhere, and a name in what is no directory": {
+    damage: async ({ table, directory, twice, below, file }) => {
       await remove(table, TAG_INODE + id8(twice), TAG_INODE + id8(below));
-      await put(table, nameKey(4000 as InodeId, "lost"), (writer) => encodeName(writer, { inode: directory, type: S_IFDIR, cookie: 7 })); // prettier-ignore
+      await put(table, nameKey(file, "lost"), (writer) => encodeName(writer, { inode: directory, type: S_IFDIR, cookie: 7 }));
     },
     finds: ["count", "entry", "entry", "entry", "entry", "links"],
     then: async (look) => assert.equal(await look.lookup(look.directory, "twice"), null),
@@ -296,25 +310,192 @@ const CASES: Record<string, Case> = {
       assert.deepEqual(await namespace.stripes.listByDisk(5 as DiskId, 0, 10), []);
     },
   },
+  "data behind the end of a file goes, and the stripe lives on with the rest": {
+    damage: ({ table, file }) => changeInode(table, file, (inode) => (inode.size = 40_000)),
+    finds: ["extent", "extent"],
+    then: async (look) => {
+      assert.equal((await look.namespace.stripes.get(look.stripe))?.live, 40_000);
+      assert.deepEqual(await extentsOf(look, look.file), [{ offset: 0, length: 40_000, stripe: look.stripe, stripeOffset: 0 }]);
+    },
+  },
+  "space behind the end of a file that was only reserved stays": {
+    damage: async ({ table, file }) => {
+      const [offset, length] = [200_000, 4096];
+      await put(table, TAG_EXTENT + id8(file) + id8(offset), (writer) => encodeExtent(writer, { offset, length }));
+    },
+    finds: ["count", "extent"],
+    then: async (look) => assert.equal((await extentsOf(look, look.file, 300_000)).at(-1)?.offset, 200_000),
+  },
+  "an extent that says of the same bytes what another says": {
+    damage: ({ table, file, stripe }) =>
+      put(table, TAG_EXTENT + id8(file) + id8(5000), (writer) => encodeExtent(writer, { offset: 5000, length: 1000, stripe, stripeOffset: 5000 })), // prettier-ignore
+    finds: ["count", "count", "extent"],
+    then: async (look) => {
+      assert.equal((await look.namespace.stripes.get(look.stripe))?.live, BYTES);
+      assert.deepEqual((await extentsOf(look, look.file))[0], { offset: 0, length: BYTES, stripe: look.stripe, stripeOffset: 0 });
+      assert.equal(await look.lookup(ROOT_INODE, "lost+found"), null);
+    },
+  },
+  "extents that differ about the same bytes: the later write is shown, the other kept in lost+found": {
+    damage: ({ table, file }) =>
+      put(table, TAG_EXTENT + id8(file) + id8(5000), (writer) => encodeExtent(writer, { offset: 5000, length: 100, inline: new Uint8Array(100).fill(9) })), // prettier-ignore
+    finds: ["count", "extent"],
+    then: async (look) => {
+      const { stripe } = look;
+      assert.equal((await look.namespace.stripes.get(stripe))?.live, BYTES);
+      assert.deepEqual((await extentsOf(look, look.file)).map(({ offset, length, stripeOffset }) => [offset, length, stripeOffset]), [
+        [0, 5000, 0], [5000, 100, undefined], [5100, BYTES - 5100, 5100], [BYTES, 5, undefined],
+      ]); // prettier-ignore
+      const other = await look.lookup(await lostAndFound(look), `inode-${look.file}-other`);
+      assert.equal(other?.size, 5100);
+      assert.deepEqual(await extentsOf(look, other.inode), [{ offset: 5000, length: 100, stripe, stripeOffset: 5000 }]);
+    },
+  },
+  "written and reserved extents of the same bytes": {
+    damage: async ({ table, file }) => {
+      await put(table, TAG_EXTENT + id8(file) + id8(99_000), (writer) => encodeExtent(writer, { offset: 99_000, length: 3000 }));
+      await changeInode(table, file, (inode) => (inode.extentEnd = 102_000));
+    },
+    finds: ["count", "extent", "extent"],
+    then: async (look) => {
+      assert.deepEqual((await extentsOf(look, look.file)).map(({ offset, length }) => [offset, length]), [[0, BYTES], [BYTES, 5]]); // prettier-ignore
+      assert.equal(await look.lookup(ROOT_INODE, "lost+found"), null);
+    },
+  },
+  "an extent that crosses the border of a window is cut there": {
+    damage: async ({ table, file }) => {
+      const offset = WINDOW_BYTES - 4096;
+      await put(table, TAG_EXTENT + id8(file) + id8(offset), (writer) => encodeExtent(writer, { offset, length: 3 * 4096 }));
+      await changeInode(table, file, (inode) => (inode.size = inode.extentEnd = WINDOW_BYTES + 8192));
+    },
+    finds: ["count", "extent"],
+    then: async (look) => {
+      const found = (await extentsOf(look, look.file, 2 * WINDOW_BYTES)).map(({ offset, length }) => [offset, length]);
+      assert.deepEqual(found.slice(-2), [[WINDOW_BYTES - 4096, 4096], [WINDOW_BYTES, 8192]]); // prettier-ignore
+    },
+  },
+  "directories within themselves are put into lost+found, with all that is in them": {
+    damage: async ({ table, root, directory, below }) => {
+      await removeName(table, root, "directory");
+      await put(table, nameKey(below, "loop"), (writer) => encodeName(writer, { inode: directory, type: S_IFDIR, cookie: 55 }));
+      await put(table, TAG_ORDER + id8(below) + id8(55), (writer) => encodeOrder(writer, directory, S_IFDIR, name("loop")));
+      await changeInode(table, directory, (inode) => (inode.parent = below));
+    },
+    finds: ["count", "count", "links", "links", "links"],
+    then: async (look) => {
+      const found = await look.lookup(await lostAndFound(look), `inode-${look.directory}`);
+      assert.equal(found?.inode, look.directory);
+      assert.equal((await look.lookup(look.directory, "below"))?.inode, look.below);
+      assert.equal(await look.lookup(look.below, "loop"), null);
+      assert.ok(await look.lookup(look.directory, "file"));
+    },
+  },
+  "a stripe that has extents and no record gets it again where its blocks are found": {
+    damage: ({ table, stripe }) => remove(table, TAG_STRIPE + id8(stripe)),
+    finds: ["stripe", "stripe"],
+    then: async ({ namespace, stripe }) => {
+      assert.deepEqual(await namespace.stripes.get(stripe), { id: stripe, ...onDisks, live: BYTES });
+      assert.equal((await namespace.stripes.listByDisk(2 as DiskId, 0, 10))[0].id, stripe);
+    },
+  },
+  "damaged records go into quarantine, and what they were is found again where it can be": {
+    damage: async ({ table, file, stripe, directory }) => {
+      await damageRecord(table, TAG_INODE + id8(file));
+      await damageRecord(table, TAG_STRIPE + id8(stripe));
+      await damageRecord(table, nameKey(directory, "twice"));
+      await damageRecord(table, await orderKey(table, directory, "again"));
+      await damageRecord(table, `${TAG_XATTR}${id8(file)}user.a`);
+    },
+    finds: ["count", "damaged", "damaged", "damaged", "damaged", "damaged", "entry", "entry", "stripe", "stripe"],
+    then: async (look) => {
+      const found = await look.lookup(look.directory, "file");
+      assert.deepEqual([found?.inode, found?.linkCount, found?.size], [look.file, 1, BYTES + 5]);
+      for (const text of ["twice", "again"]) assert.equal((await look.lookup(look.directory, text))?.inode, look.twice, text);
+      assert.equal((await look.namespace.stripes.get(look.stripe))?.live, BYTES);
+      assert.equal(look.quarantine.length, 5);
+      const kept = look.quarantine.find(({ what }) => what === `record inode ${look.file}`)!;
+      assert.equal(Buffer.from(kept.key).toString("latin1"), TAG_INODE + id8(look.file));
+      assert.equal(kept.value[0], 0xff ^ 1, "its bytes as they were, with the damage");
+    },
+  },
+  "a directory whose record is damaged keeps its names and its place": {
+    damage: ({ table, directory }) => damageRecord(table, TAG_INODE + id8(directory)),
+    finds: ["count", "damaged"],
+    then: async (look) => {
+      assert.equal((await look.lookup(ROOT_INODE, "directory"))?.linkCount, 3);
+      const { entries } = await look.session.call("list", { inode: look.directory, after: 0, limit: 100, attributes: false });
+      assert.deepEqual(entries.map((entry) => entry.name).sort(), ["again", "below", "file", "twice"]);
+      await makeEntry(look.session, look.directory, "new");
+      assert.equal(await look.lookup(ROOT_INODE, "lost+found"), null);
+    },
+  },
+  "directories in one another, and a file in them, that have no records keep their names": {
+    damage: async ({ table, root, directory, below, file, twice }) => {
+      await removeName(table, root, "directory");
+      await put(table, nameKey(below, "deep"), (writer) => encodeName(writer, { inode: twice, type: 0o100000, cookie: 3 }));
+      await put(table, TAG_ORDER + id8(below) + id8(3), (writer) => encodeOrder(writer, twice, 0o100000, name("deep")));
+      for (const inode of [directory, below, file]) await remove(table, TAG_INODE + id8(inode));
+    },
+    finds: ["count", "count", "entry", "entry", "extent", "links", "links"],
+    then: async (look) => {
+      assert.equal((await look.lookup(look.below, "deep"))?.linkCount, 3);
+      assert.equal((await look.lookup(await lostAndFound(look), `inode-${look.directory}`))?.linkCount, 3);
+      assert.equal((await look.lookup(look.directory, "below"))?.inode, look.below);
+      assert.equal((await look.lookup(look.directory, "file"))?.size, BYTES + 5);
+    },
+  },
+  "a directory that has neither a record nor a name keeps its names, in lost+found": {
+    damage: async ({ table, root, directory }) => {
+      await removeName(table, root, "directory");
+      await remove(table, TAG_INODE + id8(directory));
+    },
+    finds: ["count", "count", "entry", "links"],
+    then: async (look) => {
+      assert.equal((await look.lookup(await lostAndFound(look), `inode-${look.directory}`))?.inode, look.directory);
+      assert.equal((await look.lookup(look.directory, "file"))?.inode, look.file);
+    },
+  },
+  "damaged entries of lists": {
+    damage: async ({ table, stripe }) => {
+      const keys = [diskKey(2 as DiskId, id8(stripe)), TAG_UNNAMED + id8(900), TAG_CUT + id8(901), TAG_DEAD + id8(902)];
+      for (const key of keys) await table.write({ puts: [{ key: keyBytes(key), value: new Uint8Array(4) }], deletes: [] });
+    },
+    finds: ["damaged", "damaged", "damaged", "damaged", "orphan", "orphan", "stripe"],
+    then: async ({ namespace, stripe }) => assert.equal((await namespace.stripes.listByDisk(2 as DiskId, 0, 10))[0].id, stripe),
+  },
 };
 
-/** Mends until a check is clean; more than twice is never needed. Returns what the first check found. */
+/** What was on the disks of `makeTree`'s stripe. */
+const onDisks = { scheme: "copies:3", dataBytes: BYTES, blockBytes: BYTES, disks: [1, 2, 3] as DiskId[] };
+
+/** Mends until a check is clean: a record that goes into quarantine leaves what the second check finds, and more is never needed. Returns what the first check found. */
 async function mendAll(namespace: TestStore["namespace"]): Promise<Problem[]> {
-  const found = await problems(namespace);
-  for (const { mending, text } of found) {
-    assert.ok(mending, text);
-    assert.equal(await namespace.mend(mending), true, text);
-  }
-  assert.deepEqual(await problems(namespace), []);
-  return found;
+  const first = await problems(namespace);
+  const later = first.some(({ kind }) => kind === "damaged") ? 2 : 1;
+  let found = first;
+  for (let round = 0; round < later; round++, found = await problems(namespace))
+    for (const { mending, text, stripe } of found) {
+      // Of what is damaged: the next check finds it where it remains.
+      if (mending === undefined && later > 1 && round === 0) continue;
+      assert.ok(mending, text);
+      const inFull = mending.kind === "stripe" ? { ...mending, found: { id: stripe!, ...onDisks } } : mending;
+      assert.equal(await namespace.mend(inFull), true, text);
+    }
+  assert.deepEqual(found, []);
+  return first;
 }
 
-async function reopen(table: MemoryTable, entries: readonly Uint8Array[]): Promise<TestStore> {
+interface Reopened extends TestStore {
+  quarantine: DamagedRecord[];
+}
+
+async function reopen(table: MemoryTable, entries: readonly Uint8Array[]): Promise<Reopened> {
   const log = new MemoryLog();
   log.entries = [...entries];
   const clock = new TestClock();
-  const namespace = await openNamespace({ table, log, clock });
-  return { table, log, clock, namespace, session: await namespace.openSession(quietEvents), root: ROOT_INODE };
+  const quarantine: DamagedRecord[] = [];
+  const namespace = await openNamespace({ table, log, clock, quarantine: async (record) => void quarantine.push(record) });
+  return { table, log, clock, namespace, session: await namespace.openSession(quietEvents), root: ROOT_INODE, quarantine };
 }
 
 for (const [text, { damage, finds, then = async () => {} }] of Object.entries(CASES)) {
@@ -337,7 +518,7 @@ for (const [text, { damage, finds, then = async () => {} }] of Object.entries(CA
     const before = tree.table.snapshot() as MemoryTable;
     const store = await reopen(tree.table, tree.log.entries);
     const kept = store.log.entries.length;
-    for (const { mending } of await problems(store.namespace)) await store.namespace.mend(mending!);
+    for (const { mending } of await problems(store.namespace)) if (mending !== undefined) await store.namespace.mend(mending);
     const { entries } = store.log;
     assert.ok(entries.length >= kept);
     for (let count = kept; count <= entries.length; count++) {
@@ -390,22 +571,47 @@ test("whoever caches what is mended gives it up first", async () => {
   assert.deepEqual(recalled, [tree.file]);
 });
 
-test("what is lost: damaged records, overlaps and directories within themselves are found and cannot be mended", async () => {
+test("what stays: damaged records without a place for quarantine, directories with two names, extents of what is no file", async () => {
+  const { table, log, twice, below, root, directory } = await makeTree();
+  await damageRecord(table, TAG_INODE + id8(twice));
+  await put(table, nameKey(root, "second"), (writer) => encodeName(writer, { inode: below, type: S_IFDIR, cookie: 55 }));
+  await put(table, TAG_ORDER + id8(root) + id8(55), (writer) => encodeOrder(writer, below, S_IFDIR, name("second")));
+  for (const offset of [0, 4096])
+    await put(table, TAG_EXTENT + id8(directory) + id8(offset), (writer) => encodeExtent(writer, { offset, length: 8192 }));
+  const namespace = await openNamespace({ table, log: Object.assign(new MemoryLog(), { entries: log.entries }), clock: new TestClock() }); // prettier-ignore
+  const found = await problems(namespace);
+  const remain: string[] = [];
+  for (const { mending, text } of found) if (mending === undefined || !(await namespace.mend(mending))) remain.push(text);
+  assert.equal(remain.length, 3, remain.join("\n"));
+  assert.match(remain.join("\n"), /record inode \d+ is damaged[^]*has 2 names[^]*begins before the one before it ends/);
+});
+
+test("a stripe does not die while an extent that may lie in it is damaged, nor once that is in quarantine, as long as the check is told", async () => {
   const tree = await makeTree();
-  const { table, file, directory, below } = tree;
-  const key = TAG_EXTENT + id8(file) + id8(50_000);
-  await put(table, key, (writer) => encodeExtent(writer, { offset: 50_000, length: 100, inline: new Uint8Array(100) }));
-  await table.write({ puts: [{ key: keyBytes(TAG_INODE + id8(tree.twice)), value: new Uint8Array(30) }], deletes: [] });
-  await removeName(table, tree.root, "directory");
-  const cookie = 55;
-  const entry = { inode: directory, type: S_IFDIR, cookie };
-  await put(table, nameKey(below, "loop"), (writer) => encodeName(writer, entry));
-  await put(table, TAG_ORDER + id8(below) + id8(cookie), (writer) => encodeOrder(writer, directory, S_IFDIR, name("loop")));
-  await changeInode(table, directory, (inode) => (inode.parent = below));
-  const store = await reopen(table, tree.log.entries);
-  const remain = (await problems(store.namespace)).filter(({ mending }) => mending === undefined);
-  assert.deepEqual(remain.map(({ kind }) => kind).sort(), ["damaged", "entry", "entry", "extent", "links"]);
-  assert.ok(remain.some(({ text }) => /lies within itself/.test(text)));
+  await damageRecord(tree.table, TAG_EXTENT + id8(tree.file) + id8(0));
+  const { namespace, quarantine } = await reopen(tree.table, tree.log.entries);
+  const counts = (found: Problem[]): (string | undefined)[] =>
+    found.filter(({ stripe }) => stripe === tree.stripe).map(({ mending }) => mending?.kind);
+  assert.deepEqual(counts(await problems(namespace)), [undefined]);
+  for (const { mending } of await problems(namespace)) if (mending !== undefined) assert.ok(await namespace.mend(mending));
+  assert.equal(quarantine.length, 1);
+  const again: Problem[] = [];
+  for await (const problem of namespace.check({ extentsAreMissing: true })) again.push(problem);
+  assert.deepEqual(counts(again), [undefined]);
+  assert.match(again[0].text, /extents have 0; a damaged extent may have the rest/);
+  assert.deepEqual(counts(await problems(namespace)), ["live"]);
+});
+
+test("a record that memory has is written again from there, and not put into quarantine", async () => {
+  const tree = await makeTree();
+  const { namespace, session, table, quarantine } = await reopen(tree.table, tree.log.entries);
+  await session.call("lookup", { parent: tree.directory, name: name("file") });
+  await session.call("extents", { inode: tree.file, from: 0, to: BYTES, limit: 10 });
+  const keys = [TAG_INODE + id8(tree.file), TAG_EXTENT + id8(tree.file) + id8(0), TAG_STRIPE + id8(tree.stripe)];
+  for (const key of keys) await damageRecord(table, key);
+  for (const { mending } of await problems(namespace)) if (mending?.kind === "damaged") assert.ok(await namespace.mend(mending));
+  assert.deepEqual(quarantine, []);
+  assert.deepEqual(await problems(namespace), []);
 });
 
 test("an order's entry is kept where what it tells of is a damaged record", async () => {
@@ -414,7 +620,8 @@ test("an order's entry is kept where what it tells of is a damaged record", asyn
   await tree.table.write({ puts: [damaged], deletes: [keyBytes(nameKey(tree.directory, "file"))] });
   const store = await reopen(tree.table, tree.log.entries);
   const found = await problems(store.namespace);
-  assert.deepEqual(found.filter(({ kind }) => kind === "entry" || kind === "damaged").map(({ mending }) => mending), [undefined, undefined]); // prettier-ignore
+  const kinds = found.filter(({ kind }) => kind === "entry" || kind === "damaged").map(({ mending }) => mending?.kind);
+  assert.deepEqual(kinds, ["damaged", undefined]);
 });
 
 test("files with bytes in lost stripes are named by all their paths, with the ranges", async () => {
