@@ -21,8 +21,6 @@ export class InlineMover {
   readonly #waiting = new Set<InodeId>();
   #running: Promise<void> | null = null;
   #stopped = false;
-  /** Since the daemon's start. */
-  movedBytes = 0;
 
   constructor(options: InlineMoverOptions) {
     this.#options = options;
@@ -72,6 +70,6 @@ export class InlineMover {
   /** Where little is left, because the same place was written again and again, it may stay. */
   async #move(batch: Batch): Promise<void> {
     if (batch.bytes < CODED_FROM_BYTES || this.#stopped) return;
-    this.movedBytes += await this.#options.mover.move(batch);
+    await this.#options.mover.move(batch);
   }
 }
