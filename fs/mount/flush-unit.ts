@@ -30,6 +30,8 @@ export interface FlushUnit {
   scheme: string;
   stripe: Stripe | null;
   stage: "sealed" | "storing" | "stored" | "committing" | "done";
+  /** A commit that names its stripe has gone out: files may have it, whatever became of the answer. */
+  sent: boolean;
   /** Why the last attempt failed. It is tried again. */
   error: unknown;
   /** Bytes of ranges. */
@@ -44,7 +46,7 @@ export interface FlushUnit {
 /** A unit with nothing in it yet. */
 export function newUnit(sequence: number, since: number): FlushUnit {
   return {
-    sequence, files: new Map(), buffer: null, scheme: "", stripe: null, stage: "stored", error: null, bytes: 0, ranges: 0, since, waiting: [],
+    sequence, files: new Map(), buffer: null, scheme: "", stripe: null, stage: "stored", sent: false, error: null, bytes: 0, ranges: 0, since, waiting: [],
   }; // prettier-ignore
 }
 

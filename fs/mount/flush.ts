@@ -145,15 +145,17 @@ export class Flusher {
     const empty = this.#units.filter((unit) => unit.files.size === 0 && (unit.stage === "sealed" || unit.stage === "stored"));
     for (const unit of empty) {
       if (unit.buffer !== null) this.#bufferDone(unit);
-      if (unit.stripe !== null) this.#removeStripe(unit.stripe);
+      if (unit.stripe !== null && !unit.sent) this.#removeStripe(unit.stripe);
       this.#finish(unit);
     }
     if (empty.length === 0) return;
     this.#units = this.#units.filter((unit) => unit.stage !== "done");
     this.#toStore = this.#toStore.filter((unit) => unit.stage !== "done");
+    // Nobody needs any more what failed.
+    if (this.#units.every(({ error }) => error === null)) this.failure = null;
   }
 
-  /** A stripe that nothing names was stored for nothing. Left behind by a failure here, it is an orphan that a check of the store finds. */
+  /** A stripe that nothing names was stored for nothing. Left behind, it is found when the session that reserved its number ends. */
   #removeStripe(stripe: Stripe): void {
     this.#options.stripes
       .remove([stripe])
@@ -300,7 +302,10 @@ export class Flusher {
       if (batch.some((unit) => unit.stripe !== null)) await stripes.sync();
       batch = batch.filter((unit) => unit.stage === "stored");
       if (batch.length === 0) return;
-      for (const unit of batch) unit.stage = "committing";
+      for (const unit of batch) {
+        unit.stage = "committing";
+        unit.sent = true;
+      }
       const { commits, versions } = gather(batch);
       const reply =
         commits.length === 0
@@ -319,6 +324,7 @@ export class Flusher {
     } catch (error) {
       for (const unit of batch) if (unit.stage === "committing") unit.stage = "stored";
       this.#failed(batch, error, "committing written data");
+      this.#sweep();
     }
   }
 

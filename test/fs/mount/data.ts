@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import test from "node:test";
+import { FsError } from "../../../fs/errno.ts";
 import type { KernelCaches } from "../../../fs/mount/handlers.ts";
 import { INLINE_FILE_MAX_BYTES, INLINE_RANGE_MIN_BYTES } from "../../../fs/mount/limits.ts";
 import { Mount } from "../../../fs/mount/mount.ts";
@@ -195,6 +196,61 @@ test("fsync without a lease asks for one first, so that another mount writes bac
   await events!.recall(file.inode, "known");
   assert.deepEqual(await callsOf(() => sync(file)), ["acquire", "sync"]);
   assert.deepEqual(await callsOf(() => sync(file)), ["sync"]);
+  await mount.destroy();
+});
+
+/** A mount with a file that a stripe's worth was written to, and its session's events. */
+async function newDirty(): Promise<{
+  mount: Mount;
+  session: MemorySession;
+  stripes: MemoryStripes;
+  events: SessionEvents;
+  file: Awaited<ReturnType<typeof createFile>>;
+}> {
+  let events: SessionEvents | null = null;
+  const session = new MemorySession();
+  const stripes = new MemoryStripes();
+  const openSession = (given: SessionEvents): MemorySession => ((events = given), session);
+  const mount = await Mount.open({ openSession, stripes, schemes });
+  const file = await createFile(mount, "written");
+  await write(file, 0, new Uint8Array(500_000).fill(1));
+  return { mount, session, stripes, events: events!, file };
+}
+
+test("what failed for a session that is over is not held against the mount", async () => {
+  const { mount, session, events, file } = await newDirty();
+  const reserve = session.on_reserveStripes.bind(session);
+  let refuse!: () => void;
+  session.on_reserveStripes = (() =>
+    new Promise((_, reject) => (refuse = () => reject(new FsError("EIO", "the session was over"))))) as never;
+  const synced = assert.rejects(sync(file), { code: "EIO" });
+  while (refuse === undefined) await new Promise(setImmediate);
+  events.renewed!(new Set());
+  refuse();
+  await synced;
+  session.on_reserveStripes = reserve;
+  assert.equal(mount.counts().uncommittedUnits, 0);
+  await mount.sync();
+  await mount.destroy();
+});
+
+test("a stripe stays that a commit has named which was not answered: files may have it", async () => {
+  const { mount, session, stripes, events, file } = await newDirty();
+  const commit = session.on_commit.bind(session);
+  session.on_commit = ((request: Parameters<typeof commit>[0]) => {
+    commit(request);
+    events.renewed!(new Set());
+    throw new FsError("EIO", "the session was over before it was answered; it may be done or not");
+  }) as never;
+  await assert.rejects(sync(file), { code: "EIO" });
+  session.on_commit = commit;
+  const other = await createFile(mount, "other");
+  await write(other, 0, new Uint8Array(500_000).fill(2));
+  await truncate(other, 0);
+  await mount.sync();
+  assert.equal(mount.counts().uncommittedUnits, 0);
+  assert.ok(stripes.stored.has(session.file(file.inode).extents[0].stripe!), "the stripe was removed");
+  assert.deepEqual(await read(file, 0, 1000), new Uint8Array(1000).fill(1));
   await mount.destroy();
 });
 
