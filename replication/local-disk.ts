@@ -89,10 +89,16 @@ export class DiskHolder {
   async refreshSpace(): Promise<void> {
     if (this.#spaceAsked || this.disk.blocks === null || this.status.state === "failed") return;
     this.#spaceAsked = true;
+    const { blocks } = this.disk;
+    const ask = async (): Promise<void> => {
+      this.#space = await blocks.space();
+    };
     try {
-      this.#space = await this.disk.blocks.space();
-    } catch {
+      // One that has never told would count as full, and a full disk keeps the whole store from being written to.
+      await ask().catch((error) => (this.#space === NO_SPACE ? ask() : Promise.reject(error)));
+    } catch (error) {
       await this.examine();
+      if (this.#space === NO_SPACE) this.fail(`its space cannot be told: ${(error as Error).message}`);
     } finally {
       this.#spaceAsked = false;
       this.#spaceAtMs = this.#clock.nowMs();

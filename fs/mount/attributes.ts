@@ -109,16 +109,32 @@ export async function truncate(core: Core, file: FileState, size: number, change
   else if (file.dirty) await flushFile(core, file);
   const wanted: AttributeChange = { mtime: "now", ...change, size };
   file.timesDirty = false;
-  const { attributes } = await call(core, "setAttributes", { inode: file.inode, change: wanted });
-  core.changes++;
-  file.attributes.size = file.kernelSize = size;
-  file.sizeDirty = false;
-  const low = Math.min(size, before);
-  file.pieces.remove(low, Infinity);
-  file.cleanGeneration++;
-  file.pieces.put(new Piece(low, FILE_MAX_BYTES, HOLE, null, 0, null));
-  if (size === 0) file.inlineBytes = 0;
-  return core.inodes.learned(attributes);
+  const endCut = size < before ? beginCut(file, size) : () => {};
+  try {
+    const { attributes } = await call(core, "setAttributes", { inode: file.inode, change: wanted });
+    core.changes++;
+    file.attributes.size = file.kernelSize = size;
+    file.sizeDirty = false;
+    const low = Math.min(size, before);
+    file.pieces.remove(low, Infinity);
+    file.cleanGeneration++;
+    file.pieces.put(new Piece(low, FILE_MAX_BYTES, HOLE, null, 0, null));
+    if (size === 0) file.inlineBytes = 0;
+    return core.inodes.learned(attributes);
+  } finally {
+    endCut();
+  }
+}
+
+/** Reads beside it are answered with what was before or is afterwards (read.ts). */
+function beginCut(file: FileState, size: number): () => void {
+  let end!: () => void;
+  file.cut = { size, done: new Promise((resolve) => (end = resolve)) };
+  return () => {
+    file.cut = null;
+    file.cuts++;
+    end();
+  };
 }
 
 /** Recalls do not wait for pages meanwhile, so what they could not drop goes afterwards. Not awaited: the kernel writes dirty ones back only when the truncation is answered. */

@@ -94,13 +94,15 @@ function fetchPage(core: Core, handle: DirectoryHandle, position: number, plus: 
   const changing = handle.generation >= 0 && handle.generation !== core.changes;
   const limit = changing ? CHANGING_PAGE_ENTRIES : DIRECTORY_PAGE_ENTRIES;
   const generation = core.changes;
+  const recalls = recallMark(core);
   const request = { inode: handle.inode, after: position, limit, attributes: plus };
   return after(callNow(core, "list", request), ({ entries }) => {
     handle.page = entries;
     handle.after = position;
     handle.plus = plus;
     handle.end = entries.length < limit;
-    handle.generation = generation;
+    // What came beside a recall may be of before the change: good for this answer, and no other.
+    handle.generation = recalls === core.recalls ? generation : -1;
   });
 }
 

@@ -74,6 +74,10 @@ export class FileState {
   heldCount = 0;
   /** Truncations that wait for a lease: until they are answered, the kernel writes nothing back. */
   truncating = 0;
+  /** A truncation to this size is on its way to the namespace: whether bytes behind it are still there is not known until it is done. */
+  cut: { size: number; done: Promise<void> } | null = null;
+  /** Truncations that made the file smaller. */
+  cuts = 0;
   recallEndedMs = -Infinity;
   /** The size that the kernel has been told, or has made itself; and when it was told one that another mount had made. */
   kernelSize: number;

@@ -181,6 +181,7 @@ async function readWaiting(
   begun: StripeRead[] | Promise<void>,
 ): Promise<number> {
   file.reads++;
+  let { cuts } = file;
   try {
     let gathered = begun instanceof Promise ? await begun : begun;
     for (let attempt = 1; ; attempt++) {
@@ -189,7 +190,12 @@ async function readWaiting(
       gathered = undefined;
       try {
         await Promise.all(waiting.map((read) => readStripe(core, read)));
-        return end - offset;
+        // Holes that it found may be what a truncation has left, while the size was still the one before.
+        if (file.cut !== null && file.cut.size < end) await file.cut.done;
+        if (cuts === file.cuts) return end - offset;
+        ({ cuts } = file);
+        end = Math.min(end, file.attributes.size);
+        if (end <= offset) return 0;
       } catch (error) {
         // The stripe may have been replaced since we heard of it; fresh extents tell.
         if (attempt >= READ_ATTEMPTS_MAX) throw readError(file, offset, error);

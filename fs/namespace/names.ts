@@ -6,7 +6,7 @@ import type { DirectoryEntry, Reply, Request } from "../messages.ts";
 import { type ByteString, type InodeId, LINK_MAX, NAME_MAX_BYTES, S_IFDIR, S_IFLNK, S_IFMT, S_IFREG, S_ISGID } from "../types.ts";
 import { ACCESS_ACL, decodeAcl, DEFAULT_ACL, encodeAcl, inherit, isMinimal } from "./acl.ts";
 import { id8, TAG_UNNAMED } from "./keys.ts";
-import { KNOWN, SHARED } from "./leases.ts";
+import { SHARED } from "./leases.ts";
 import { HAS_ACCESS_ACL, HAS_DEFAULT_ACL, HAS_XATTRS, Inode, LINKABLE, type NameEntry } from "./records.ts";
 import type { Services } from "./services.ts";
 import type { Transaction } from "./transaction.ts";
@@ -251,7 +251,7 @@ export function rename(tx: Transaction, request: Request<"rename">, services: Se
   const target = tx.name(to, request.newName);
   if (target === null && request.exchange) throw new FsError("ENOENT");
   if (target !== null && request.noReplace) throw new FsError("EEXIST");
-  if (target !== null && target.inode === source.inode) return renameToItself(tx, from, to, source);
+  if (target !== null && target.inode === source.inode) return renameToItself(tx, request, from, to, source);
   if (source.type === S_IFDIR) refuseLoop(tx, source.inode, to);
   if (request.exchange && target!.type === S_IFDIR) refuseLoop(tx, target!.inode, from);
   if (target !== null && !request.exchange) checkReplace(tx, source, target);
@@ -279,11 +279,11 @@ export function rename(tx: Transaction, request: Request<"rename">, services: Se
   };
 }
 
-/** Two names of one inode, or one name: rename(2) does nothing then. */
-function renameToItself(tx: Transaction, from: Inode, to: Inode, source: NameEntry): Reply<"rename"> {
+/** Two names of one inode, or one name: rename(2) does nothing then. The leases are those of any rename: the mount does not know the difference. */
+function renameToItself(tx: Transaction, request: Request<"rename">, from: Inode, to: Inode, source: NameEntry): Reply<"rename"> {
   const moved = tx.inode(source.inode);
-  tx.reads(moved.inode);
-  tx.grant(moved.inode, KNOWN);
+  for (const { inode } of [from, to, moved]) tx.reads(inode);
+  grantRename(tx, request, moved.inode);
   return { moved: moved.attributes(), replaced: null, parent: from.attributes(), newParent: to.attributes() };
 }
 

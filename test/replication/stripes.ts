@@ -1,11 +1,15 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 import { parseScheme } from "../../coding/scheme.ts";
+import { LocalBlocks } from "../../replication/local-blocks.ts";
 import { choosePlaces, dataThatFits } from "../../replication/placement.ts";
 import type { DiskStatus } from "../../replication/block-client.ts";
 import { type DiskId, NO_DISK, type Stripe } from "../../replication/stripe.ts";
+import { StripeStore } from "../../replication/stripes.ts";
+import { SimulatedClock } from "../../storage/clock.ts";
 import { randomBelow, seededRandom } from "../../storage/seeded-random.ts";
 import { type Cluster, diskOf, makeCluster, randomBytes, readAll } from "./cluster.ts";
+import { MemoryBlocks } from "./memory-blocks.ts";
 import { forEachSeed } from "../fixture/seeds.ts";
 
 const SCHEMES = ["rs:4+2", "copies:3", "rs:2+1", "copies:1"];
@@ -109,6 +113,28 @@ test("a disk that fails during a write is replaced by another one, and fails as 
     assert.deepEqual(await readAll(cluster, stripe), data);
   }
   assert.deepEqual(cluster.failed, [4]);
+});
+
+test("a disk that cannot tell its space is asked again, and then failed rather than taken for full", async () => {
+  for (const failures of [1, 2]) {
+    const disks = Array.from({ length: 6 }, () => new MemoryBlocks());
+    const space = disks[2].space.bind(disks[2]);
+    let asked = 0;
+    disks[2].space = async () => {
+      if (++asked <= failures) throw Object.assign(new Error("stat: i/o error"), { code: "EIO" });
+      return space();
+    };
+    const client = new LocalBlocks({
+      disks: disks.map((blocks, position) => ({ id: (position + 1) as DiskId, path: "", blocks })),
+      clock: new SimulatedClock(),
+    });
+    await client.start();
+    const stripes = new StripeStore({ client, scheme: "rs:4+2" });
+    assert.equal(client.disks()[2].state, failures === 1 ? "active" : "failed");
+    assert.ok(stripes.space().freeBytes > 0);
+    await stripes.write(1, "rs:4+2", new Uint8Array(10_000));
+    await client.close();
+  }
 });
 
 test("full disks are ENOSPC, and nothing of the stripe stays", async () => {

@@ -380,3 +380,31 @@ test("a file that is opened and read while its pages are dropped does not stop t
   assert.equal((await some).length, PAGE);
   await mount.destroy();
 });
+
+test("what was listed beside a recall of the directory is not kept for the next part of the listing", async () => {
+  const { mount, session, events } = await newMount(() => {});
+  for (const name of ["a", "b", "c"]) await createFile(mount, name);
+  const { handle } = await mount.opendir(caller, ROOT_INODE, 0);
+  const timeouts = new Map<string, number>();
+  let cookie = 2;
+  const listPart = async (most: number): Promise<void> => {
+    let room = most;
+    await mount.readdir(caller, ROOT_INODE, handle, cookie, true, (item) => {
+      if (room-- === 0) return false;
+      timeouts.set(item.name, item.entry?.entryTimeoutMs ?? -1);
+      cookie = item.cookie;
+      return true;
+    });
+  };
+  const recalled = events.recall(ROOT_INODE, "shared", ["b" as ByteString]);
+  await listPart(1);
+  await recalled;
+  await new Promise(setImmediate);
+  const lists = session.calls.filter((operation) => operation === "list").length;
+  await listPart(10);
+  assert.deepEqual([...timeouts.keys()], ["a", "b", "c"]);
+  assert.equal(timeouts.get("a"), 0);
+  const asked = session.calls.filter((operation) => operation === "list").length - lists;
+  assert.equal(asked, 1, "the first answer may be of before the change: it is asked again");
+  await mount.destroy();
+});

@@ -254,6 +254,29 @@ test("a stripe stays that a commit has named which was not answered: files may h
   await mount.destroy();
 });
 
+test("a read that asks where bytes are while a truncation takes them away gives no zeros in their place", async () => {
+  const { mount, session, events, file } = await newDirty();
+  await sync(file);
+  await events.recall(file.inode, "known");
+  const setAttributes = session.on_setAttributes.bind(session);
+  let answer!: () => void;
+  const held = new Promise<void>((resolve) => (answer = resolve));
+  session.on_setAttributes = (async (request: Parameters<typeof setAttributes>[0]) => {
+    const reply = setAttributes(request);
+    await held;
+    return reply;
+  }) as never;
+  const cut = truncate(file, 100_000);
+  while (session.file(file.inode).attributes.size !== 100_000) await new Promise(setImmediate);
+  const [behind, across] = [read(file, 200_000, 4096), read(file, 99_000, 4096)];
+  for (let turn = 0; turn < 5; turn++) await new Promise(setImmediate);
+  answer();
+  await cut;
+  assert.equal((await behind).length, 0);
+  assert.deepEqual(await across, new Uint8Array(1000).fill(1));
+  await mount.destroy();
+});
+
 test("truncate to nothing waits for no flush and leaves nothing of what was written", async () => {
   const { mount, session, stripes } = await newMount();
   const file = await createFile(mount, "cut");

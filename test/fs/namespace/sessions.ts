@@ -120,6 +120,22 @@ test("a name made in a directory that another caches recalls only that name, and
   await second.promise;
 });
 
+test("a rename between two names of one inode gives the leases of any rename", async () => {
+  const store = await openStore();
+  const file = await makeEntry(store.session, store.root, "file");
+  await store.session.call("link", { inode: file.inode, parent: store.root, name: name("other") });
+  const renamer = await openRecalled(store);
+  const names = { parent: store.root, name: name("file"), newParent: store.root, newName: name("other") };
+  await renamer.session.call("rename", { ...names, noReplace: false, exchange: false });
+  const change = watch(store.session.call("setAttributes", { inode: file.inode, change: { mode: 0o600 } }));
+  const made = watch(makeEntry(store.session, store.root, "third"));
+  await settle();
+  const recalled = renamer.recalls.map(({ inode }) => inode).sort((a, b) => a - b);
+  assert.deepEqual(recalled, [store.root, file.inode]);
+  for (const { answer } of renamer.recalls) answer();
+  await Promise.all([change.promise, made.promise]);
+});
+
 test("two sessions that change one directory at once both get through", async () => {
   const store = await openStore();
   const one = await store.namespace.openSession(quietEvents);
