@@ -14,6 +14,8 @@ import { type Change, Image, PAGE_BYTES, survivors } from "./simulated-image.ts"
 export interface Fault {
   call: number;
   code: string;
+  /** Of the first call from that number on that may take space, as a full disk fails them. */
+  growing?: boolean;
   /** A write leaves a random part of its bytes behind before it fails (default true). */
   partial?: boolean;
 }
@@ -36,6 +38,9 @@ type Node = Inode | "directory";
 
 /** A change of names, atomic in itself. */
 type NameChange = { parents: string[]; set: Map<string, Node | null> };
+
+/** What takes space, by the action's first word. */
+const GROWING = new Set(["write", "allocate", "make"]);
 
 const DESCRIPTIONS = new Map([...getSystemErrorMap().values()]);
 
@@ -249,8 +254,9 @@ export class SimulatedDirectory implements Directory {
     if (this.delay !== null) await this.delay(action);
     if (life !== this.#life) throw this.error("EIO", action, name);
     if (this.broken !== null) throw this.error(this.broken, action, name);
-    const fault = this.faults.find((fault) => fault.call === call);
+    const fault = this.faults.find((fault) => strikes(fault, call, action));
     if (fault === undefined) return effect();
+    this.faults = this.faults.filter((other) => other !== fault);
     failed(fault);
     throw this.error(fault.code, action, name);
   }
@@ -391,6 +397,10 @@ class SimulatedFile implements DirectoryFile {
     if (this.#options.direct && (position % PAGE_BYTES !== 0 || length % PAGE_BYTES !== 0))
       throw this.#disk.error("EINVAL", action, this.#name);
   }
+}
+
+function strikes({ call, growing = false }: Fault, number: number, action: string): boolean {
+  return growing ? number >= call && GROWING.has(action.split(" ")[0]) : number === call;
 }
 
 /** A copy, as the caller may use its buffers again. */

@@ -21,8 +21,15 @@ export interface Bound {
   sync?: { inode: InodeId | null };
   /** The file whose bytes it gives. */
   reads?: InodeId;
+  range?: { offset: number; length: number };
   /** As apply, but the bytes may end earlier. */
   applyCut?(model: Model, outcome: Outcome | null): boolean;
+  /** As apply, where another mount may have lost what it had not written back, and its locks. */
+  applyLost?(model: Model, outcome: Outcome | null): boolean;
+  /** The file that it closes; close(2) gives errors of what was written before. */
+  closes?: InodeId;
+  /** The file whose locks it changes. */
+  locks?: InodeId;
   /** One request gives them, so that they are of one moment even while the file grows. */
   exact?: boolean;
   /** Where neither content nor names tell in which order overlapping changes were made: what does. */

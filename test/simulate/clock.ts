@@ -1,5 +1,6 @@
 // One clock for a whole simulated world: a queue of events in the order of their times. Nothing happens but what is in
-// the queue, so a seed decides everything. A machine that crashed takes its events with it: its view of the clock ends.
+// the queue, so a seed decides everything. A machine that crashed takes its events with it: its view of the clock ends. A
+// process that is stopped (SIGSTOP) finds them when it goes on.
 
 import type { WallClock } from "../../fs/clock.ts";
 import type { Clock as SteadyClock } from "../../storage/clock.ts";
@@ -13,6 +14,8 @@ interface Event {
 
 interface Life {
   ended: boolean;
+  /** What has come to a stopped process; null: it runs. */
+  held: Event[] | null;
 }
 
 /** Both kinds of clock that the parts ask for. */
@@ -20,6 +23,17 @@ export interface MachineClock extends WallClock, SteadyClock {
   sleep(delayMs: number): Promise<void>;
   /** The machine is dead: none of its events comes any more. */
   end(): void;
+}
+
+/** The clock of one process of a machine. */
+export interface ProcessClock extends MachineClock {
+  readonly stopped: boolean;
+  /** SIGSTOP: what comes to it waits. */
+  stop(): void;
+  /** SIGCONT: what has waited comes now, in its order. */
+  resume(): void;
+  /** Resolves when the process runs: at once if it does. */
+  running(): Promise<void> | undefined;
 }
 
 /** Times must differ where something happened between: a microsecond an event. */
@@ -37,7 +51,28 @@ export class SimulationClock {
   }
 
   machine(): MachineClock {
-    const life: Life = { ended: false };
+    return this.#clockOf({ ended: false, held: null });
+  }
+
+  process(): ProcessClock {
+    const life: Life = { ended: false, held: null };
+    const clock = this.#clockOf(life);
+    return {
+      ...clock,
+      get stopped() {
+        return life.held !== null;
+      },
+      stop: () => void (life.held ??= []),
+      resume: () => {
+        const held = life.held ?? [];
+        life.held = null;
+        for (const event of held) this.#push(Object.assign(event, { atMs: this.#nowMs, order: ++this.#order }));
+      },
+      running: () => (life.held === null ? undefined : clock.sleep(0)),
+    };
+  }
+
+  #clockOf(life: Life): MachineClock {
     return {
       now: () => EPOCH_MS + this.#nowMs,
       nowMs: () => this.#nowMs,
@@ -53,6 +88,10 @@ export class SimulationClock {
       const event = this.#pop();
       if (event === undefined) return false;
       if (event.action === null || event.life.ended) continue;
+      if (event.life.held !== null) {
+        event.life.held.push(event);
+        continue;
+      }
       this.#nowMs = Math.max(event.atMs, this.#nowMs + EVENT_MS);
       event.action();
       await settled();

@@ -90,6 +90,8 @@ export function bindRead(kernel: Kernel, file: File, offset: number, length: num
     run: () => kernel.data.read(file, offset, length),
     apply: (model, outcome) => fits(model, outcome, false),
     applyCut: (model, outcome) => fits(model, outcome, true),
+    applyLost: () => true,
+    range: { offset, length },
   };
 }
 

@@ -20,7 +20,7 @@ interface Era {
   ran: readonly Ran[];
 }
 
-interface Version {
+export interface Version {
   content: Content;
   /** The changes of one round that led from here to the next version, in unknown order. */
   next: readonly ContentChange[];
@@ -86,6 +86,12 @@ export class History {
       const covered = versions.findLastIndex(({ next }) => next.some((change) => change.mount === other));
       this.#versions.set(inode, versions.slice(Math.max(0, covered)));
     }
+  }
+
+  /** Versions that a file may have gone back to where only one mount's changes since were lost, each with the changes of the round that followed it. */
+  versionsSince(inode: InodeId, other: number): readonly Version[] {
+    const versions = this.#versions.get(inode) ?? [];
+    return versions.slice(Math.max(0, versions.findLastIndex(({ next }) => next.some(({ mount }) => mount === other)))); // prettier-ignore
   }
 
   /** null, or why the tree that was found cannot be what is left. */

@@ -12,6 +12,8 @@ export interface Ran {
   began: number;
   ended: number;
   outcome: Outcome | null;
+  /** It may as well have changed nothing, whatever it answered. */
+  maybe?: boolean;
   /** Does to the model what the operation does. False: from this state the outcome cannot come. With a null outcome it does what it can. */
   apply(model: Model, outcome: Outcome | null): boolean;
 }
@@ -27,6 +29,7 @@ export function explain(model: Model, operations: readonly Ran[], accept: () => 
       if (explain(model, rest, accept)) return true;
     }
     model.undo(mark);
+    if (next.maybe === true && explain(model, operations.filter((other) => other !== next), accept)) return true; // prettier-ignore
   }
   return false;
 }
@@ -42,6 +45,7 @@ export function explainCut(model: Model, operations: readonly Ran[], matches: (n
       if (explainCut(model, rest, matches)) return true;
     }
     model.undo(mark);
+    if (next.maybe === true && explainCut(model, operations.filter((other) => other !== next), matches)) return true; // prettier-ignore
   }
   return false;
 }

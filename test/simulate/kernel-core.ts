@@ -3,7 +3,7 @@
 import type { Caller, Handlers } from "../../fs/mount/handlers.ts";
 import type { Attributes, InodeId } from "../../fs/types.ts";
 import type { Random } from "../../storage/seeded-random.ts";
-import type { MachineClock } from "./clock.ts";
+import type { MachineClock, ProcessClock } from "./clock.ts";
 import { KernelCache } from "./kernel-caches.ts";
 import { Turns } from "./turns.ts";
 
@@ -18,9 +18,19 @@ export interface File {
   readonly direct: boolean;
 }
 
+export interface KernelOptions {
+  /** The mount's process: it takes requests while it runs. */
+  clock: ProcessClock;
+  kernelClock: MachineClock;
+  random: Random;
+  /** No other kernel of the world has it. */
+  name: string;
+}
+
 export class KernelCore {
   readonly mount: Handlers;
   readonly clock: MachineClock;
+  readonly #process: ProcessClock;
   readonly random: Random;
   readonly cache: KernelCache;
   readonly turns = new Turns();
@@ -29,12 +39,12 @@ export class KernelCore {
   readonly #name: string;
   #owners = 0;
 
-  /** `name`: no other kernel of the world has it. */
-  constructor(mount: Handlers, clock: MachineClock, random: Random, name: string) {
+  constructor(mount: Handlers, { clock, kernelClock, random, name }: KernelOptions) {
     this.mount = mount;
-    this.clock = clock;
+    this.clock = kernelClock;
+    this.#process = clock;
     this.random = random;
-    this.cache = new KernelCache(() => clock.nowMs());
+    this.cache = new KernelCache(() => kernelClock.nowMs());
     this.#name = name;
   }
 
@@ -59,6 +69,7 @@ export class KernelCore {
   /** A request waits to be received, and its answer for its thread to run. */
   async request<T>(handle: () => T | Promise<T>): Promise<T> {
     await this.pause();
+    await this.taken();
     try {
       const result = await handle();
       await this.pause();
@@ -67,6 +78,11 @@ export class KernelCore {
       await this.pause();
       throw error;
     }
+  }
+
+  /** Resolves when the mount's process runs. */
+  async taken(): Promise<void> {
+    while (this.#process.stopped) await this.#process.running();
   }
 
   async pause(): Promise<void> {

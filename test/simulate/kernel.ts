@@ -10,11 +10,9 @@ import { FsError } from "../../fs/errno.ts";
 import type { DirectoryItem, Entry, FileLock, Handlers, KernelCaches, Opened } from "../../fs/mount/handlers.ts";
 import type { Attributes, ByteString, InodeId } from "../../fs/types.ts";
 import { ROOT_INODE, S_IFDIR, S_IFLNK, S_IFMT } from "../../fs/types.ts";
-import type { Random } from "../../storage/seeded-random.ts";
-import type { MachineClock } from "./clock.ts";
 import { type Content, contentOf } from "./content.ts";
 import { type CachedInode, mtimeOf, PAGE_BYTES, truncatePages } from "./kernel-caches.ts";
-import { type File, KernelCore } from "./kernel-core.ts";
+import { type File, KernelCore, type KernelOptions } from "./kernel-core.ts";
 import { KernelData, locksOf } from "./kernel-data.ts";
 
 const O_CREAT = 0o100;
@@ -32,9 +30,8 @@ export class Kernel implements KernelCaches {
   readonly mapsDirect = true;
   readonly #core: KernelCore;
 
-  /** `name`: no other kernel of the world has it. */
-  constructor(mount: Handlers, clock: MachineClock, random: Random, name: string) {
-    this.#core = new KernelCore(mount, clock, random, name);
+  constructor(mount: Handlers, options: KernelOptions) {
+    this.#core = new KernelCore(mount, options);
     this.data = new KernelData(this.#core);
   }
 
@@ -188,11 +185,13 @@ export class Kernel implements KernelCaches {
     return { inode, handle, owner: this.#core.newOwner(), append: (flags & O_APPEND) !== 0, direct: directIo === true };
   }
 
-  async close(file: File): Promise<void> {
+  /** What close(2) returns: an error that the flush met, or null. The file is closed in any case. */
+  async close(file: File): Promise<string | null> {
     const flush = this.#core.request(() => this.#core.mount.flush(this.#core.caller, file.inode, file.handle, file.owner));
-    await flush.catch(() => {});
+    const error = await flush.then(() => null, errorCode);
     await this.#core.request(() => this.#core.mount.release(this.#core.caller, file.inode, file.handle, file.owner));
     this.unpin(file.inode);
+    return error;
   }
 
   async remove(parent: InodeId, name: ByteString, directory: boolean): Promise<void> {
@@ -376,7 +375,8 @@ export class Kernel implements KernelCaches {
   }
 
   /** The kernel needs memory: it forgets what nobody uses. Only between system calls. */
-  shrink(): void {
+  async shrink(): Promise<void> {
+    await this.#core.taken();
     for (const { inode, lookups } of this.#core.cache.shrink((inode) => inode === ROOT_INODE || this.#core.random() < 0.3))
       this.#core.mount.forget(inode, lookups);
   }
@@ -398,6 +398,13 @@ export class Kernel implements KernelCaches {
     await this.close(file);
     return contentOf(bytes);
   }
+}
+
+/** Anything that is no refusal is a fault of the simulation or of the mount. */
+function errorCode(error: unknown): string {
+  const { code } = error as { code?: string };
+  if (code === undefined) throw error;
+  return code;
 }
 
 /** `once`: nothing changed meanwhile, so no name may come twice. */

@@ -22,18 +22,20 @@ async function stat(context: Context, { numbers }: Step): Promise<Bound> {
 }
 
 export function bindStat(kernel: Kernel, inode: InodeId): Bound {
+  const fits = (model: Model, outcome: Outcome | null, sized: boolean): boolean =>
+    answers(outcome, [], (value) => {
+      if (value === undefined) return true;
+      const { mode, size, linkCount } = value as Attributes;
+      const node = model.get(inode)!;
+      const type = { [S_IFREG]: "file", [S_IFDIR]: "directory", [S_IFLNK]: "symlink" }[mode & S_IFMT];
+      if (type !== node.type || (mode & 0o7777) !== node.mode || linkCount !== node.links) return false;
+      return !sized || type !== "file" || size === node.content.size;
+    });
   return {
     text: `stat ${inode}`,
     run: async () => ({ ...(await kernel.attributes(inode)) }),
-    apply: (model, outcome) =>
-      answers(outcome, [], (value) => {
-        if (value === undefined) return true;
-        const { mode, size, linkCount } = value as Attributes;
-        const node = model.get(inode)!;
-        const type = { [S_IFREG]: "file", [S_IFDIR]: "directory", [S_IFLNK]: "symlink" }[mode & S_IFMT];
-        if (type !== node.type || (mode & 0o7777) !== node.mode || linkCount !== node.links) return false;
-        return type !== "file" || size === node.content.size;
-      }),
+    apply: (model, outcome) => fits(model, outcome, true),
+    applyLost: (model, outcome) => fits(model, outcome, false),
   };
 }
 
@@ -92,6 +94,8 @@ function lock(context: Context, { numbers }: Step): Bound | null {
   return {
     text: `${type} lock [${start}, ${end}] of ${file.inode} by ${file.owner}`,
     run: () => context.kernel.lock(file, { type, start, end, pid: 1 }),
+    locks: file.inode,
+    applyLost: () => true,
     apply: (model, outcome) => {
       const { locks } = model.get(file.inode)!;
       const held = (one: HeldLock): boolean => one.owner !== file.owner && one.start <= end && one.end >= start;
@@ -122,6 +126,7 @@ function close(context: Context, { numbers }: Step): Bound | null {
   return {
     text: `close ${file.inode} of ${file.owner}`,
     run: () => context.kernel.close(file),
+    closes: file.inode,
     apply: (model, outcome) =>
       answers(outcome, [], () => {
         const { locks } = model.get(file.inode)!;
@@ -132,7 +137,7 @@ function close(context: Context, { numbers }: Step): Bound | null {
 }
 
 function shrink({ kernel }: Context): Bound {
-  return { text: "the kernel forgets what it does not use", run: async () => kernel.shrink(), apply: done };
+  return { text: "the kernel forgets what it does not use", run: () => kernel.shrink(), apply: done };
 }
 
 async function agree(context: Context, { numbers }: Step): Promise<Bound> {

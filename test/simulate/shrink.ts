@@ -1,6 +1,7 @@
 // Makes a failing run smaller: leaves rounds out, then steps, as long as it still fails.
 
-import { Runner, Violation } from "./runner.ts";
+import { Runner } from "./runner.ts";
+import { Violation } from "./story.ts";
 import type { Round } from "./steps.ts";
 
 /** A run is tried again this often at most. */

@@ -18,6 +18,14 @@ export interface Round {
   steps: Step[];
   /** The power goes so long after the round began, if it is not over. */
   cutAfterMs?: number;
+  standstill?: StandstillPlan;
+}
+
+/** A mount that is a process of its own is stopped (SIGSTOP) so long after the round began, and goes on later. */
+export interface StandstillPlan {
+  mount: number;
+  afterMs: number;
+  forMs: number;
 }
 
 /** How often each kind comes, of a thousand. */
@@ -40,9 +48,29 @@ export interface Dangers {
   clean: number;
   /** One mount is killed. */
   kill: number;
+  /** One mount stands still for a while. */
+  standstill: number;
+  /** The n-th call to a disk of blocks fails. */
+  fault: number;
+  /** The n-th call to the disk of the log and the table fails; some rounds later the power goes. */
+  logFault: number;
 }
 
-export const DANGERS: Dangers = { cut: 150, stop: 600, lose: 400, rot: 400, heal: 300, clean: 40, kill: 200 };
+export const DANGERS: Dangers = {
+  cut: 150,
+  stop: 600,
+  lose: 400,
+  rot: 400,
+  heal: 300,
+  clean: 40,
+  kill: 200,
+  standstill: 120,
+  fault: 100,
+  logFault: 300,
+};
+/** How long a mount stands still: half of the time shorter than its session lives. */
+const STANDSTILL_SHORT_MS = 11_000;
+const STANDSTILL_LONG_MS = 25_000;
 
 export function makeRounds(seed: number, steps: number, dangers: Dangers): Round[] {
   const random = seededRandom(seed);
@@ -64,6 +92,8 @@ export function makeRounds(seed: number, steps: number, dangers: Dangers): Round
   while (made < steps) {
     const event = eventOf(random, dangers);
     if (event !== null) rounds.push({ id: rounds.length, steps: [step(event, 0)] });
+    else if (random() < 1 / dangers.standstill)
+      rounds.push(standstillRound(rounds.length, random, (spread) => step(kindOf(), spread)));
     else {
       const width = random() < 0.5 ? 1 : 2 + randomBelow(random, 3);
       const spread = random() < 0.5 ? 0.5 : 4;
@@ -71,14 +101,29 @@ export function makeRounds(seed: number, steps: number, dangers: Dangers): Round
       if (together.some(({ kind }) => ALONE.has(kind))) together = together.slice(0, 1);
       rounds.push({ id: rounds.length, steps: together });
     }
-    if (random() < 1 / dangers.cut) rounds.at(-1)!.cutAfterMs = 12 * random() * random();
+    if (rounds.at(-1)!.standstill === undefined && random() < 1 / dangers.cut)
+      rounds.at(-1)!.cutAfterMs = 12 * random() * random();
   }
   return rounds;
 }
 
-function eventOf(random: Random, { stop, lose, rot, heal, clean, kill }: Dangers): string | null {
+function standstillRound(id: number, random: Random, make: (spread: number) => Step): Round {
+  const forMs = random() < 0.5 ? STANDSTILL_SHORT_MS * random() * random() : STANDSTILL_SHORT_MS + (STANDSTILL_LONG_MS - STANDSTILL_SHORT_MS) * random(); // prettier-ignore
+  const standstill = { mount: randomBelow(random, 2), afterMs: 4 * random(), forMs };
+  const width = 2 + randomBelow(random, 4);
+  // Some begin before it, some during it, a few after it.
+  const steps = Array.from({ length: width }, () => make(random() < 0.5 ? 5 : 1.2 * forMs)).filter(
+    ({ kind }) => !ALONE.has(kind),
+  );
+  return { id, steps, standstill };
+}
+
+/** Kinds of steps that are no operations of a program. */
+export const EVENTS: ReadonlySet<string> = new Set(Object.keys(DANGERS));
+
+function eventOf(random: Random, { stop, lose, rot, heal, clean, kill, fault, logFault }: Dangers): string | null {
   let choice = random();
-  for (const [event, rounds] of Object.entries({ stop, lose, rot, heal, clean, kill })) {
+  for (const [event, rounds] of Object.entries({ stop, lose, rot, heal, clean, kill, fault, logFault })) {
     choice -= 1 / rounds;
     if (choice < 0) return event;
   }
@@ -87,4 +132,8 @@ function eventOf(random: Random, { stop, lose, rot, heal, clean, kill }: Dangers
 
 export function describeStep({ id, mount, kind, numbers, delayMs }: Step): string {
   return `${id} mount ${mount}: ${kind} ${numbers.join(" ")} after ${delayMs.toFixed(3)} ms`;
+}
+
+export function describeStandstill({ mount, afterMs, forMs }: StandstillPlan): string {
+  return `mount ${mount} is stopped ${afterMs.toFixed(3)} ms after they began, for ${forMs.toFixed(3)} ms`;
 }

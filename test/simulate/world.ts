@@ -1,56 +1,43 @@
-// A machine with a store on it: six simulated disks, one for the log and the table, and two mounts behind simulated
-// kernels, all in this process. Power cuts, lost disks and rot happen to it.
+// A machine with a store on it, all in this process: simulated disks for blocks, one for the log and the table, a daemon,
+// and two mounts behind simulated kernels. One mount, or both, are processes of their own. Power cuts, lost disks, rot
+// happen to it; processes are stopped and killed.
 
 import { EmbeddedStore } from "../../fs/embedded.ts";
-import type { StripeId } from "../../fs/types.ts";
-import { complete, evacuate, scrub, type WalkProgress } from "../../replication/drain.ts";
+import { SessionServer } from "../../fs/session-server.ts";
 import { LocalBlocks } from "../../replication/local-blocks.ts";
-import type { LocalDisk } from "../../replication/local-disk.ts";
-import { Repairer } from "../../replication/repair.ts";
-import type { StripeDirectory } from "../../replication/stripe-directory.ts";
-import type { DiskId } from "../../replication/stripe.ts";
 import { StripeStore } from "../../replication/stripes.ts";
-import { Throttle } from "../../replication/throttle.ts";
-import { createDiskIdentity } from "../../storage/disk-identity.ts";
 import { LocalLog } from "../../storage/local-log.ts";
 import { MemoryTable } from "../../storage/memory-table.ts";
-import { openSegmentBlocks } from "../../storage/segment-blocks.ts";
 import { randomBelow, type Random, seededRandom } from "../../storage/seeded-random.ts";
 import { SimulatedDirectory } from "../../storage/simulated-directory.ts";
-import { type MachineClock, SimulationClock } from "./clock.ts";
+import { type ProcessClock, SimulationClock } from "./clock.ts";
+import { Disks, slow } from "./disks.ts";
 import type { Kernel } from "./kernel.ts";
 import { MachineTable } from "../storage/machine-table.ts";
 import { Mounted } from "./mounted.ts";
 import { codeOnThisThread } from "./one-thread.ts";
+import { WireEnd } from "./wire.ts";
 
 const STORE = "5e0c5a4e-0f5b-4c44-9d5e-3f6c7b7d3a11";
-const DISKS = 6;
 const SCHEMES = { full: "rs:4+2", small: "copies:3" };
-export const LOSSES_MAX = 2;
 const MOUNTS = 2;
-/** Small, so that files are rolled, trimmed and retired within a short run. */
+/** Of a mount in a process of its own, as the daemon gives it. */
+export const SESSION_LIMIT_MS = 10_000;
+/** Small, so that files are rolled and trimmed within a short run. */
 const LOG_FILE_BYTES = 1024 * 1024;
-const SEGMENT_BYTES = 8 * 1024 * 1024;
 const LIMITS = { cacheBytes: 64 * 1024, applyIntervalMs: 200, trimIntervalMs: 500, deadStripeGraceMs: 300 };
+/** How often it is looked whether a session is over. */
+const LOOK_MS = 20;
 
-interface Disk {
-  id: number;
-  directory: SimulatedDirectory;
-  index: MemoryTable;
-  /** What it holds cannot be counted on: lost, or rotten in places. */
-  damaged: boolean;
-  lost: boolean;
-}
-
-interface Running {
-  clock: MachineClock;
+interface Daemon {
+  clock: ProcessClock;
   log: LocalLog;
   blocks: LocalBlocks;
   stripes: StripeStore;
   store: EmbeddedStore;
-  mounts: Mounted[];
-  /** Opens a mount; its place among them. */
-  open(index: number): Promise<Mounted>;
+  sessions: SessionServer;
+  /** Its ends of the connections. */
+  ends: Set<WireEnd>;
 }
 
 export class World {
@@ -58,29 +45,38 @@ export class World {
   readonly trace: string[] = [];
   /** Decides delays and what crashes keep; set anew before each round, so that leaving rounds out changes little. */
   random: Random;
-  #system: SimulatedDirectory;
-  #table = new MemoryTable();
-  #disks: Disk[] = [];
-  #lastDisk = 0;
+  readonly #system: SimulatedDirectory;
+  readonly #table = new MemoryTable();
+  readonly #disks: Disks;
+  readonly #seed: number;
   #lastMount = 0;
-  #seed: number;
-  #running: Running | null = null;
+  #daemon: Daemon | null = null;
+  #mounts: Mounted[] = [];
+  /** Processes of mounts that are there. */
+  readonly #alive = new Set<number>();
+  /** When the namespace ended the session of a process, in simulated time. */
+  readonly #endedMs = new Map<number, number>();
 
-  private constructor(seed: number) {
+  private constructor(seed: number, disks: Disks, random: Random) {
     this.#seed = seed;
-    this.random = seededRandom(seed);
+    this.#disks = disks;
+    this.random = random;
+    disks.note = (line) => this.note(line);
     this.#system = new SimulatedDirectory({ seed: seed + 1, path: "/system" });
   }
 
   static async create(seed: number): Promise<World> {
     codeOnThisThread();
-    const world = new World(seed);
-    for (let index = 0; index < DISKS; index++) world.#disks.push(await world.#newDisk());
+    let world: World | null = null;
+    const first = seededRandom(seed);
+    const disks = await Disks.create(STORE, seed, () => (world === null ? first() : world.random()));
+    world = new World(seed, disks, first);
     return world;
   }
 
   get kernels(): Kernel[] {
-    return this.#required().mounts.map(({ kernel }) => kernel);
+    if (this.#mounts.length === 0) throw new Error("the machine is down");
+    return this.#mounts.map(({ kernel }) => kernel);
   }
 
   get store(): EmbeddedStore {
@@ -88,106 +84,149 @@ export class World {
   }
 
   get up(): boolean {
-    return this.#running !== null;
+    return this.#daemon !== null;
   }
 
-  async #newDisk(): Promise<Disk> {
-    const id = ++this.#lastDisk;
-    const directory = new SimulatedDirectory({ seed: this.#seed * 64 + id, path: `/disk-${id}` });
-    await createDiskIdentity(directory, { store: STORE, disk: id });
-    return { id, directory, index: new MemoryTable(), damaged: false, lost: false };
+  /** Whether the mount is a process of its own. */
+  isRemote(index: number): boolean {
+    return index > 0 || this.#seed % 2 === 0;
   }
 
   /** Boots the machine and mounts twice. */
   async start(): Promise<void> {
-    const clock = this.clock.machine();
-    this.#slow(this.#system, clock);
-    const disks = await Promise.all(this.#disks.map((disk) => this.#openDisk(disk, clock)));
-    const blocks = new LocalBlocks({ disks, clock, onDiskFailed: (status) => this.note(`disk ${status.id}: ${status.reason}`) });
+    await this.#startDaemon();
+    const mounts: Mounted[] = [];
+    for (let index = 0; index < MOUNTS; index++) mounts.push(await this.#openMount(index));
+    this.#mounts = mounts;
+  }
+
+  async #startDaemon(): Promise<void> {
+    this.clearFull();
+    const clock = this.clock.process();
+    const random = (): number => this.random();
+    slow(this.#system, clock, random);
+    const blocks = new LocalBlocks({
+      disks: await this.#disks.open(clock),
+      clock,
+      onDiskFailed: (status) => this.note(`disk ${status.id}: ${status.reason}`),
+    });
     await blocks.start();
-    const stripes = new StripeStore({ client: blocks, scheme: SCHEMES.full, random: () => this.random() });
+    const stripes = new StripeStore({ client: blocks, scheme: SCHEMES.full, random });
     const log = await LocalLog.open(this.#system.view(), { clock, fileBytes: LOG_FILE_BYTES });
     const table = new MachineTable(this.#system, this.#table);
     const trace = (line: string): void => this.note(line);
-    const parts = { table, log, stripes, blocks, schemes: SCHEMES, clock, trace, limits: LIMITS };
+    const awaits = (owner: string): boolean => this.#alive.has(Number(owner));
+    const parts = { table, log, stripes, blocks, schemes: SCHEMES, clock, trace, limits: LIMITS, awaits };
     const store = await EmbeddedStore.open({ ...parts, clean: true });
-    const { namespace } = store;
-    const mountParts = { namespace, stripes, schemes: SCHEMES, trace, allocate: pooledBuffer() };
-    const open = (index: number): Promise<Mounted> => {
-      const name = `${index}-${++this.#lastMount}`;
-      return Mounted.open({ ...mountParts, name, clock: this.clock.machine(), random: () => this.random() });
+    this.#daemon = { clock, log, blocks, stripes, store, sessions: this.#sessionServer(store, blocks, clock), ends: new Set() };
+  }
+
+  #sessionServer({ namespace }: EmbeddedStore, blocks: LocalBlocks, clock: ProcessClock): SessionServer {
+    return new SessionServer({
+      openSession: (events, { pid, resume }) => {
+        const expired = (): void => {
+          this.#endedMs.set(pid, this.clock.nowMs);
+          events.expired();
+        };
+        const options = { expires: true, durable: true, limitMs: SESSION_LIMIT_MS, owner: String(pid), resume };
+        return namespace.openSession({ ...events, expired }, options);
+      },
+      written: () => namespace.written(),
+      store: STORE,
+      scheme: SCHEMES.full,
+      blocks,
+      clock,
+      timeLimitMs: SESSION_LIMIT_MS,
+      isAlive: (pid) => this.#alive.has(pid),
+      trace: (line) => this.note(line),
+    });
+  }
+
+  async #openMount(index: number): Promise<Mounted> {
+    const pid = ++this.#lastMount;
+    const options = {
+      schemes: SCHEMES,
+      trace: (line: string): void => this.note(`mount ${index}: ${line}`),
+      clock: this.clock.process(),
+      kernelClock: this.clock.machine(),
+      random: (): number => this.random(),
+      name: `${index}-${pid}`,
+      allocate: (bytes: number) => new Uint8Array(bytes),
     };
-    const mounts: Mounted[] = [];
-    for (let index = 0; index < MOUNTS; index++) mounts.push(await open(index));
-    this.#running = { clock, log, blocks, stripes, store, mounts, open };
-  }
-
-  /** SIGKILL to one mount; another one takes its place. */
-  async killMount(index: number): Promise<void> {
-    const { mounts, open } = this.#required();
-    await mounts[index].kill();
-    mounts[index] = await open(index);
-  }
-
-  async #openDisk(disk: Disk, clock: MachineClock): Promise<LocalDisk> {
-    this.#slow(disk.directory, clock);
-    const id = disk.id as DiskId;
-    const path = disk.directory.path;
-    try {
-      const blocks = await openSegmentBlocks({
-        directory: disk.directory.view(),
-        identity: { store: STORE, disk: disk.id },
-        index: {
-          open: async () => new MachineTable(disk.directory, disk.index),
-          reset: async () => {
-            disk.index = new MemoryTable();
-          },
-        },
-        now: () => clock.nowMs(),
-        reserveBytes: 0,
-        segmentBytesMax: SEGMENT_BYTES,
-      });
-      return { id, path, blocks, medium: path };
-    } catch (error) {
-      if (!disk.lost) throw error;
-      return { id, path, blocks: null, state: "failed", reason: String(error) };
+    if (!this.isRemote(index)) {
+      const { store, stripes } = this.#required();
+      return Mounted.openLocal({ ...options, namespace: store.namespace, stripes });
     }
+    this.#alive.add(pid);
+    return Mounted.openRemote({ ...options, pid, connect: async () => this.#connect(options.clock) });
   }
 
-  /** Each call takes its time: most are quick, some are not. */
-  #slow(directory: SimulatedDirectory, clock: MachineClock): void {
-    directory.delay = (action) => {
-      const choice = this.random();
-      if (choice < 0.5 && !action.startsWith("sync")) return Promise.resolve();
-      return clock.sleep(choice < 0.97 ? 0.5 * this.random() : 20 * this.random());
-    };
-    directory.cached = true;
+  #connect(clock: ProcessClock): WireEnd {
+    const daemon = this.#daemon;
+    if (daemon === null) throw new Error("connection refused");
+    const [near, far] = WireEnd.pair(clock, daemon.clock, () => this.random());
+    daemon.ends.add(far);
+    far.once("close", () => daemon.ends.delete(far));
+    daemon.sessions.serve(far);
+    return near;
+  }
+
+  /** SIGKILL to one mount; another one takes its place, when the session of the dead one is over. */
+  async killMount(index: number): Promise<void> {
+    const mounted = this.#mounts[index];
+    const { clock, sessions } = this.#required();
+    this.#alive.delete(mounted.pid);
+    await mounted.kill();
+    while (sessions.list().some(({ pid }) => pid === mounted.pid)) await clock.sleep(LOOK_MS);
+    this.#mounts[index] = await this.#openMount(index);
+  }
+
+  stopMount(index: number): void {
+    this.note(`mount ${index} is stopped`);
+    this.#mounts[index].clock.stop();
+  }
+
+  continueMount(index: number): void {
+    this.note(`mount ${index} goes on`);
+    this.#mounts[index].clock.resume();
+  }
+
+  /** When the session that the mount had at `sinceMs` was ended by the namespace; null: it was not. */
+  sessionEndedMs(index: number, sinceMs: number): number | null {
+    const endedMs = this.#endedMs.get(this.#mounts[index].pid) ?? -1;
+    return endedMs >= sinceMs ? endedMs : null;
+  }
+
+  /** How often another session has begun in the place of one that was over. */
+  renewals(index: number): number {
+    return this.#mounts[index].renewals;
   }
 
   /** The power goes, at this moment. */
   cutPower(): void {
     this.halt();
-    for (const directory of [this.#system, ...this.#disks.map((disk) => disk.directory)]) {
+    this.#system.faults = [];
+    for (const directory of [this.#system, ...this.#disks.all.map((disk) => disk.directory)]) {
       directory.delay = null;
       directory.crash();
     }
-    for (const table of [this.#table, ...this.#disks.map((disk) => disk.index)])
+    for (const table of [this.#table, ...this.#disks.all.map((disk) => disk.index)])
       table.crash(randomBelow(this.random, table.unflushedBatches + 1));
   }
 
   /** Everything is written back and ended, as Ctrl-C does. */
   async stop(): Promise<void> {
-    const { store, log, blocks, clock, mounts } = this.#required();
+    const { store, log, blocks, sessions } = this.#required();
     await store.cleaner.stop();
-    for (const mount of mounts) await mount.close();
+    for (const mount of this.#mounts) await mount.close();
+    sessions.close();
     await store.close();
     await log.close();
     // A disk that is lost says so once more.
     await blocks.close().catch((error: unknown) => {
-      if (!this.#disks.some(({ lost }) => lost)) throw error;
+      if (!this.#disks.anyLost) throw error;
     });
-    clock.end();
-    this.#running = null;
+    this.halt();
   }
 
   /** A whole pass of the cleaner begins, beside whatever comes next. */
@@ -210,71 +249,36 @@ export class World {
 
   /** Nothing happens here any more. */
   halt(): void {
-    this.#running?.clock.end();
-    for (const mount of this.#running?.mounts ?? []) mount.halt();
-    this.#running = null;
+    this.#daemon?.clock.end();
+    this.#daemon = null;
+    for (const mount of this.#mounts.splice(0)) mount.halt();
+    this.#alive.clear();
   }
 
-  get damagedDisks(): number {
-    return this.#disks.filter((disk) => disk.damaged).length;
-  }
-
-  /** A disk goes away while it runs: its calls fail, or everything on it is gone. */
   loseDisk(choice: number): string {
-    const disk = this.#disks[choice % this.#disks.length];
-    if (!disk.damaged && this.damagedDisks >= LOSSES_MAX) return "enough is broken already";
-    disk.damaged = true;
-    disk.lost = true;
-    if (choice % 2 === 0) disk.directory.broken = "EIO";
-    else disk.directory.wipe();
-    return `disk ${disk.id} is ${choice % 2 === 0 ? "broken" : "wiped"}`;
+    return this.#disks.lose(choice);
   }
 
-  /** Bits change in what a disk holds. */
   rot(choice: number): string {
-    const disk = this.#disks[choice % this.#disks.length];
-    if (!disk.damaged && this.damagedDisks >= LOSSES_MAX) return "enough is broken already";
-    const names = disk.directory.fileNames().filter((name) => name.startsWith("segments/"));
-    if (names.length === 0) return "nothing to damage";
-    disk.damaged = true;
-    for (let flips = 0; flips < 20; flips++) {
-      const name = names[randomBelow(this.random, names.length)];
-      const { length } = disk.directory.contents(name);
-      if (length > 0) disk.directory.flip(name, randomBelow(this.random, length), randomBelow(this.random, 8));
-    }
-    return `bits of disk ${disk.id} changed`;
+    return this.#disks.rot(choice);
   }
 
-  /** New disks for the lost ones, and a scrub: full redundancy. Returns what could not be mended. */
-  async heal(): Promise<string[]> {
-    const { blocks, clock, store } = this.#required();
-    const directory = stripeDirectory(store);
-    const repairer = new Repairer({ client: blocks, directory, throttle: new Throttle(clock), random: () => this.random() });
-    const problems: string[] = [];
-    const walk = async (steps: AsyncGenerator<WalkProgress>): Promise<void> => {
-      for await (const { failed, unplacedBlocks } of steps) {
-        problems.push(...failed.map(({ stripe, reason }) => `stripe ${stripe}: ${reason}`));
-        if (unplacedBlocks > 0) problems.push(`${unplacedBlocks} blocks have no place`);
-      }
-    };
-    // The store looks after its disks every two seconds.
-    if (this.#disks.some(({ lost }) => lost)) await clock.sleep(10_000);
-    const failed = blocks.disks().filter(({ state }) => state === "failed").map(({ id }) => id); // prettier-ignore
-    for (let count = 0; count < failed.length; count++) {
-      const fresh = await this.#newDisk();
-      await blocks.add(await this.#openDisk(fresh, clock));
-      this.#disks.push(fresh);
-    }
-    for (const id of failed) {
-      await walk(evacuate(repairer, directory, id));
-      if (problems.length > 0) return problems;
-      await blocks.remove(id);
-      this.#disks = this.#disks.filter((disk) => disk.id !== id);
-    }
-    await walk(complete(repairer, directory));
-    await walk(scrub(repairer, directory));
-    if (problems.length === 0) for (const disk of this.#disks) disk.damaged = disk.lost && disk.directory.broken !== null;
-    return problems;
+  faultDisk(choice: number, calls: number): { text: string; full: boolean } {
+    return this.#disks.fault(choice, calls);
+  }
+
+  clearFull(): void {
+    this.#disks.clearFull();
+  }
+
+  /** The n-th call to the disk of the log and the table, from now on, will fail. */
+  faultSystem(call: number): void {
+    this.#system.faults = [{ call: this.#system.calls + call, code: "EIO" }];
+  }
+
+  heal(): Promise<string[]> {
+    const { blocks, store, clock } = this.#required();
+    return this.#disks.heal(blocks, store, clock);
   }
 
   note(line: string): void {
@@ -282,26 +286,8 @@ export class World {
     if (this.trace.length > 500) this.trace.splice(0, 250);
   }
 
-  #required(): Running {
-    if (this.#running === null) throw new Error("the machine is down");
-    return this.#running;
+  #required(): Daemon {
+    if (this.#daemon === null) throw new Error("the machine is down");
+    return this.#daemon;
   }
-}
-
-function stripeDirectory({ namespace }: EmbeddedStore): StripeDirectory {
-  const { stripes } = namespace;
-  return {
-    stripesOn: (disk, after, limit) => stripes.listByDisk(disk, after as StripeId, limit),
-    stripes: (after, limit) => stripes.list(after as StripeId, limit),
-    commit: async (from, to) => {
-      const done = await stripes.replaceDisks(from.id as StripeId, from.disks, to.disks);
-      await namespace.sync();
-      return done;
-    },
-  };
-}
-
-/** Large buffers are dear to make; a mount takes few at once. */
-function pooledBuffer(): (bytes: number) => Uint8Array {
-  return (bytes) => new Uint8Array(bytes);
 }
