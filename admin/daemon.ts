@@ -7,6 +7,7 @@ import type { CleanerReport } from "../fs/cleaner.ts";
 import type { DiskReport, MountReport, StatusReport, TaskReport, WhereReport } from "./api.ts";
 import { type ApiServer, type Control, serveApi, type TaskRequest } from "./api-server.ts";
 import { removeDaemon, socketPath, writeDaemon } from "./daemon-file.ts";
+import { DEFAULT_DISKS, DEFAULT_SCHEME, SESSION_TIME_LIMIT_MS } from "./defaults.ts";
 import { DiskTasks } from "./disk-tasks.ts";
 import { createDisk, removeNewDisk } from "./disks.ts";
 import { AdminError } from "./errors.ts";
@@ -27,9 +28,6 @@ import {
 } from "./store-file.ts";
 import { version } from "./version.ts";
 
-export const DEFAULT_SCHEME = "rs:4+2";
-export const DEFAULT_DISKS = 6;
-
 export interface StartOptions {
   /** Absolute paths. */
   data: string;
@@ -41,6 +39,8 @@ export interface StartOptions {
   scheme: string | null;
   /** What repair may read and write in a second; null for what the store has. */
   repairBytesPerSecond: number | null;
+  /** How long a mount in another process may be silent; null for SESSION_TIME_LIMIT_MS. */
+  sessionLimitMs: number | null;
   allowOther: boolean;
 }
 
@@ -50,6 +50,7 @@ export class Daemon implements Control {
   readonly stopped: Promise<void>;
   readonly #store: RunningStore;
   readonly #mounts: Mounts;
+  readonly #sessionLimitMs: number;
   readonly #tasks: DiskTasks;
   readonly #startedAt = new Date();
   readonly #unlock: () => Promise<void>;
@@ -65,6 +66,7 @@ export class Daemon implements Control {
   constructor(store: RunningStore, options: StartOptions, unlock: () => Promise<void>) {
     this.#store = store;
     this.#unlock = unlock;
+    this.#sessionLimitMs = options.sessionLimitMs ?? SESSION_TIME_LIMIT_MS;
     this.#tasks = new DiskTasks(store);
     this.#mounts = new Mounts(store, options.allowOther, () => this.stop());
     this.#written = new Promise((resolve, reject) => {
@@ -85,7 +87,7 @@ export class Daemon implements Control {
     const socket = socketPath(data, "control.sock");
     const sessions = socketPath(data, "session.sock");
     // Before the first mount, which waits for the mounts of before to say what they hold.
-    this.#listener = await listenForSessions(this.#store, sessions);
+    this.#listener = await listenForSessions(this.#store, sessions, this.#sessionLimitMs);
     await this.#mounts.add(mount);
     this.#api = await serveApi(this, socket, trace);
     await writeDaemon(data, { pid: process.pid, socket, sessions, version, startedAt: this.#startedAt.toISOString() });

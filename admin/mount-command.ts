@@ -11,8 +11,8 @@ import { readDaemon } from "./daemon-file.ts";
 import { type CommonOptions, print, storeCommand } from "./command.ts";
 import { announceFailure, announceReady, isDetached, startDetached } from "./detach.ts";
 import { AdminError } from "./errors.ts";
-import { startMountProcess } from "./mount-process.ts";
 import { isServing, registeredMounts, registerMount, unregisterMount, type RegisteredMount } from "./mount-register.ts";
+import { parseSeconds } from "./rate.ts";
 import { stopOnSignals, traceToStandardError } from "./serve.ts";
 
 /** Writing back 128 MiB to slow disks takes seconds; after this something is wrong. */
@@ -25,6 +25,8 @@ type MountOptions = CommonOptions & { foreground?: boolean; allowOther: boolean 
 
 async function serveMount(directory: string, options: MountOptions): Promise<void> {
   try {
+    // Here and not above, as in up-command.ts.
+    const { startMountProcess } = await import("./mount-process.ts");
     const mounted = await startMountProcess(
       { data: path.resolve(options.data), directory, allowOther: options.allowOther },
       traceToStandardError,
@@ -86,42 +88,46 @@ function isNoMount(directory: string, mounts: readonly { path: string }[]): Admi
   return new AdminError("refused", `${directory} is not a mount of this store (mounts: ${list})`);
 }
 
-async function unmount(directory: string, options: CommonOptions): Promise<void> {
+type UnmountOptions = CommonOptions & { wait?: number };
+
+async function unmount(directory: string, options: UnmountOptions): Promise<void> {
   const absolute = path.resolve(directory);
   const where = await mountpointOf(absolute);
   const daemon = await readDaemon(path.resolve(options.data));
-  const mount = await (daemon === null ? unmountCutOff(options.data, where) : unmountServed(options.data, [where, absolute]));
+  const mount = await (daemon === null
+    ? unmountCutOff(options.data, where, options.wait ?? CUT_OFF_TIMEOUT_MS)
+    : unmountServed(options.data, [where, absolute], options.wait ?? UNMOUNT_TIMEOUT_MS));
   print(options, mount, () => `unmounted ${mount.path}`);
 }
 
 /** `where`: the names that it may have. */
-async function unmountServed(data: string, where: readonly string[]): Promise<{ path: string; pid: number }> {
+async function unmountServed(data: string, where: readonly string[], timeoutMs: number): Promise<{ path: string; pid: number }> {
   const { mounts, daemon } = await callDaemon<StatusReport>(data, "GET", "/v1/status");
   const mount = mounts.find((candidate) => where.includes(candidate.path));
   if (mount === undefined) {
     // A mount that is just cut off from this daemon has no session with it.
     const registered = (await registeredMounts(path.resolve(data))).find((candidate) => where.includes(candidate.path));
     if (registered === undefined) throw isNoMount(where[0], mounts);
-    await endProcess(registered);
+    await endProcess(registered, timeoutMs);
     return registered;
   }
   if (mount.pid === daemon.pid) await callDaemon(data, "DELETE", `/v1/mounts?path=${encodeURIComponent(mount.path)}`);
-  else await endProcess(mount);
+  else await endProcess(mount, timeoutMs);
   return mount;
 }
 
 /** Asks the process to end. */
-async function endProcess({ pid, path: where }: { pid: number; path: string }): Promise<void> {
+async function endProcess({ pid, path: where }: { pid: number; path: string }, timeoutMs: number): Promise<void> {
   if (!(await signalled({ pid, path: where }, "SIGTERM"))) return;
-  if (await gone(() => signalled({ pid, path: where }, 0), UNMOUNT_TIMEOUT_MS)) return;
+  if (await gone(() => signalled({ pid, path: where }, 0), timeoutMs)) return;
   throw new AdminError(
     "refused",
-    `process ${pid}, which serves ${where}, has not ended within ${UNMOUNT_TIMEOUT_MS / 1000} s; is a program still using the mount?`,
+    `process ${pid}, which serves ${where}, has not ended within ${timeoutMs / 1000} s; is a program still using the mount?`,
   );
 }
 
 /** Ends the process of a mount whose daemon is not there, by force if need be, and takes the mount off. What was not synced is lost: there is nobody who could store it. */
-async function unmountCutOff(data: string, where: string): Promise<{ path: string; pid: number }> {
+async function unmountCutOff(data: string, where: string, timeoutMs: number): Promise<{ path: string; pid: number }> {
   const mounts = await registeredMounts(path.resolve(data));
   const mount = mounts.find((candidate) => candidate.path === where);
   if (mount === undefined) {
@@ -130,15 +136,15 @@ async function unmountCutOff(data: string, where: string): Promise<{ path: strin
     await forceUnmount(where);
     return { path: where, pid: 0 };
   }
-  await endCutOff(mount);
+  await endCutOff(mount, timeoutMs);
   if ((await findInMountTable(where)) !== undefined) await forceUnmount(where);
   await unregisterMount(path.resolve(data), mount.pid);
   return mount;
 }
 
-async function endCutOff(mount: RegisteredMount): Promise<void> {
+async function endCutOff(mount: RegisteredMount, timeoutMs: number): Promise<void> {
   const serving = (): Promise<boolean> => isServing(mount);
-  if ((await signalled(mount, "SIGTERM")) && (await gone(serving, CUT_OFF_TIMEOUT_MS))) return;
+  if ((await signalled(mount, "SIGTERM")) && (await gone(serving, timeoutMs))) return;
   await signalled(mount, "SIGKILL");
   if (!(await gone(serving, CUT_OFF_TIMEOUT_MS)))
     throw new AdminError("refused", `process ${mount.pid}, which serves ${mount.path}, cannot be killed`);
@@ -170,5 +176,10 @@ export function unmountCommand(): Command {
     ["cairn unmount ./second"],
   )
     .argument("<directory>", "where it is mounted")
+    .option(
+      "--wait <seconds>",
+      `how long its process may take to end (default: ${UNMOUNT_TIMEOUT_MS / 1000}; ${CUT_OFF_TIMEOUT_MS / 1000} without a daemon, then it is killed)`,
+      parseSeconds,
+    )
     .action(unmount);
 }

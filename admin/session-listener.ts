@@ -8,8 +8,6 @@ import type { MountReport } from "./api.ts";
 import { listenPrivately } from "./private-socket.ts";
 import type { RunningStore } from "./running-store.ts";
 
-/** A mount that hangs delays others by at most this. */
-export const SESSION_TIME_LIMIT_MS = 10_000;
 /** Connections beyond this are refused. */
 const CONNECTIONS_MAX = 256;
 
@@ -44,7 +42,7 @@ export function mayComeBack(owner: string): boolean {
 }
 
 /** Listens on the socket, which only the store's owner may open; a leftover socket file is replaced. */
-export async function listenForSessions(store: RunningStore, socket: string): Promise<SessionListener> {
+export async function listenForSessions(store: RunningStore, socket: string, timeLimitMs: number): Promise<SessionListener> {
   const { namespace, blocks, trace, description } = store;
   const sessions = new SessionServer({
     blocks,
@@ -52,14 +50,14 @@ export async function listenForSessions(store: RunningStore, socket: string): Pr
     trace,
     store: description.uuid,
     scheme: description.scheme,
-    timeLimitMs: SESSION_TIME_LIMIT_MS,
+    timeLimitMs,
     isAlive,
     written: () => namespace.written(),
     openSession: (events, { pid, resume }) =>
       namespace.openSession(events, {
         expires: true,
         durable: true,
-        limitMs: SESSION_TIME_LIMIT_MS,
+        limitMs: timeLimitMs,
         owner: JSON.stringify({ pid } satisfies Owner),
         resume,
       }),

@@ -4,12 +4,13 @@ import fs from "node:fs";
 import path from "node:path";
 import { type Command, Option } from "commander";
 import { print, storeCommand } from "./command.ts";
-import { type Daemon, DEFAULT_DISKS, DEFAULT_SCHEME, startDaemon, type StartOptions } from "./daemon.ts";
+import type { Daemon, StartOptions } from "./daemon.ts";
+import { DEFAULT_DISKS, DEFAULT_SCHEME, SESSION_TIME_LIMIT_MS } from "./defaults.ts";
 import { AdminError } from "./errors.ts";
 import { announceFailure, announceReady, isDetached, startDetached } from "./detach.ts";
 import { formatBytes } from "./format.ts";
 import { stopOnSignals, traceToStandardError } from "./serve.ts";
-import { parseCount, parseRate } from "./rate.ts";
+import { parseCount, parseRate, parseSeconds } from "./rate.ts";
 import type { StatusReport } from "./api.ts";
 import { DEFAULT_REPAIR_RATE } from "./store-file.ts";
 
@@ -20,6 +21,7 @@ interface UpOptions {
   disk?: string[];
   scheme?: string;
   repairRate?: number;
+  sessionLimit?: number;
   detach?: boolean;
   json?: boolean;
   allowOther: boolean;
@@ -40,6 +42,7 @@ function startOptions(options: UpOptions): StartOptions {
     diskPaths: options.disk?.map((directory) => path.resolve(directory)) ?? null,
     scheme: options.scheme ?? null,
     repairBytesPerSecond: options.repairRate ?? null,
+    sessionLimitMs: options.sessionLimit ?? null,
     allowOther: options.allowOther,
   };
 }
@@ -80,6 +83,8 @@ async function runForeground(options: UpOptions): Promise<void> {
     daemon?.stop();
   });
   try {
+    // Here and not above: loading a daemon takes as long as all else that `cairn status` does.
+    const { startDaemon } = await import("./daemon.ts");
     const started = await startDaemon(startOptions(options), traceToStandardError);
     daemon = started.daemon;
     if (!asked) {
@@ -98,12 +103,13 @@ async function runForeground(options: UpOptions): Promise<void> {
 
 /** Starts the same command in a process of its own and waits until it serves. */
 async function runDetached(options: UpOptions): Promise<void> {
-  const { data, mount, disks, diskPaths, scheme, repairBytesPerSecond, allowOther } = startOptions(options);
+  const { data, mount, disks, diskPaths, scheme, repairBytesPerSecond, sessionLimitMs, allowOther } = startOptions(options);
   const words = ["up", "--data", data, "--mount", mount];
   if (disks) words.push("--disks", String(disks));
   for (const directory of diskPaths ?? []) words.push("--disk", directory);
   if (scheme) words.push("--scheme", scheme);
   if (repairBytesPerSecond) words.push("--repair-rate", String(repairBytesPerSecond));
+  if (sessionLimitMs) words.push("--session-limit", String(sessionLimitMs / 1000));
   if (!allowOther) words.push("--no-allow-other");
   // A data directory that does not exist yet must stay empty until the store is made in it.
   const final = path.join(data, "trace");
@@ -143,6 +149,11 @@ export function upCommand(): Command {
       "--repair-rate <bytes>",
       `let repair, rebuild and drain read and write at most this many bytes a second, so that programs keep their speed (suffixes K, M, G; default: what the store was given last, ${DEFAULT_REPAIR_RATE / 1024 ** 2}M at first)`,
       parseRate,
+    )
+    .option(
+      "--session-limit <seconds>",
+      `let a mount in a process of its own that hangs delay others by at most this (default: ${SESSION_TIME_LIMIT_MS / 1000})`,
+      parseSeconds,
     )
     .option("--detach", "return when the mount serves, and go on in the background")
     .option("--no-allow-other", "let only this user see the mount (others see it by default where that is permitted)")

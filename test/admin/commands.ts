@@ -49,7 +49,8 @@ test("every command has help with examples; without a daemon it exits with 3, er
   }));
 
 test("misuse exits with 2, and is JSON where that was asked for", async () => {
-  for (const words of [["status", "--no-such-option"], ["disk", "remove"], ["no-such-command"]]) {
+  const wrong = ["status --no-such-option", "disk remove", "no-such-command", "up --session-limit 0.5", "unmount x --wait soon"];
+  for (const words of wrong.map((line) => line.split(" "))) {
     const ran = await cairn([...words, "--json"]);
     assert.equal(ran.code, 2, words.join(" "));
     assert.equal((JSON.parse(ran.stdout) as { error: { code: string } }).error.code, "usage");

@@ -29,7 +29,8 @@ test("a mount whose daemon is gone is ended: the process, the mount and its note
   process.kill(dead.pid, "SIGKILL");
   try {
     for (const mount of [idle, stopped, dead]) {
-      const ran = await store.cairn("unmount", mount.path);
+      // Two of them cannot end by themselves: one is stopped, one has what nobody can store.
+      const ran = await store.cairn("unmount", mount.path, "--wait", "1");
       assert.equal(ran.code, 0, ran.stderr);
       assert.equal(ran.stdout.trim(), `unmounted ${mount.path}`);
       assert.equal(isThere(mount.pid), false, mount.path);
