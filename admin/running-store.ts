@@ -5,6 +5,7 @@ import path from "node:path";
 import { parseScheme } from "../coding/scheme.ts";
 import { EmbeddedStore } from "../fs/embedded.ts";
 import type { Namespace } from "../fs/namespace/namespace.ts";
+import { warmUpOperations, warmUpTable } from "../fs/warm-up.ts";
 import { LocalBlocks } from "../replication/local-blocks.ts";
 import type { LocalDisk } from "../replication/local-disk.ts";
 import type { DiskId } from "../replication/stripe.ts";
@@ -67,11 +68,14 @@ export class RunningStore {
   /** Opens everything that store.json names. A disk that cannot be opened is failed and the store goes on without it. */
   static async open(data: string, description: StoreDescription, trace: (text: string) => void): Promise<RunningStore> {
     const used = description.disks.filter((disk) => disk.state !== "removed");
+    // While the disks are being opened, this thread has nothing else to do.
+    const warm = warmUpOperations(trace);
     const blocks = new LocalBlocks({
       disks: await Promise.all(used.map((disk) => openLocalDisk(data, description, disk, trace))),
       onDiskFailed: (status) => trace(`disk ${status.id} (${status.path}) failed: ${status.reason ?? "unknown reason"}`),
     });
     await blocks.start();
+    await warm;
     const stripes = new StripeStore({
       client: blocks,
       scheme: description.scheme,
@@ -106,6 +110,7 @@ async function openParts(
     await fs.mkdir(folder, { recursive: true });
     log = await LocalLog.open(new RealDirectory(path.join(folder, "log")));
     table = await RocksTable.open(path.join(folder, "table"));
+    await warmUpTable(table, trace);
     const root = { mode: 0o755, uid: process.getuid!(), gid: process.getgid!() };
     const embedded = await EmbeddedStore.open({
       table,

@@ -9,6 +9,7 @@ import { id8, TAG_UNNAMED } from "./keys.ts";
 import { SHARED } from "./leases.ts";
 import { HAS_ACCESS_ACL, HAS_DEFAULT_ACL, HAS_XATTRS, Inode, LINKABLE, type NameEntry } from "./records.ts";
 import type { Services } from "./services.ts";
+import type { Page } from "./state.ts";
 import type { Transaction } from "./transaction.ts";
 
 /** What a name adds to its directory's size, besides its bytes. So size 0 means empty. */
@@ -360,17 +361,26 @@ export function list(tx: Transaction, request: Request<"list">): Reply<"list"> {
     throw new FsError("EINVAL", `list: limit is ${request.limit}, it must be 1 to ${LIST_LIMIT_MAX}`);
   }
   tx.reads(directory.inode);
-  const entries = tx.listNames(directory, request.after, request.limit);
-  if (request.attributes) addAttributes(tx, entries);
+  const names = tx.listNames(directory, request.after, request.limit);
+  const entries = request.attributes ? withAttributes(tx, names) : names.map(({ name, entry }) => listed(name, entry));
   tx.grant(directory.inode, SHARED);
   return { entries };
 }
 
-function addAttributes(tx: Transaction, entries: DirectoryEntry[]): void {
-  tx.wantInodes(entries.map((entry) => entry.inode));
-  for (const entry of entries) {
-    tx.reads(entry.inode);
-    entry.attributes = tx.inode(entry.inode).attributes();
-    tx.grant(entry.inode, SHARED);
+function listed(name: ByteString, { inode, type, cookie }: NameEntry): DirectoryEntry {
+  return { name, inode, type, cookie };
+}
+
+function withAttributes(tx: Transaction, names: Page["entries"]): DirectoryEntry[] {
+  const inodes = tx.inodesOf(names);
+  const entries: DirectoryEntry[] = [];
+  for (let index = 0; index < names.length; index++) {
+    const { name, entry } = names[index];
+    const { inode, type, cookie } = entry;
+    const found = inodes[index] ?? tx.inode(inode);
+    tx.reads(inode);
+    tx.grant(inode, SHARED);
+    entries.push({ name, inode, type, cookie, attributes: found.attributes() });
   }
+  return entries;
 }

@@ -10,7 +10,7 @@
 
 import type { Log, LogIndex } from "../../storage/log.ts";
 import type { Table, TableBatch, TableSnapshot } from "../../storage/table.ts";
-import { ByteWriter, checksum, checksumText, type Slice } from "./bytes.ts";
+import { byteString, ByteWriter, checksum, checksumText, type Slice } from "./bytes.ts";
 import { after, isGrouped, keyBytes, splitKey, TAG_META } from "./keys.ts";
 import { openValue } from "./records.ts";
 
@@ -251,7 +251,7 @@ async function scanTable(table: Pick<Table, "range">, from: string, to: string, 
     const page = await table.range({ gte, lt, limit: count });
     for (const { key, value } of page) {
       records.push({
-        key: Buffer.from(key.buffer, key.byteOffset, key.length).toString("latin1"),
+        key: byteString(key),
         value: { bytes: value, start: 0, end: value.length },
       });
     }

@@ -93,7 +93,12 @@ export type Miss =
 export interface Page {
   readonly after: number;
   readonly limit: number;
-  readonly entries: readonly { name: ByteString; entry: NameEntry }[];
+  readonly entries: readonly NamedEntry[];
+}
+
+export interface NamedEntry {
+  readonly name: ByteString;
+  readonly entry: NameEntry;
 }
 
 /** Pages in use by listings under way. */

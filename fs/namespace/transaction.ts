@@ -5,7 +5,7 @@
 // an error has changed nothing: changes reach the log and the caches only in `commit`.
 
 import { FsError } from "../errno.ts";
-import type { DirectoryEntry, Extent, TimeStamp } from "../messages.ts";
+import type { Extent, TimeStamp } from "../messages.ts";
 import { type ByteString, type InodeId, S_IFDIR, S_IFMT, type StripeId } from "../types.ts";
 import type { LogIndex } from "../../storage/log.ts";
 import type { DiskId } from "../../replication/stripe.ts";
@@ -23,7 +23,7 @@ import {
   type NameEntry,
   type StripeRecord,
 } from "./records.ts";
-import { type Directory, type Miss, type State, WINDOW_BYTES, type Xattrs } from "./state.ts";
+import { type Directory, type Miss, type NamedEntry, type Page, type State, WINDOW_BYTES, type Xattrs } from "./state.ts";
 
 /** Thrown to end an attempt that must be made again; carries nothing, the transaction says why. */
 export const INTERRUPTED = Object.freeze({ interrupted: true });
@@ -147,6 +147,18 @@ export class Transaction {
     if (this.misses.length > 0) throw INTERRUPTED;
   }
 
+  /** The inodes that the names lead to; all that are not in memory are asked for in one hop. Null for none. */
+  inodesOf(entries: Page["entries"]): (Inode | null)[] {
+    const found: (Inode | null)[] = [];
+    for (const { entry } of entries) {
+      const inode = this.state.inode(entry.inode);
+      if (inode === undefined) this.misses.push({ kind: "inode", inode: entry.inode });
+      else found.push(inode);
+    }
+    if (this.misses.length > 0) throw INTERRUPTED;
+    return found;
+  }
+
   wantStripes(ids: Iterable<StripeId>): void {
     for (const id of ids) if (this.state.stripe(id) === undefined) this.misses.push({ kind: "stripe", stripe: id });
     if (this.misses.length > 0) throw INTERRUPTED;
@@ -161,15 +173,15 @@ export class Transaction {
     return this.state.completeDirectory(directory);
   }
 
-  /** Names with cookies above `after`, in order, at most `limit`. */
-  listNames(directory: Inode, after: number, limit: number): DirectoryEntry[] {
+  /** Names with cookies above `after`, in order, at most `limit`. Not to be changed: they are asked for again where an attempt had to wait. */
+  listNames(directory: Inode, after: number, limit: number): Page["entries"] {
     const whole = this.state.completeDirectory(directory.inode);
     if (whole !== undefined) return listWhole(whole, after, limit);
     if (this.state.isSmall(directory)) this.miss({ kind: "directory", directory: directory.inode });
     const page =
       this.state.page(directory.inode, after, limit) ?? this.miss({ kind: "page", directory: directory.inode, after, limit });
     this.afterwards(() => this.state.dropPage(directory.inode));
-    return page.entries.map(({ name, entry }) => listed(name, entry));
+    return page.entries;
   }
 
   stripe(id: StripeId): StripeRecord | null {
@@ -433,22 +445,17 @@ export class Transaction {
   }
 }
 
-function listed(name: ByteString, entry: NameEntry): DirectoryEntry {
-  return { name, inode: entry.inode, type: entry.type, cookie: entry.cookie };
-}
-
 /** Goes on with the iterator of the listing's last call where it is kept, so that a whole listing takes one pass. */
-function listWhole(directory: Directory, after: number, limit: number): DirectoryEntry[] {
+function listWhole(directory: Directory, after: number, limit: number): Page["entries"] {
   const again = directory.lastListed;
-  if (again !== null && again.after === after && again.limit === limit)
-    return again.entries.map(({ name, entry }) => listed(name, entry));
-  const found: { name: ByteString; entry: NameEntry }[] = [];
-  walkWhole(directory, after, limit, found);
-  directory.lastListed = { after, limit, entries: found };
-  return found.map(({ name, entry }) => listed(name, entry));
+  if (again !== null && again.after === after && again.limit === limit) return again.entries;
+  const entries: NamedEntry[] = [];
+  walkWhole(directory, after, limit, entries);
+  directory.lastListed = { after, limit, entries };
+  return entries;
 }
 
-function walkWhole(directory: Directory, after: number, limit: number, into: { name: ByteString; entry: NameEntry }[]): void {
+function walkWhole(directory: Directory, after: number, limit: number, into: NamedEntry[]): void {
   const kept = after === 0 ? undefined : directory.cursors.get(after);
   const cursor = kept ?? directory.names.entries();
   if (kept !== undefined) directory.cursors.delete(after);
