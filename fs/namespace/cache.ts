@@ -1,56 +1,107 @@
 // A bounded map for decoded records. What it forgets can be read again from the overlay or the table, so forgetting is
 // always allowed.
 //
-// Two generations instead of a list in order of use: a hit in the young one costs one look-up and no bookkeeping (a
-// Map kept in order of use costs a delete and a set on each hit). When the young one is full it becomes the old one,
-// and what is still used moves over as it is hit.
+// Generations instead of a list in order of use: a hit in the youngest one costs one look-up and no bookkeeping (a Map
+// kept in order of use costs a delete and a set on each hit). A new one begins when the youngest has its share of the
+// maximum. What is used moves there as it is hit; above the maximum the oldest one's entries go, one by one.
+
+const GENERATIONS = 4;
 
 export class Cache<Key, Value> {
   #young = new Map<Key, Value>();
-  #old = new Map<Key, Value>();
+  /** The younger before the older. */
+  readonly #older: Map<Key, Value>[] = [];
+  #bytes = 0;
+  /** What has come to the young generation. */
   #youngBytes = 0;
   readonly #maximumBytes: number;
   /** While not 0, nothing is forgotten: for a call that needs more at once than the cache would keep. */
   holds = 0;
   readonly #bytesOf: (value: Value) => number;
 
+  /** `bytesOf` a value may only change along with `grew`. */
   constructor(maximumBytes: number, bytesOf: (value: Value) => number) {
-    this.#maximumBytes = maximumBytes / 2;
+    this.#maximumBytes = maximumBytes;
     this.#bytesOf = bytesOf;
   }
 
   get(key: Key): Value | undefined {
     const value = this.#young.get(key);
     if (value !== undefined) return value;
-    const old = this.#old.get(key);
-    if (old !== undefined) {
-      this.#old.delete(key);
-      this.set(key, old);
+    for (const generation of this.#older) {
+      const found = generation.get(key);
+      if (found === undefined) continue;
+      generation.delete(key);
+      this.#young.set(key, found);
+      this.#came(this.#bytesOf(found));
+      return found;
     }
-    return old;
+    return undefined;
   }
 
   set(key: Key, value: Value): void {
-    const replaced = this.#young.get(key);
-    this.#young.set(key, value);
-    this.grew(this.#bytesOf(value) - (replaced === undefined ? 0 : this.#bytesOf(replaced)));
+    const replaced = this.get(key);
+    const before = replaced === undefined ? 0 : this.#bytesOf(replaced);
+    this.#generationOf(key).set(key, value);
+    this.grew(this.#bytesOf(value) - before);
   }
 
-  /** A value that is there already takes this many bytes more (or fewer, below 0). */
+  /** Values that are there already take this many bytes more, or fewer, below 0. */
   grew(bytes: number): void {
-    this.#youngBytes += bytes;
-    if (this.#youngBytes <= this.#maximumBytes || this.holds > 0) return;
-    this.#old = this.#young;
-    this.#young = new Map();
-    this.#youngBytes = 0;
+    this.#bytes += bytes;
+    this.#came(bytes);
+    if (this.#bytes > this.#maximumBytes && this.holds === 0) this.#forget();
   }
 
   delete(key: Key): void {
-    this.#young.delete(key);
-    this.#old.delete(key);
+    const generation = this.#generationOf(key);
+    const value = generation.get(key);
+    if (value === undefined) return;
+    generation.delete(key);
+    this.#bytes -= this.#bytesOf(value);
   }
 
   get size(): number {
-    return this.#young.size + this.#old.size;
+    return this.#older.reduce((sum, generation) => sum + generation.size, this.#young.size);
+  }
+
+  /** The one that has the key; the young one where none has. */
+  #generationOf(key: Key): Map<Key, Value> {
+    if (this.#young.has(key)) return this.#young;
+    return this.#older.find((generation) => generation.has(key)) ?? this.#young;
+  }
+
+  #came(bytes: number): void {
+    this.#youngBytes = Math.max(0, this.#youngBytes + bytes);
+    if (this.#youngBytes > this.#maximumBytes / GENERATIONS) this.#begin();
+  }
+
+  /** A new generation. Of as many as there may be the last two become one. */
+  #begin(): void {
+    this.#older.unshift(this.#young);
+    this.#young = new Map();
+    this.#youngBytes = 0;
+    if (this.#older.length <= GENERATIONS) return;
+    const oldest = this.#older.pop()!;
+    for (const [key, value] of this.#older.pop()!) oldest.set(key, value);
+    this.#older.push(oldest);
+  }
+
+  #forget(): void {
+    while (this.#bytes > this.#maximumBytes) {
+      const oldest = this.#older.pop();
+      if (oldest === undefined) {
+        // Nothing is kept: whatever was counted is gone.
+        if (this.#young.size === 0) this.#bytes = 0;
+        else this.#begin();
+        continue;
+      }
+      for (const [key, value] of oldest) {
+        if (this.#bytes <= this.#maximumBytes) break;
+        oldest.delete(key);
+        this.#bytes -= this.#bytesOf(value);
+      }
+      if (oldest.size > 0) this.#older.push(oldest);
+    }
   }
 }

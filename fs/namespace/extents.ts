@@ -16,7 +16,7 @@ import { inlineCost, WINDOW_BYTES } from "./state.ts";
 import type { Transaction, WindowEdit } from "./transaction.ts";
 
 /** A truncate over at most this many windows drops its extents at once (128 MiB of file), a larger one in pieces by a tick. */
-export const WINDOWS_AT_ONCE = 8;
+export const WINDOWS_AT_ONCE = 32;
 /** Small pieces written one after another grow together in the table up to this size, so that a line-by-line log does not make a record a line. */
 const INLINE_MERGE_BYTES = 4096;
 

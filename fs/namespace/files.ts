@@ -25,7 +25,7 @@ import { WINDOW_BYTES } from "./state.ts";
 import type { Transaction } from "./transaction.ts";
 
 /** Windows that one `extents` request looks at (16 GiB of file), so that a huge sparse file is walked in bounded steps. */
-const WINDOWS_PER_REQUEST = 1024;
+const WINDOWS_PER_REQUEST = 4096;
 export const EXTENTS_LIMIT_MAX = 16384;
 /** Bytes of a file that ride in the table in one extent. */
 export const INLINE_MAX_BYTES = 64 * 1024;
@@ -35,11 +35,11 @@ const INLINE_COUNTED_FROM_BYTES = 64 * 1024;
 export const COMMIT_FILES_MAX = 16384;
 export const COMMIT_EXTENTS_MAX = 65536;
 /** A piece of share, punch, zero and allocate: what is done in one transaction. Larger ones are done piece by piece. */
-export const PIECE_WINDOWS = 64;
+export const PIECE_WINDOWS = 256;
 export const PIECE_BYTES = PIECE_WINDOWS * WINDOW_BYTES;
 /** Extents that collapse and insert move in their one transaction. */
 const SHIFT_EXTENTS_MAX = 32768;
-const SHIFT_WINDOWS_MAX = 4096;
+const SHIFT_WINDOWS_MAX = 16384;
 /** collapse and insert work on whole blocks of this size, as ext4's do. */
 const SHIFT_ALIGNMENT_BYTES = 4096;
 

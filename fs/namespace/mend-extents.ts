@@ -15,7 +15,7 @@ import { WINDOW_BYTES } from "./state.ts";
 import type { Transaction } from "./transaction.ts";
 
 /** An unwritten extent may be long; more than this is not mended. */
-const WINDOWS_MAX = 64;
+const WINDOWS_MAX = 256;
 
 interface Layout {
   first: number;

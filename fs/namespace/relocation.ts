@@ -26,7 +26,7 @@ export interface Move {
   to: { stripe: StripeId; stripeOffset: number };
 }
 
-/** Extents of one file within one window of 16 MiB, in order. */
+/** Extents of one file within one window (WINDOW_BYTES), in order. */
 export interface FileWindow {
   inode: InodeId;
   extents: Extent[];
@@ -55,8 +55,8 @@ export const MOVES_MAX = 4096;
 /** More than the extents of one window of 4 KiB pieces, so that a page holds a whole window. Smaller pieces make a window that is walked in parts. */
 const PAGE_RECORDS = 8192;
 
-/** Windows that one step of takeInline looks at, and the transaction that moves what it found: some 100 KiB each in memory. */
-const INLINE_WINDOWS_MAX = 128;
+/** Windows that one step of takeInline looks at, and the transaction that moves what it found: at most 100 KiB each in memory. */
+const INLINE_WINDOWS_MAX = 512;
 
 export function relocationOf(server: Server): Relocation {
   return {

@@ -20,8 +20,8 @@ import {
 } from "./records.ts";
 import { RecordDamaged, type Slice } from "./bytes.ts";
 
-/** No extent crosses a multiple of this, so that a window's extents are loaded and changed by themselves: 4096 extents of 4 KiB. */
-export const WINDOW_BYTES = 16 * 1024 * 1024;
+/** No extent crosses a multiple of this, so that a window's extents are loaded and changed by themselves: 1024 extents of 4 KiB. A full stripe's data fits in one. */
+export const WINDOW_BYTES = 4 * 1024 * 1024;
 /** A directory of at most this size (about 2000 names) is loaded whole when one of its names is asked for: 6 ms, and every later look-up, also of absent names, is free. */
 const WHOLE_DIRECTORY_BYTES = 64 * 1024;
 /** Names kept of one directory; above this all are forgotten. */
@@ -126,10 +126,10 @@ export class State {
 
   constructor(overlay: Overlay, cacheBytes: number) {
     this.overlay = overlay;
-    this.#inodes = new Cache(cacheBytes * 0.35, () => 320);
-    this.#directories = new Cache(cacheBytes * 0.35, (directory) => 300 + directory.names.size * NAME_BYTES);
-    this.#windows = new Cache(cacheBytes * 0.2, (window) => 100 + window.extents.length * 88 + window.inlineCost);
-    this.#stripes = new Cache(cacheBytes * 0.08, (stripe) => ("absent" in stripe ? 80 : 240 + stripe.disks.length * 8));
+    this.#inodes = new Cache(cacheBytes * 0.28, () => 320);
+    this.#directories = new Cache(cacheBytes * 0.28, (directory) => 300 + directory.names.size * NAME_BYTES);
+    this.#windows = new Cache(cacheBytes * 0.35, (window) => 100 + window.extents.length * 88 + window.inlineCost);
+    this.#stripes = new Cache(cacheBytes * 0.07, (stripe) => ("absent" in stripe ? 80 : 240 + stripe.disks.length * 8));
     this.#xattrs = new Cache(cacheBytes * 0.02, (xattrs) =>
       [...xattrs.values()].reduce((sum, value) => sum + value.length + 100, 100),
     );
@@ -246,13 +246,9 @@ export class State {
       return;
     }
     known.lastListed = null;
-    if (entry === null && known.complete) {
-      known.names.delete(name);
-      return;
-    }
     // A replaced name gets a new cookie, so it moves to the end of the order.
-    if (entry !== null && known.complete) known.names.delete(name);
-    this.#knowName(directory, name, entry);
+    if (known.complete && known.names.delete(name)) this.#directories.grew(-NAME_BYTES);
+    if (entry !== null || !known.complete) this.#knowName(directory, name, entry);
   }
 
   setWindow(inode: InodeId, number: number, window: Window): void {
@@ -281,8 +277,9 @@ export class State {
       known = new Directory(false);
       this.#directories.set(directory, known);
     }
+    const before = known.names.size;
     known.names.set(name, entry);
-    this.#directories.grew(NAME_BYTES);
+    if (known.names.size > before) this.#directories.grew(NAME_BYTES);
   }
 
   #keepInode(key: string, id: InodeId, value: Slice | null): Inode | null {

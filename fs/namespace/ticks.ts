@@ -13,7 +13,7 @@ import { WINDOW_BYTES } from "./state.ts";
 import type { Transaction } from "./transaction.ts";
 
 /** Windows of one file (256 MiB) whose extents one transaction drops. */
-const WINDOWS_PER_PIECE = 16;
+const WINDOWS_PER_PIECE = 64;
 /** Inodes freed by one transaction. */
 const INODES_PER_PIECE = 128;
 /** Transactions of each kind in one tick. */
