@@ -29,6 +29,13 @@ interface Waiting {
   refuse: (error: FsError) => void;
 }
 
+/** A request that waits for the end of another session's turn before it is looked at. */
+interface Early {
+  inode: InodeId;
+  lock: ByteLock;
+  refuse: (error: FsError) => void;
+}
+
 interface FileLocks {
   held: Held[];
   waiting: Waiting[];
@@ -63,6 +70,8 @@ function conflicts(held: Held, session: SessionId, lock: ByteLock): boolean {
 export class Locks {
   readonly #files = new Map<InodeId, FileLocks>();
   readonly #tickets = new Map<string, Waiting>();
+  /** Of requests that wait, by ticket. */
+  readonly #early = new Map<string, Early>();
   readonly #turns: Record<ByteLock["kind"], Turns>;
 
   constructor(clock: WallClock) {
@@ -72,6 +81,8 @@ export class Locks {
   /** Takes, changes or (type unlock) gives up a lock. Resolves when it is held. EAGAIN, EDEADLK, EINTR (cancelled), ENOLCK. Without `wait` it may take as long as another session's turn. */
   async lock(session: SessionId, inode: InodeId, lock: ByteLock, wait: boolean, ticket: number): Promise<void> {
     check(lock);
+    if (lock.type !== "unlock" && wait && this.#isEarly(session, inode, lock))
+      await this.#untilTurn(session, inode, lock, ticket);
     const file = this.#file(inode);
     if (lock.type === "unlock") {
       this.#set(inode, file, session, lock);
@@ -82,6 +93,7 @@ export class Locks {
     }
     if (!wait) return this.#tryInTurn(session, inode, lock);
     if (!file.held.some((held) => conflicts(held, session, lock))) {
+      this.#turns[lock.kind].served(inode, session, lock.type === "write");
       this.#set(inode, file, session, lock);
       return;
     }
@@ -91,11 +103,28 @@ export class Locks {
     await this.#wait(file, session, inode, lock, ticket);
   }
 
+  /** Another session's turn, and the owner holds nothing that anybody could wait for. */
+  #isEarly(session: SessionId, inode: InodeId, lock: ByteLock): boolean {
+    if (!this.#turns[lock.kind].isOthers(inode, session)) return false;
+    return !(this.#files.get(inode)?.held.some((held) => sameOwner(held, session, lock)) ?? false);
+  }
+
+  /** EINTR where it is cancelled meanwhile, ESTALE where its session ends. */
+  #untilTurn(session: SessionId, inode: InodeId, lock: ByteLock, ticket: number): Promise<void> {
+    const key = `${session}/${ticket}`;
+    return new Promise((resolve, reject) => {
+      const over = (settle: () => void) => (): void => {
+        if (this.#early.delete(key)) settle();
+      };
+      const refuse = (error: FsError): void => over(() => reject(error))();
+      this.#early.set(key, { inode, lock, refuse });
+      this.#turns[lock.kind].keepWaiting(inode, { session, go: over(resolve), refuse });
+    });
+  }
+
   #tryInTurn(session: SessionId, inode: InodeId, lock: ByteLock): Promise<void> | void {
     const turns = this.#turns[lock.kind];
-    const early = turns.isOthers(inode, session) && !this.#file(inode).held.some((held) => sameOwner(held, session, lock));
-    if (!early) return this.#try(session, inode, lock);
-    this.#forgetEmpty(inode, this.#file(inode));
+    if (!this.#isEarly(session, inode, lock)) return this.#try(session, inode, lock);
     return new Promise((resolve, reject) => {
       const go = (): void => {
         try {
@@ -198,6 +227,7 @@ export class Locks {
       file.waiting.splice(index, 1);
       this.#tickets.delete(`${waiting.session}/${waiting.ticket}`);
       waiting.grant();
+      this.#turns[waiting.lock.kind].served(inode, waiting.session, waiting.lock.type === "write");
       this.#set(inode, file, waiting.session, waiting.lock);
       return;
     }
@@ -209,6 +239,7 @@ export class Locks {
   }
 
   cancel(session: SessionId, ticket: number): void {
+    this.#early.get(`${session}/${ticket}`)?.refuse(new FsError("EINTR"));
     const waiting = this.#tickets.get(`${session}/${ticket}`);
     if (waiting !== undefined) this.#withdraw(waiting, new FsError("EINTR"));
   }
@@ -229,6 +260,10 @@ export class Locks {
   }
 
   releaseOwner(session: SessionId, inode: InodeId, kind: "posix" | "flock", owner: string): void {
+    for (const [key, early] of this.#early) {
+      const isIts = early.inode === inode && early.lock.kind === kind && early.lock.owner === owner;
+      if (isIts && key.startsWith(`${session}/`)) early.refuse(new FsError("EINTR"));
+    }
     const file = this.#files.get(inode);
     if (file === undefined) return;
     for (const waiting of file.waiting.filter(

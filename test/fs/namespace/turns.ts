@@ -4,15 +4,23 @@ import assert from "node:assert/strict";
 import test from "node:test";
 import type { ByteLock } from "../../../fs/messages.ts";
 import type { NamespaceSession } from "../../../fs/namespace/namespace.ts";
+import type { InodeId } from "../../../fs/types.ts";
 import { makeEntry, openStore, quietEvents, type TestClock } from "./memory-log.ts";
 
-type State = "held" | "refused" | "waiting";
+type State = "held" | "refused" | "waiting" | "cancelled";
+
+type Ask = (who: keyof Programs["sessions"], type: ByteLock["type"], start?: number, kind?: ByteLock["kind"]) => Promise<() => State>; // prettier-ignore
 
 /** Programs `one` and `other` on one mount, `two` on another. */
 interface Programs {
   clock: TestClock;
   /** Asks once; tells what has become of it so far. */
-  ask: (who: keyof Programs["sessions"], type: ByteLock["type"], start?: number, kind?: ByteLock["kind"]) => Promise<() => State>;
+  ask: Ask;
+  /** As ask, and waits for the lock. */
+  wait: Ask;
+  /** Gives the last request up. */
+  cancel: (who: keyof Programs["sessions"]) => Promise<void>;
+  inode: InodeId;
   sessions: Record<"one" | "other" | "two", NamespaceSession>;
 }
 
@@ -21,17 +29,25 @@ async function open(): Promise<Programs> {
   const two = await store.namespace.openSession(quietEvents);
   const { inode } = await makeEntry(store.session, store.root, "file");
   const sessions = { one: store.session, other: store.session, two };
-  const ask: Programs["ask"] = async (who, type, start = 0, kind = "posix") => {
-    let state: State = "waiting";
-    const lock: ByteLock = { kind, type, start, end: kind === "flock" ? Infinity : start, owner: who, pid: 1 };
-    sessions[who].call("lock", { inode, lock, wait: false, ticket: 0 }).then(
-      () => (state = "held"),
-      (error: { code: string }) => (state = error.code === "EAGAIN" ? "refused" : "waiting"),
-    );
+  let ticket = 0;
+  const asking =
+    (wait: boolean): Ask =>
+    async (who, type, start = 0, kind = "posix") => {
+      let state: State = "waiting";
+      const lock: ByteLock = { kind, type, start, end: kind === "flock" ? Infinity : start, owner: who, pid: 1 };
+      sessions[who].call("lock", { inode, lock, wait, ticket: ++ticket }).then(
+        () => (state = "held"),
+        (error: { code: string }) =>
+          (state = error.code === "EAGAIN" ? "refused" : error.code === "EINTR" ? "cancelled" : "waiting"),
+      );
+      await new Promise(setImmediate);
+      return () => state;
+    };
+  const cancel: Programs["cancel"] = async (who) => {
+    await sessions[who].call("cancelLock", { ticket });
     await new Promise(setImmediate);
-    return () => state;
   };
-  return { clock: store.clock, ask, sessions };
+  return { clock: store.clock, inode, ask: asking(false), wait: asking(true), cancel, sessions };
 }
 
 const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
@@ -52,6 +68,74 @@ for (const kind of ["posix", "flock"] as const) {
   });
 }
 
+test("one that waits for the lock again as soon as it gave it up lets the one in that was refused, and they take turns", async () => {
+  const { clock, ask, wait } = await open();
+  assert.equal((await wait("one", "write"))(), "held");
+  assert.equal((await ask("two", "write"))(), "refused");
+  await ask("one", "unlock");
+  for (let round = 0; round < 20; round++) {
+    const waiting = await wait("one", "write");
+    assert.equal(waiting(), "waiting", `round ${round}`);
+    if (round === 0) assert.equal((await ask("two", "write"))(), "held");
+    clock.advance(5);
+    await ask("two", "unlock");
+    assert.equal(waiting(), "held", `round ${round}`);
+    const again = await ask("two", "write");
+    clock.advance(5);
+    await ask("one", "unlock");
+    assert.equal(again(), "held", `round ${round}`);
+  }
+});
+
+test("one that asks again after a pause is given longer turns until it comes in time", async () => {
+  const { clock, ask, wait } = await open();
+  assert.equal((await wait("one", "write"))(), "held");
+  let tries = 1;
+  for (; (await ask("two", "write"))() === "refused"; tries++) {
+    await ask("one", "unlock");
+    await wait("one", "write");
+    clock.advance(50);
+    await turn();
+  }
+  // Turns of 10, 20, 40 and 80 ms.
+  assert.equal(tries, 5);
+});
+
+test("who waits for another's turn has the lock when that is over, and is cancelled by a signal, a close or its session's end", async () => {
+  const { clock, inode, ask, wait, cancel, sessions } = await open();
+  const refuse = async (): Promise<void> => {
+    clock.advance(1000);
+    await ask("one", "write");
+    await ask("two", "write");
+    await ask("one", "unlock");
+  };
+  await refuse();
+  const waiting = await wait("one", "write");
+  clock.advance(10);
+  await turn();
+  assert.equal(waiting(), "held");
+  await ask("one", "unlock");
+
+  await refuse();
+  const interrupted = await wait("one", "write");
+  await cancel("one");
+  assert.equal(interrupted(), "cancelled");
+  const closed = await wait("one", "write");
+  await sessions.one.call("releaseLocks", { inode, kind: "posix", owner: "one" });
+  await turn();
+  assert.equal(closed(), "cancelled");
+  assert.equal((await ask("two", "write"))(), "held");
+  await ask("two", "unlock");
+
+  await refuse();
+  const request = { inode, lock: { kind: "posix", type: "write", start: 0, end: 0, owner: "o", pid: 1 }, wait: true, ticket: 99 } as const; // prettier-ignore
+  const ended = sessions.one.call("lock", request);
+  await turn();
+  await sessions.one.close();
+  await assert.rejects(ended, { code: "ESTALE" });
+  assert.equal((await ask("two", "write"))(), "held");
+});
+
 test("two that want the lock all the time have it in turn", async () => {
   const { ask } = await open();
   await ask("one", "write");
@@ -70,12 +154,12 @@ test("two that want the lock all the time have it in turn", async () => {
 });
 
 test("who was refused and does not come again delays others for 10 ms, and for 120 at most after many refusals", async () => {
-  const { clock, ask } = await open();
   for (const [refusals, milliseconds] of [
     [1, 10],
     [2, 20],
     [9, 120],
   ]) {
+    const { clock, ask } = await open();
     await ask("one", "write");
     for (let count = 0; count < refusals; count++) assert.equal((await ask("two", "write"))(), "refused");
     await ask("one", "unlock");
