@@ -3,7 +3,6 @@
 
 import fs from "node:fs";
 import path from "node:path";
-import { parseArgs } from "node:util";
 import { mountAgain } from "../test/fixture/second-mount.ts";
 import { makeStore, type Store } from "../test/fixture/store.ts";
 import { appendsPart } from "./mounts/appends.ts";
@@ -14,7 +13,7 @@ import { recordsPart } from "./mounts/records.ts";
 import { sqlitePart } from "./mounts/sqlite.ts";
 import { stoppedPart } from "./mounts/stopped.ts";
 import type { BenchOptions } from "./run.ts";
-import { wholeNumber } from "./whole-number.ts";
+import { parsePartOptions } from "./part-options.ts";
 
 const PARTS: Part[] = [sqlitePart, namesPart, recordsPart, appendsPart, stoppedPart, killedPart];
 const VIOLATIONS_MAX = 100;
@@ -84,24 +83,12 @@ function describe({ part, seconds, figures, violations }: Row): string {
 }
 
 export async function run({ json, parameters }: BenchOptions): Promise<void> {
-  const { values } = parseArgs({
-    args: parameters,
-    options: {
-      transactions: { type: "string", default: "10000" },
-      seconds: { type: "string", default: "60" },
-      only: { type: "string", default: "" },
-      help: { type: "boolean", default: false },
-    },
-  });
-  if (values.help) return void process.stdout.write(HELP);
-  const transactions = wholeNumber("--transactions", values.transactions);
-  const seconds = wholeNumber("--seconds", values.seconds);
-  const parts = PARTS.filter(({ name }) => name.includes(values.only));
-  if (parts.length === 0)
-    throw new Error(`no part has ${JSON.stringify(values.only)} in its name: ${PARTS.map(({ name }) => name).join(", ")}`);
+  const numbers = { transactions: 10_000, seconds: 60 };
+  const options = parsePartOptions(parameters, { help: HELP, numbers, word: "only", parts: PARTS, nameOf: ({ name }) => name });
+  if (options === null) return;
   const rows: Row[] = [];
-  for (const part of parts) {
-    const row = await runPart(part, { transactions, seconds });
+  for (const part of options.parts) {
+    const row = await runPart(part, options.numbers);
     rows.push(row);
     (json ? process.stderr : process.stdout).write(describe(row));
   }

@@ -4,10 +4,9 @@
 import { spawn } from "node:child_process";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
-import { parseArgs } from "node:util";
 import { formatTable } from "../admin/format.ts";
+import { parsePartOptions } from "./part-options.ts";
 import type { BenchOptions } from "./run.ts";
-import { wholeNumber } from "./whole-number.ts";
 
 const root = path.resolve(path.dirname(fileURLToPath(import.meta.url)), "../..");
 
@@ -69,23 +68,12 @@ const HELP = `usage: npm run bench -- power [--seeds N] [--first S] [--part WORD
 `;
 
 export async function run({ json, parameters }: BenchOptions): Promise<void> {
-  const { values } = parseArgs({
-    args: parameters,
-    options: {
-      seeds: { type: "string", default: "2000" },
-      first: { type: "string", default: "1000" },
-      part: { type: "string", default: "" },
-      help: { type: "boolean", default: false },
-    },
-  });
-  if (values.help) return void process.stdout.write(HELP);
-  const seeds = wholeNumber("--seeds", values.seeds);
-  const first = wholeNumber("--first", values.first);
-  const parts = PARTS.filter(({ about }) => about.includes(values.part));
-  if (parts.length === 0)
-    throw new Error(`no part has ${JSON.stringify(values.part)} in its name: ${PARTS.map(({ about }) => about).join("; ")}`);
+  const numbers = { seeds: 2000, first: 1000 };
+  const options = parsePartOptions(parameters, { help: HELP, numbers, word: "part", parts: PARTS, nameOf: ({ about }) => about });
+  if (options === null) return;
+  const { seeds, first } = options.numbers;
   const rows: Row[] = [];
-  for (const part of parts) {
+  for (const part of options.parts) {
     const row = await runPart(part, first, Math.max(1, Math.round(seeds * part.share)));
     process.stderr.write(`${row.part}: ${row.seeds} seeds, ${row.seconds} s, ${row.passed ? "passed" : "FAILED"}\n${row.output}`);
     rows.push(row);

@@ -69,7 +69,7 @@ export class Pieces {
     return chunk === undefined ? undefined : chunk[indexAfter(chunk, offset)];
   }
 
-  /** Index of the chunk with that piece; the number of chunks if there is none. */
+  /** Index of the chunk with that piece; the number of chunks if there is none. As indexAfter; one search for both, told what to compare, takes 240 ns instead of 160. */
   #chunkAfter(offset: number): number {
     const chunks = this.#chunks;
     let low = 0;

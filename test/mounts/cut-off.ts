@@ -3,26 +3,16 @@
 import assert from "node:assert/strict";
 import { setTimeout as sleep } from "node:timers/promises";
 import test, { after, before } from "node:test";
-import { mountAgain } from "../fixture/second-mount.ts";
-import { makeStore, shell, type Store } from "../fixture/store.ts";
+import { useTwoMounts } from "../fixture/second-mount.ts";
+import { shell } from "../fixture/store.ts";
 
 /** Much longer than anything takes that is done before it is over. */
 const LIMIT_S = 4;
 
-let store: Store;
-let two: string;
+const UP = ["--session-limit", String(LIMIT_S)];
+const { store, one, two } = useTwoMounts("cut-off", { before, after }, ...UP);
 
-const start = (): Promise<void> => store.start("--session-limit", String(LIMIT_S));
-
-before(async () => {
-  store = makeStore("cut-off");
-  await start();
-  ({ path: two } = await mountAgain(store, "two"));
-});
-
-after(() => store.destroy());
-
-const script = (text: string, timeoutMs = 60_000): Promise<string> => shell(text, { env: { A: store.mount, B: two }, timeoutMs });
+const script = (text: string, timeoutMs = 60_000): Promise<string> => shell(text, { env: { A: one, B: two }, timeoutMs });
 
 test("a mount without its daemon serves what it caches for the time limit, then waits, and goes on with what it had written", async () => {
   await script(`printf cached > $B/cached; sync $B/cached; cat $B/cached; exec 9> $B/written; printf 'not synced' >&9`);
@@ -35,7 +25,7 @@ test("a mount without its daemon serves what it caches for the time limit, then 
   });
   await sleep(1000);
   assert.equal(answers.length, 0, "nothing is answered from what may be old");
-  await start();
+  await store.start(...UP);
   await Promise.all(readers);
   assert.deepEqual(answers.map((answer) => answer.trim()).sort(), ["6", "cached", "not synced"]);
   assert.equal(await script("cat $A/written"), "not synced");

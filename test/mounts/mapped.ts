@@ -6,25 +6,14 @@ import path from "node:path";
 import { createInterface } from "node:readline";
 import type { Readable, Writable } from "node:stream";
 import test, { after, before } from "node:test";
-import { mountAgain } from "../fixture/second-mount.ts";
-import { makeStore, shell, type Store } from "../fixture/store.ts";
+import { mountAgain, useTwoMounts } from "../fixture/second-mount.ts";
+import { shell } from "../fixture/store.ts";
 
 const PAGES = 16;
 /** An answer takes milliseconds; this is a hang. */
 const ANSWER_LIMIT_MS = 30_000;
 
-let store: Store;
-let one: string;
-let two: string;
-
-before(async () => {
-  store = makeStore("mapped");
-  await store.start();
-  one = store.mount;
-  ({ path: two } = await mountAgain(store, "two"));
-});
-
-after(() => store.destroy());
+const { store, one, two } = useTwoMounts("mapped", { before, after });
 
 /** Maps the file and does what lines say: `write AT BYTE`, `sync AT LENGTH`, `mapped AT`, `read AT` (read(2)), `work SIDE SECONDS`. */
 const PROGRAM = `

@@ -5,22 +5,11 @@ import { spawn } from "node:child_process";
 import fs from "node:fs";
 import path from "node:path";
 import test, { after, before } from "node:test";
-import { mountAgain } from "../fixture/second-mount.ts";
+import { mountAgain, useTwoMounts } from "../fixture/second-mount.ts";
 import { insertThroughMounts } from "../fixture/sqlite.ts";
-import { makeStore, run, shell, type Store } from "../fixture/store.ts";
+import { run, shell } from "../fixture/store.ts";
 
-let store: Store;
-let one: string;
-let two: string;
-
-before(async () => {
-  store = makeStore("two");
-  await store.start();
-  one = store.mount;
-  ({ path: two } = await mountAgain(store, "two"));
-});
-
-after(() => store.destroy());
+const { store, one, two } = useTwoMounts("two", { before, after });
 
 const script = async (text: string, timeoutMs = 60_000): Promise<void> => {
   await shell(text, { env: { A: one, B: two, TMPDIR: store.directory }, timeoutMs });

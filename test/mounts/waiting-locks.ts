@@ -5,8 +5,8 @@ import { spawn } from "node:child_process";
 import fs from "node:fs";
 import path from "node:path";
 import test, { after, before } from "node:test";
-import { mountAgain } from "../fixture/second-mount.ts";
-import { makeStore, run, shell, type Store } from "../fixture/store.ts";
+import { useTwoMounts } from "../fixture/second-mount.ts";
+import { run, shell } from "../fixture/store.ts";
 
 /** Locks that the other program must get. In turns they take a second. */
 const LOCKS = 50;
@@ -31,16 +31,8 @@ while had < count and not os.path.exists(stop):
 print(had)
 `;
 
-let store: Store;
-let mounts: [string, string];
-
-before(async () => {
-  store = makeStore("waiting-locks");
-  await store.start();
-  mounts = [store.mount, (await mountAgain(store, "two")).path];
-});
-
-after(() => store.destroy());
+const { store, one, two } = useTwoMounts("waiting-locks", { before, after });
+const mounts = [one, two];
 
 for (const [greedy, patient] of [
   [0, 1],
