@@ -70,7 +70,9 @@ function checkKey(key: string, index: number): void {
 
 /** How many inodes more (or fewer) there are after an entry. */
 function inodesMade(kind: EntryKind, records: readonly EntryRecord[]): number {
-  if (kind === "make" || kind === "makeUnnamed" || kind === "create-store") return 1;
+  // One that found the name there (O_CREAT without O_EXCL) made none; its reply to a durable session is all that the entry has.
+  if (kind === "make") return records.some(({ key, value }) => key[0] === TAG_INODE && value !== null) ? 1 : 0;
+  if (kind === "makeUnnamed" || kind === "create-store") return 1;
   if (kind === "free") return -records.filter(({ key, value }) => key[0] === TAG_INODE && value === null).length;
   return 0;
 }

@@ -312,6 +312,19 @@ test("a repeated request of a durable session is answered and not done again, al
   await assert.rejects(again.openSession(quietEvents, { durable: true, resume: 999 as never }), { code: "ESTALE" });
 });
 
+test("the log's replay counts no inode for a name that was there when a durable session made it", async () => {
+  const { openNamespace } = await import("../../../fs/namespace/namespace.ts");
+  const store = await openStore();
+  const session = await store.namespace.openSession(quietEvents, { durable: true });
+  const request = { parent: store.root, name: name("both"), mode: 0o100644, umask: 0, uid: 0, gid: 0, exclusive: false };
+  assert.equal((await session.callNumbered(1, "make", request)).created, true);
+  assert.equal((await session.callNumbered(2, "make", request)).created, false);
+  const again = await openNamespace({ table: store.table, log: store.log, clock: store.clock });
+  assert.equal(again.status().inodes, 2);
+  await again.openSession(quietEvents, { durable: true, resume: session.id });
+  assert.deepEqual(await problems(again), []);
+});
+
 test("replies beyond those kept are dropped, also behind requests that failed, and their numbers are not done again", async () => {
   const store = await openStore({ limits: { answersPerSession: 8 } });
   const session = await store.namespace.openSession(quietEvents, { durable: true });
