@@ -44,7 +44,12 @@ export function writeFile(core: Core, request: WriteRequest): Result<number> {
   // While the lease is being given up, the kernel's own writeback must still get in: the recall waits for its pages.
   const mayWrite = file.lease === "exclusive" && (file.recall === null || request.fromCache);
   const waits = !mayWrite || (file.tail !== null && file.recall === null) || hasSetId(file, request);
-  return waits || late(core, request) ? prepareAndWrite(core, request) : writeOwned(core, request);
+  return waits || late(core, request) || misplaced(request) ? prepareAndWrite(core, request) : writeOwned(core, request);
+}
+
+/** An append whose place the kernel did not know: it has filled its pages as if the file ended where it last heard. */
+function misplaced({ handle, offset, flags, fromCache }: WriteRequest): boolean {
+  return (flags & O_APPEND) !== 0 && !handle.direct && !fromCache && offset !== handle.file.attributes.size;
 }
 
 /** The kernel puts a write's bytes into its pages before it sends them: so soon after a recall, they may have been dropped and read back as they were. */
@@ -74,10 +79,11 @@ async function prepareAndWrite(core: Core, request: WriteRequest): Promise<numbe
   file.waitingFills += fills;
   try {
     await admittedToWrite(core, request);
+    const end = (request.flags & O_APPEND) !== 0 ? file.attributes.size : offset;
     // Nothing is awaited between the lease and the write.
     const written = await writeOwned(core, request);
     // The kernel had the bytes in its pages before: a recall may have dropped them, and a read brought them back as they were.
-    if (!direct && !fromCache) await dropWritten(core, file, offset, data.length);
+    if (!direct && !fromCache) await dropWritten(core, file, Math.min(offset, end), Math.abs(end - offset) + data.length);
     return written;
   } finally {
     file.waitingFills -= fills;
@@ -155,8 +161,8 @@ function writeHeld(core: Core, request: WriteRequest): Result<number> {
   if ((request.flags & O_APPEND) !== 0 && !request.fromCache) {
     file.appendMayGoOn = handle.direct ? data.length > DIRECT_UNCUT_BYTES : (offset + data.length) % PAGE_BYTES === 0;
     const end = file.attributes.size;
-    // The bytes go to another place than the kernel thinks: what it has of both is wrong.
-    if (end !== offset && !handle.direct) forgetPages(core, file, Math.min(offset, end), Math.abs(end - offset) + data.length);
+    // The bytes go to another place than the kernel thinks: what it has of both is wrong, and goes before it is answered.
+    if (end !== offset && !handle.direct) file.filled = true;
     offset = end;
     if (offset + data.length > FILE_MAX_BYTES) throw tooBig(file);
   }
@@ -213,11 +219,6 @@ async function placeRest(core: Core, request: WriteRequest, offset: number, plac
   } finally {
     file.endPlacing();
   }
-}
-
-/** What the kernel has of this range may be wrong. Not awaited: a page of it may be locked until this write is answered. */
-function forgetPages(core: Core, file: FileState, offset: number, length: number): void {
-  core.clock.after(0, () => void core.caches?.invalidateInode(file.inode, offset, length).catch(() => {}));
 }
 
 /** fsync(2): the file's data, whoever wrote it, and everything that the namespace was told before are durable when it resolves. */
