@@ -5,6 +5,7 @@ import type { Content } from "./content.ts";
 import type { Outcome } from "./judge.ts";
 import type { Kernel } from "./kernel.ts";
 import type { File } from "./kernel-core.ts";
+import type { WantedLock } from "./lock-kinds.ts";
 import type { Model } from "./model.ts";
 import type { Step } from "./steps.ts";
 
@@ -13,7 +14,10 @@ const NAMES = 7;
 /** A step with what it needs at hand: what the program has open, which inodes its paths led to. */
 export interface Bound {
   text: string;
-  run(): Promise<unknown>;
+  /** `mark` gives the number of the event at hand. */
+  run(mark: () => number): Promise<unknown>;
+  /** When the program was interrupted: an operation that it ended (EINTR) counts from then on. */
+  interruptedAt?(): number | undefined;
   apply(model: Model, outcome: Outcome | null): boolean;
   /** The file whose content it changes, and how. */
   changes?: ContentEffect;
@@ -28,8 +32,8 @@ export interface Bound {
   applyLost?(model: Model, outcome: Outcome | null): boolean;
   /** The file that it closes; close(2) gives errors of what was written before. */
   closes?: InodeId;
-  /** The file whose locks it changes. */
-  locks?: InodeId;
+  /** The lock that it asks for. */
+  locks?: { inode: InodeId; wait: boolean; held: WantedLock };
   /** One request gives them, so that they are of one moment even while the file grows. */
   exact?: boolean;
   /** Where neither content nor names tell in which order overlapping changes were made: what does. */
@@ -51,6 +55,12 @@ export interface Context {
   slots: (File | null)[];
   /** Open files that steps of this round use. */
   inUse: Set<File>;
+  /** Open files whose locks steps of this round ask for. */
+  locking: Set<File>;
+  /** Steps of this round that wait for locks, on all mounts. */
+  waiting: { count: number };
+  /** How long programs wait for a lock, where it is not their own choice. */
+  patienceMs: number | undefined;
   /** Nothing else goes on in this round. */
   alone: boolean;
   /** Walks to the inode, which has a name, and keeps it in use until the round ends. */

@@ -7,13 +7,14 @@
 // do not in Linux), so that a reader never sees bytes of a write that the mount does not have yet.
 
 import { FsError } from "../../fs/errno.ts";
-import type { DirectoryItem, Entry, FileLock, Handlers, KernelCaches, Opened } from "../../fs/mount/handlers.ts";
+import type { DirectoryItem, Entry, Handlers, KernelCaches, Opened } from "../../fs/mount/handlers.ts";
 import type { Attributes, ByteString, InodeId } from "../../fs/types.ts";
 import { ROOT_INODE, S_IFDIR, S_IFLNK, S_IFMT } from "../../fs/types.ts";
 import { type Content, contentOf } from "./content.ts";
 import { type CachedInode, mtimeOf, PAGE_BYTES, truncatePages } from "./kernel-caches.ts";
 import { type File, KernelCore, type KernelOptions } from "./kernel-core.ts";
 import { KernelData, locksOf } from "./kernel-data.ts";
+import { KernelLocks } from "./kernel-locks.ts";
 
 const O_CREAT = 0o100;
 const O_EXCL = 0o200;
@@ -27,12 +28,14 @@ const UNCHECKED = Infinity;
 
 export class Kernel implements KernelCaches {
   readonly data: KernelData;
+  readonly locks: KernelLocks;
   readonly mapsDirect = true;
   readonly #core: KernelCore;
 
   constructor(mount: Handlers, options: KernelOptions) {
     this.#core = new KernelCore(mount, options);
     this.data = new KernelData(this.#core);
+    this.locks = new KernelLocks(this.#core);
   }
 
   // ---- What the mount says
@@ -322,7 +325,7 @@ export class Kernel implements KernelCaches {
     await this.#core.request(() => this.#core.mount.syncfs(this.#core.caller, ROOT_INODE));
   }
 
-  // ---- Extended attributes and locks: never cached
+  // ---- Extended attributes: never cached
 
   async xattr(inode: InodeId, name: ByteString): Promise<Uint8Array> {
     return this.#core.request(() => this.#core.mount.getxattr(this.#core.caller, inode, name));
@@ -348,12 +351,6 @@ export class Kernel implements KernelCaches {
   #changedAttributes(inode: InodeId): void {
     const cached = this.#core.cache.inodes.get(inode);
     if (cached !== undefined) this.#core.cache.dropAttributes(cached);
-  }
-
-  async lock(file: File, lock: FileLock): Promise<void> {
-    await this.#core.request(() =>
-      this.#core.mount.setlk(this.#core.caller, file.inode, file.handle, file.owner, lock, false, false),
-    );
   }
 
   // ---- References

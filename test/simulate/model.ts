@@ -6,6 +6,7 @@ import { ROOT_INODE } from "../../fs/types.ts";
 import { type Content, EMPTY } from "./content.ts";
 
 export interface HeldLock {
+  kind: "posix" | "flock";
   owner: string;
   type: "read" | "write";
   start: number;

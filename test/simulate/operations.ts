@@ -8,7 +8,8 @@ import { copy, fallocate, read, sync, syncDirectory, truncate, write } from "./d
 import type { Outcome } from "./judge.ts";
 import type { Kernel } from "./kernel.ts";
 import { ALLOCATE, PUNCH, ZERO } from "./kernel-data.ts";
-import type { HeldLock, Model } from "./model.ts";
+import type { Model } from "./model.ts";
+import { contended, lock } from "./lock-kinds.ts";
 import { find, link, list, make, open, readLink, remove, rename } from "./name-kinds.ts";
 import type { Step } from "./steps.ts";
 
@@ -83,44 +84,11 @@ function bindXattr(kernel: Kernel, inode: InodeId, name: ByteString, action: Xat
   };
 }
 
-// ---- Locks, open files, the rest
-
-function lock(context: Context, { numbers }: Step): Bound | null {
-  const file = openAt(context, numbers[0]);
-  if (file === null) return null;
-  const type = (["read", "write", "unlock"] as const)[numbers[1] % 3];
-  const start = numbers[2] % 10;
-  const end = numbers[3] % 5 === 0 ? Infinity : start + (numbers[3] % 10);
-  return {
-    text: `${type} lock [${start}, ${end}] of ${file.inode} by ${file.owner}`,
-    run: () => context.kernel.lock(file, { type, start, end, pid: 1 }),
-    locks: file.inode,
-    applyLost: () => true,
-    apply: (model, outcome) => {
-      const { locks } = model.get(file.inode)!;
-      const held = (one: HeldLock): boolean => one.owner !== file.owner && one.start <= end && one.end >= start;
-      const taken = type !== "unlock" && locks.some((one) => held(one) && (type === "write" || one.type === "write"));
-      return answers(outcome, taken ? ["EAGAIN"] : [], () => {
-        const rest = locks.flatMap((one) => (one.owner === file.owner ? without(one, start, end) : [one]));
-        const added = type === "unlock" ? rest : [...rest, { owner: file.owner, type, start, end }];
-        model.set(file.inode, { locks: added });
-        return true;
-      });
-    },
-  };
-}
-
-function without(held: HeldLock, start: number, end: number): HeldLock[] {
-  const parts = [
-    { ...held, end: Math.min(held.end, start - 1) },
-    { ...held, start: Math.max(held.start, end + 1) },
-  ];
-  return parts.filter((part) => part.start <= part.end);
-}
+// ---- Open files, the rest
 
 function close(context: Context, { numbers }: Step): Bound | null {
   const used = new Set(context.inUse);
-  const file = openAt(context, numbers[0]);
+  const file = contended(context, numbers) ?? openAt(context, numbers[0]);
   if (file === null || used.has(file)) return null;
   context.slots[context.slots.indexOf(file)] = null;
   return {
@@ -172,7 +140,8 @@ export const KINDS: Record<string, Kind> = {
   copy,
   sync,
   syncDirectory,
-  lock,
+  lock: (context, step) => lock(context, step, false),
+  lockWait: (context, step) => lock(context, step, true),
   close,
   shrink,
   agree,

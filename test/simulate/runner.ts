@@ -8,7 +8,7 @@ import { ERAS_MAX } from "./history.ts";
 import type { Kernel } from "./kernel.ts";
 import { KINDS } from "./operations.ts";
 import { Scene } from "./scene.ts";
-import { EVENTS, type Round, type Step } from "./steps.ts";
+import { EVENTS, isMishap, type Round, type Step } from "./steps.ts";
 import { type RunnerCounts, Violation } from "./story.ts";
 import { cutPower, killMount, restart } from "./survival.ts";
 import { type BoundStep, together } from "./together.ts";
@@ -17,6 +17,9 @@ import { World } from "./world.ts";
 /** Calls to the log and the table within which a fault comes, and rounds of operations that follow until the power goes. */
 const LOG_FAULT_CALLS_MAX = 60;
 const FAILING_ROUNDS = 6;
+
+/** While a mount stands still, programs wait for locks until its session is over for certain. */
+const STANDSTILL_PATIENCE_MS = 40_000;
 
 export class Runner {
   readonly #scene: Scene;
@@ -37,7 +40,7 @@ export class Runner {
         await runner.#round(round);
         onRound(runner);
       }
-      await restart(scene);
+      await (scene.failing > 0 ? cutPower(scene, []) : restart(scene));
     } catch (error) {
       const violation = error instanceof Violation ? error : new Violation((error as Error).stack ?? String(error));
       const trace = [...scene.story.lines, "trace of the store:", ...world.trace.slice(-25)].join("\n");
@@ -77,7 +80,7 @@ export class Runner {
   }
 
   async #operations(round: Round): Promise<void> {
-    if (round.standstill !== undefined) await this.#scene.settleFull();
+    if (isMishap(round)) await this.#scene.settleFull();
     const { bound, unpin } = await this.#bind(round);
     if (bound.length > 0 || round.cutAfterMs !== undefined) await together(this.#scene, bound, round);
     unpin();
@@ -98,7 +101,7 @@ export class Runner {
     const scene = this.#scene;
     const cuts = scene.counts.cuts;
     try {
-      if (!EVENTS.has(round.steps[0].kind)) await this.#operations({ ...round, standstill: undefined });
+      if (!EVENTS.has(round.steps[0].kind)) await this.#operations({ ...round, standstill: undefined, kill: undefined });
     } catch (error) {
       // A walk to what the operations need.
       if ((error as { code?: string }).code !== "EIO" || !scene.world.up) throw error;
@@ -108,10 +111,12 @@ export class Runner {
   }
 
   /** Finds what each step needs; that stays in use until `unpin`. */
-  async #bind({ steps, standstill }: Round): Promise<{ bound: BoundStep[]; unpin: () => void }> {
+  async #bind(round: Round): Promise<{ bound: BoundStep[]; unpin: () => void }> {
     const { world } = this.#scene;
-    const alone = steps.length === 1 && standstill === undefined;
-    const contexts = world.kernels.map((_, mount) => this.#context(mount, alone));
+    const { steps, standstill } = round;
+    const alone = steps.length === 1 && !isMishap(round);
+    const shared = { alone, waiting: { count: 0 }, patienceMs: standstill === undefined ? undefined : STANDSTILL_PATIENCE_MS };
+    const contexts = world.kernels.map((_, mount) => this.#context(mount, shared));
     const pinned: [Kernel, InodeId][] = [];
     const bound: BoundStep[] = [];
     for (const step of steps) {
@@ -126,7 +131,7 @@ export class Runner {
     return { bound, unpin };
   }
 
-  #context(mount: number, alone: boolean): { context: Context; pins: InodeId[] } {
+  #context(mount: number, shared: Pick<Context, "alone" | "waiting" | "patienceMs">): { context: Context; pins: InodeId[] } {
     const scene = this.#scene;
     const kernel = scene.world.kernels[mount];
     const pins: InodeId[] = [];
@@ -141,7 +146,8 @@ export class Runner {
       model: scene.model,
       slots: scene.slots[mount],
       inUse: new Set(),
-      alone,
+      locking: new Set(),
+      ...shared,
       reach,
       strangers: (parent, name) => scene.stranger(parent, name),
       agree: (inode) => this.#agree(inode),

@@ -84,11 +84,12 @@ export class Scene {
     one.began = ++this.events;
     one.beganMs = clock.nowMs;
     try {
-      one.outcome = { value: await one.bound.run() };
+      one.outcome = { value: await one.bound.run(() => ++this.events) };
     } catch (error) {
       const { code } = error as { code?: string };
       if (error instanceof Violation || typeof code !== "string") throw error;
       one.outcome = { error: code };
+      if (code === "EINTR") one.began = one.bound.interruptedAt?.() ?? one.began;
       if (one.step !== null) this.counts.refused++;
     }
     one.ended = ++this.events;

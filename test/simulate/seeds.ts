@@ -3,7 +3,7 @@
 import { Runner } from "./runner.ts";
 import { type RunnerCounts, Violation } from "./story.ts";
 import { shrink } from "./shrink.ts";
-import { DANGERS, describeStandstill, describeStep, makeRounds, type Round } from "./steps.ts";
+import { DANGERS, describeMishap, describeStep, makeRounds, type Round } from "./steps.ts";
 
 export interface SeedWork {
   seed: number;
@@ -41,10 +41,11 @@ export async function runSeed({ seed, steps, shrink }: SeedWork): Promise<SeedRe
 async function describeSmallest(seed: number, rounds: readonly Round[]): Promise<string> {
   const { rounds: left, problem } = await shrink(seed, rounds);
   const lines = [`\n\nAt its smallest, ${left.flatMap(({ steps }) => steps).length} steps:`];
-  for (const { steps, cutAfterMs, standstill } of left) {
+  for (const round of left) {
+    const { steps, cutAfterMs } = round;
     for (const step of steps) lines.push(`  ${describeStep(step)}`);
     if (cutAfterMs !== undefined) lines.push(`  the power goes ${cutAfterMs.toFixed(3)} ms after they began`);
-    if (standstill !== undefined) lines.push(`  ${describeStandstill(standstill)}`);
+    lines.push(...describeMishap(round).map((line) => `  ${line}`));
     lines.push("");
   }
   return [...lines, problem].join("\n");

@@ -5,7 +5,7 @@ import test from "node:test";
 import { Runner } from "./runner.ts";
 import { DANGERS, makeRounds } from "./steps.ts";
 
-const STEPS = 1200;
+const STEPS = 900;
 
 for (const seed of [1, 2, 3, 4, 6]) {
   test(`two mounts and a model agree through power cuts, lost disks, failing calls, stopped and killed mounts, seed ${seed}`, async () => {

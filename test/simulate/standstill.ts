@@ -2,52 +2,36 @@
 // most until the session of the stopped one is over. Where that came about: what the stopped mount had not made durable may be
 // lost, and its locks; it overwrites nothing afterwards; and each of its open files that lost something says so, once.
 
-import type { InodeId } from "../../fs/types.ts";
 import type { MachineClock } from "./clock.ts";
-import { type Content, EMPTY, readContent, sameContent } from "./content.ts";
-import { explain, type Outcome, type Ran } from "./judge.ts";
 import type { File } from "./kernel-core.ts";
-import { leadsTo, type LossyChange, someState } from "./lossy.ts";
-import { type Nodes, treeDifference } from "./model.ts";
-import { type RanBound, ranOf, type Scene } from "./scene.ts";
+import { judgeLoss } from "./loss.ts";
+import type { RanBound, Scene } from "./scene.ts";
 import type { StandstillPlan } from "./steps.ts";
-import { describe, Violation } from "./story.ts";
-import { contentsOf, walk } from "./survival.ts";
+import { Violation } from "./story.ts";
 import { SESSION_LIMIT_MS } from "./world.ts";
 
 /** Beyond the time limit: how often it is looked at (twice, 250 ms apart), and what an operation takes by itself. */
 const DELAY_MAX_MS = SESSION_LIMIT_MS + 3_000;
-/** So long the kernel may answer by itself from what it had, after the mount goes on. */
-const DROPPED_MS = 200;
 /** A mount that goes on learns of the end of its session so soon. */
 const RENEWED_MAX_MS = 5_000;
 /** What the mount would still write back by its age comes meanwhile. */
 const QUIET_MS = 6_000;
-/** What a mount without its session answers. */
-const SESSION_OVER = ["EIO", "ESTALE"];
-
-export interface Standstill {
-  /** Resolves when the mount goes on. */
+/** What happens to a process while operations are under way. */
+export interface Mishap {
+  /** Resolves when it is over. */
   over: Promise<void>;
+  /** The mount whose process dies, and when: what it had under way is never answered. */
+  death?: { mount: number; died: Promise<void> };
   /** False: nothing was lost, and the operations are to be judged as ever. */
   judge(ran: readonly RanBound[]): Promise<boolean>;
 }
 
-interface Loss {
-  mount: number;
-  /** When the session was ended, and when the mount went on. */
-  endedMs: number;
-  backMs: number;
-  /** What its programs had open before. */
-  open: readonly File[];
-}
-
-export function beginStandstill(scene: Scene, { mount, afterMs, forMs }: StandstillPlan, clock: MachineClock): Standstill {
+export function beginStandstill(scene: Scene, { mount, afterMs, forMs }: StandstillPlan, clock: MachineClock): Mishap {
   const { world } = scene;
   if (!world.isRemote(mount)) return { over: Promise.resolve(), judge: async () => false };
   const sinceMs = world.clock.nowMs;
   const renewals = world.renewals(mount);
-  const open = scene.slots[mount].filter((file) => file !== null && file.handle >= 0) as File[];
+  const open = openFiles(scene, mount);
   let backMs = Infinity;
   const stand = async (): Promise<void> => {
     await clock.sleep(afterMs);
@@ -74,6 +58,11 @@ export function beginStandstill(scene: Scene, { mount, afterMs, forMs }: Standst
   return { over: stand(), judge };
 }
 
+/** What the programs of a mount have open. */
+export function openFiles({ slots }: Scene, mount: number): File[] {
+  return slots[mount].filter((file) => file !== null && file.handle >= 0) as File[];
+}
+
 function checkDelays(ran: readonly RanBound[], other: number): void {
   for (const { step, beganMs, endedMs, text } of ran)
     if (step!.mount === other && endedMs - beganMs > DELAY_MAX_MS)
@@ -90,207 +79,4 @@ async function hasRenewed(scene: Scene, mount: number, before: number): Promise<
   }
   await clock.sleep(QUIET_MS);
   clock.end();
-}
-
-async function judgeLoss(scene: Scene, ran: readonly RanBound[], loss: Loss): Promise<void> {
-  const { model, world } = scene;
-  const other = 1 - loss.mount;
-  const before = model.snapshot();
-  scene.note(ran);
-  const found = await walk(scene, world.kernels[other]);
-  const contents = await contentsOf(scene, found, other);
-  explainTree(scene, ran, loss, before, found);
-  const lossy = new Set<InodeId>();
-  for (const [inode, content] of contents) {
-    const states = new States(scene, ran, loss, inode, before.get(inode)?.content ?? EMPTY);
-    const problem = states.problem(content);
-    if (problem !== null) throw new Violation(`after a session was ended: ${problem}`);
-    if (states.lost(content)) lossy.add(inode);
-    model.set(inode, { content });
-  }
-  for (const { inode, owner } of loss.open) if (before.get(inode)?.locks.some((held) => held.owner === owner)) lossy.add(inode);
-  await checkErrors(scene, ran, loss, lossy, found);
-  await releaseLocks(scene);
-  model.settle();
-  scene.sweep();
-  await agree(scene, loss.mount, found, contents);
-  await scene.syncAll();
-}
-
-// ---- Names
-
-/** Some order of the operations must lead to the tree that is there; what the stopped mount asked for may be done or not. */
-function explainTree(scene: Scene, ran: readonly RanBound[], loss: Loss, before: Nodes, found: Nodes): void {
-  const { model } = scene;
-  scene.unknown = new Map([...found].filter(([inode]) => !before.has(inode)));
-  const fits = (): boolean => treeDifference(model.nodes, found) === null;
-  const explained = explain(model, ran.map((one) => loosened(one, loss)), fits); // prettier-ignore
-  scene.unknown = null;
-  if (explained) return;
-  const answers = ran.map(({ text, outcome, step }) => `  mount ${step!.mount}: ${text} -> ${describe(outcome)}`);
-  const message = ["no order of these, some of a mount whose session was ended, explains the tree:", ...answers];
-  throw new Violation([...message, `without them: ${treeDifference(before, found)}`].join("\n"));
-}
-
-function loosened(one: RanBound, loss: Loss): Ran {
-  const apply = one.bound.applyLost ?? one.bound.apply;
-  if (one.step!.mount !== loss.mount || one.endedMs < loss.endedMs) return { ...one, apply };
-  if (isOver(one.outcome)) return { ...one, apply, outcome: null, maybe: true };
-  return { ...one, apply, maybe: one.beganMs < loss.backMs + DROPPED_MS };
-}
-
-function isOver(outcome: Outcome | null): boolean {
-  return outcome !== null && "error" in outcome && SESSION_OVER.includes(outcome.error);
-}
-
-// ---- Bytes
-
-/** What one file may hold. */
-class States {
-  readonly #scene: Scene;
-  readonly #ran: readonly RanBound[];
-  readonly #loss: Loss;
-  readonly #inode: InodeId;
-  readonly #now: Content;
-  readonly #changes: readonly LossyChange[];
-  /** An fsync of the mount has made certain all that came before it. */
-  readonly #syncedAt: number;
-
-  constructor(scene: Scene, ran: readonly RanBound[], loss: Loss, inode: InodeId, now: Content) {
-    this.#scene = scene;
-    this.#ran = ran;
-    this.#loss = loss;
-    this.#inode = inode;
-    this.#now = now;
-    const mine = ran.filter(({ bound, step }) => step!.mount === loss.mount && concerns(bound, inode));
-    const syncs = mine.filter(({ bound, outcome }) => bound.sync?.inode === inode && outcome !== null && "value" in outcome);
-    this.#syncedAt = mine.some(({ outcome }) => isOver(outcome)) ? -1 : Math.max(-1, ...syncs.map(({ began }) => began));
-    this.#changes = ran.filter(({ bound }) => bound.changes?.inode === inode).flatMap((one) => this.#lossy(one));
-  }
-
-  #lossy(one: RanBound): LossyChange[] {
-    const { outcome, step, bound, began, ended, beganMs } = one;
-    const acknowledged = outcome !== null && "value" in outcome;
-    if (!acknowledged && !isOver(outcome)) return [];
-    const mine = step!.mount === this.#loss.mount;
-    const certain = !mine || ended < this.#syncedAt || beganMs > this.#loss.backMs + DROPPED_MS;
-    return [{ ...bound.changes!, began, ended, acknowledged, certain: acknowledged && certain, tearable: mine }];
-  }
-
-  /** Whether something that was acknowledged is not there. */
-  lost(found: Content): boolean {
-    const all = this.#changes.map((change) => ({ ...change, certain: change.acknowledged }));
-    return !someState(this.#now, [], all, (content) => sameContent(content, found));
-  }
-
-  problem(found: Content): string | null {
-    for (const one of this.#ran) {
-      const wrong = this.#readProblem(one);
-      if (wrong !== null) return wrong;
-    }
-    if (!this.lost(found)) return null;
-    for (const [base, earlier] of this.#bases()) if (leadsTo(base, earlier, this.#changes, found)) return null;
-    return `file ${this.#inode} of ${found.size} bytes is like none of its versions, the last had ${this.#now.size}`;
-  }
-
-  #bases(): [Content, LossyChange[]][] {
-    const last: [Content, LossyChange[]] = [this.#now, []];
-    if (this.#syncedAt >= 0) return [last];
-    const versions = this.#scene.history.versionsSince(this.#inode, 1 - this.#loss.mount);
-    return [
-      last,
-      ...versions.map(({ content, next }): [Content, LossyChange[]] => [
-        content,
-        next.map(({ changes, began, ended }) => ({
-          ...changes,
-          began,
-          ended,
-          acknowledged: true,
-          certain: false,
-          tearable: true,
-        })),
-      ]),
-    ];
-  }
-
-  /** A read gives what some version had. */
-  #readProblem({ bound, outcome, text }: RanBound): string | null {
-    if (bound.reads !== this.#inode || outcome === null || !("value" in outcome)) return null;
-    const bytes = outcome.value as Uint8Array;
-    const { offset, length } = bound.range!;
-    const fits = (content: Content): boolean => {
-      const expected = readContent(content, offset, length);
-      const shown = this.#changes.length > 0 ? expected.subarray(0, bytes.length) : expected;
-      return Buffer.compare(shown, bytes) === 0;
-    };
-    const any = this.#changes.map((change) => ({ ...change, certain: false }));
-    for (const [base, earlier] of this.#bases()) if (someState(base, earlier, any, fits)) return null;
-    return `${text} gave ${describe(outcome)}, which no version had`;
-  }
-}
-
-function concerns({ changes, sync, closes }: RanBound["bound"], inode: InodeId): boolean {
-  return changes?.inode === inode || sync?.inode === inode || closes === inode;
-}
-
-// ---- Errors and locks
-
-/** Each open file that lost something has said so, or says so now; then it goes on without. Files that have no name any more are closed. */
-async function checkErrors(
-  scene: Scene,
-  ran: readonly RanBound[],
-  loss: Loss,
-  lossy: ReadonlySet<InodeId>,
-  found: Nodes,
-): Promise<void> {
-  const kernel = scene.world.kernels[loss.mount];
-  const slots = scene.slots[loss.mount];
-  const told = new Set<InodeId>();
-  for (const { bound, outcome, step } of ran) {
-    if (step!.mount !== loss.mount) continue;
-    const inode = bound.changes?.inode ?? bound.sync?.inode ?? bound.closes ?? bound.locks;
-    const closed = bound.closes !== undefined && outcome !== null && "value" in outcome && outcome.value !== null;
-    if (inode !== undefined && inode !== null && (isOver(outcome) || closed)) told.add(inode);
-  }
-  for (const [index, file] of slots.entries()) {
-    if (file === null) continue;
-    if (!found.has(file.inode)) {
-      await scene.drive(kernel.close(file));
-      slots[index] = null;
-      continue;
-    }
-    for (let attempt = 0; ; attempt++) {
-      const bound = { text: `fsync ${file.inode} after the loss`, run: () => kernel.sync(file), apply: () => true };
-      const one = { ...ranOf(bound, null), step: null };
-      await scene.drive(scene.run(one));
-      scene.note([one]);
-      if (isOver(one.outcome)) told.add(file.inode);
-      else if (one.outcome !== null && "value" in one.outcome) break;
-      if (attempt > 0) throw new Violation(`fsync of ${file.inode} after a session was ended: ${describe(one.outcome)}, again`);
-    }
-    if (lossy.has(file.inode) && loss.open.includes(file) && !told.has(file.inode))
-      throw new Violation(
-        `file ${file.inode} lost what was written or locked on a mount whose session was ended, and fsync says nothing`,
-      );
-  }
-}
-
-async function releaseLocks(scene: Scene): Promise<void> {
-  const { model, world, slots } = scene;
-  for (const [mount, kernel] of world.kernels.entries())
-    for (const file of slots[mount])
-      if (file !== null) await scene.drive(kernel.lock(file, { type: "unlock", start: 0, end: Infinity, pid: 1 }));
-  for (const [inode, { locks }] of model.nodes) if (locks.length > 0) model.set(inode, { locks: [] });
-}
-
-/** The mount that was stopped sees what the other one does, and has written nothing over it. */
-async function agree(scene: Scene, mount: number, expected: Nodes, contents: ReadonlyMap<InodeId, Content>): Promise<void> {
-  const found = await walk(scene, scene.world.kernels[mount]);
-  const difference = treeDifference(expected, found);
-  if (difference !== null) throw new Violation(`a mount whose session was ended sees another tree: ${difference}`);
-  for (const [inode, { type, content }] of found)
-    if (type === "file" && !sameContent(content, contents.get(inode)!))
-      throw new Violation(
-        `a mount whose session was ended sees ${content.size} other bytes in ${inode}, of ${contents.get(inode)!.size}`,
-      );
 }

@@ -12,6 +12,7 @@ export interface RunnerCounts {
   lost: number;
   healed: number;
   killed: number;
+  daemonsKilled: number;
   /** Mounts that were stopped, and sessions that were over when they went on. */
   stopped: number;
   fenced: number;
@@ -30,6 +31,7 @@ export function noCounts(): RunnerCounts {
     lost: 0,
     healed: 0,
     killed: 0,
+    daemonsKilled: 0,
     stopped: 0,
     fenced: 0,
     faults: 0,

@@ -2,12 +2,14 @@
 
 import type { ByteString, InodeId } from "../../fs/types.ts";
 import type { Bound } from "./bound.ts";
+import type { MachineClock } from "./clock.ts";
 import { bindRead } from "./data-kinds.ts";
 import { bindFind } from "./name-kinds.ts";
 import { bindStat } from "./operations.ts";
 import { newNode, type Node } from "./model.ts";
 import { type RanBound, ranOf, type Scene } from "./scene.ts";
-import { beginStandstill, type Standstill } from "./standstill.ts";
+import { beginKilling } from "./killing.ts";
+import { beginStandstill, type Mishap } from "./standstill.ts";
 import type { Round, Step } from "./steps.ts";
 import { cutPower } from "./survival.ts";
 import { settle } from "./verdict.ts";
@@ -17,35 +19,43 @@ export interface BoundStep {
   step: Step;
 }
 
-export async function together(scene: Scene, steps: readonly BoundStep[], { cutAfterMs, standstill }: Round): Promise<void> {
+export async function together(scene: Scene, steps: readonly BoundStep[], round: Round): Promise<void> {
   const { world } = scene;
-  const ran = steps.map(({ bound, step }) => ({ ...ranOf(bound, step), apply: promised(scene, bound, steps) }));
+  const { cutAfterMs } = round;
   const clock = world.clock.machine();
-  const overlap = ran.length > 1 || standstill !== undefined;
-  const running: Promise<unknown>[] = ran.map(async (one) => {
+  const mishap = mishapOf(scene, round, clock);
+  const overlap = steps.length > 1 || mishap !== null;
+  const all = steps.map(({ bound, step }) => ({ ...ranOf(bound, step), apply: promised(scene, bound, steps) }));
+  const running: Promise<unknown>[] = all.map(async (one) => {
+    const death = mishap?.death?.mount === one.step!.mount ? mishap.death : null;
+    let dead = false;
+    void death?.died.then(() => (dead = true));
     if (overlap) await clock.sleep(one.step!.delayMs);
-    await scene.run(one);
+    if (!dead) await Promise.race([scene.run(one), ...(death === null ? [] : [death.died])]);
   });
-  let standing: Standstill | null = null;
-  if (standstill !== undefined) {
-    standing = beginStandstill(scene, standstill, clock);
-    running.push(standing.over);
-  }
+  if (mishap !== null) running.push(mishap.over);
   const untilMs = cutAfterMs === undefined ? Infinity : world.clock.nowMs + cutAfterMs;
   await scene.drive(Promise.all(running), untilMs);
   clock.end();
+  // Those of a mount that died before they began are none.
+  const ran = cutAfterMs === undefined ? all.filter(({ began }) => began > 0) : all;
   const excused = scene.excuse(ran);
   if (cutAfterMs !== undefined || (excused && scene.failing > 0)) {
     scene.note(ran);
     return cutPower(scene, ran);
   }
-  if (standing !== null && (await standing.judge(ran))) return;
+  if (mishap !== null && (await mishap.judge(ran))) return;
   const probes = overlap || excused ? await probe(scene, ran) : [];
   scene.note(ran);
   if (scene.excuse(probes)) return cutPower(scene, ran);
   if (excused) learnNames(scene, ran, probes);
   settle(scene, ran, probes);
   scene.unknown = null;
+}
+
+function mishapOf(scene: Scene, { standstill, kill }: Round, clock: MachineClock): Mishap | null {
+  if (standstill !== undefined) return beginStandstill(scene, standstill, clock);
+  return kill === undefined ? null : beginKilling(scene, kill, clock);
 }
 
 /** What an answer must fit. Linux reads a file's size and its pages one after another: where both change meanwhile, a read may give new bytes up to the old end; where another mount appends, what it gives is nobody's promise. */

@@ -181,6 +181,23 @@ export class World {
     this.#mounts[index] = await this.#openMount(index);
   }
 
+  /** SIGKILL to the daemon. Mounts in processes of their own live on. */
+  killDaemon(): void {
+    const { clock, ends } = this.#required();
+    this.note("the daemon is killed");
+    clock.end();
+    for (const end of ends) end.sever();
+    this.#daemon = null;
+    for (const { directory } of [{ directory: this.#system }, ...this.#disks.all]) {
+      directory.delay = null;
+      directory.kill();
+    }
+  }
+
+  async restartDaemon(): Promise<void> {
+    await this.#startDaemon();
+  }
+
   stopMount(index: number): void {
     this.note(`mount ${index} is stopped`);
     this.#mounts[index].clock.stop();
