@@ -136,6 +136,8 @@ export class BlockChanges {
   }
 
   async #syncRound(): Promise<void> {
+    // The round before this one may have failed, with what its callers and those of this one wait for.
+    if (this.#failure !== null) throw this.#failure;
     const segments = [...this.#dirty];
     const changes = this.#unsynced;
     this.#dirty = new Set();

@@ -143,6 +143,30 @@ test("when the directory is gone, stores that need it fail soon and say so, and 
   assert.ok(codes.includes("ENOENT"), codes.join());
 });
 
+test("a sync that waits behind one that fails is refused as well, at whatever turn of a store they come", async () => {
+  for (let turns = 0; turns < 60; turns++) {
+    const disk = await TestDisk.create(3);
+    const blocks = await disk.open();
+    await blocks.store({ stripe: 1, index: 0 }, bytesOf(1, 0, 5000));
+    let first: Promise<unknown> | null = null;
+    const syncAfterTurns = async (): Promise<unknown> => {
+      for (let turn = 0; turn < turns; turn++) await null;
+      return blocks.sync().catch(String);
+    };
+    disk.directory.delay = async (action) => {
+      await new Promise(setImmediate);
+      if (action === "sync") throw Object.assign(new Error("the medium is worn out"), { code: "EIO" });
+      first ??= syncAfterTurns();
+    };
+    await blocks.store({ stripe: 2, index: 0 }, bytesOf(2, 0, 5000)).catch(() => {});
+    const second = await blocks.sync().catch(String);
+    assert.match(String(await first), /takes no more blocks/, `${turns} turns`);
+    assert.match(String(second), /takes no more blocks/, `${turns} turns`);
+    disk.directory.delay = null;
+    await blocks.close();
+  }
+});
+
 test("after a failed sync nothing is called durable any more, and reads go on", async () => {
   const disk = await TestDisk.create(3);
   const blocks = await disk.open();
