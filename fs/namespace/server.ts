@@ -245,6 +245,7 @@ export class Server implements Namespace {
     this.resumption.abandon();
     this.sessions.close();
     await this.ticks.stop();
+    await this.state.settled();
     try {
       await this.overlay.apply();
       await this.overlay.apply();

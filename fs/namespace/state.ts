@@ -6,7 +6,7 @@ import type { Extent } from "../messages.ts";
 import { Cache } from "./cache.ts";
 import { after, id8, idFrom, splitKey, TAG_EXTENT, TAG_INODE, TAG_NAME, TAG_ORDER, TAG_STRIPE, TAG_XATTR } from "./keys.ts";
 import type { Overlay, ScannedRecord } from "./overlay.ts";
-import { denseRange, ReadAhead } from "./read-ahead.ts";
+import { denseRange, READ_AHEAD_MAX, ReadAhead } from "./read-ahead.ts";
 import {
   decodeExtent,
   decodeInode,
@@ -123,6 +123,10 @@ export class State {
   readonly #inodesAhead = new ReadAhead();
   readonly #windowsAhead = new ReadAhead();
   readonly #directoriesAhead = new ReadAhead();
+  /** What is loaded for the listings that are likely next: of one walk at a time. */
+  #following: Promise<void> | null = null;
+  /** The inode numbers that are being loaded so: a miss of one waits for them rather than read the same again. */
+  #children: { first: number; end: number; loaded: Promise<void> } | null = null;
 
   constructor(overlay: Overlay, cacheBytes: number) {
     this.overlay = overlay;
@@ -308,8 +312,22 @@ export class State {
     );
     const jobs = ranges.map((miss) => this.#loadRange(miss));
     for (const miss of misses) if (miss.kind === "record") jobs.push(this.#loadRecord(miss.key));
-    if (points.length > 0) jobs.push(this.#loadAhead(points).then(() => this.#loadPoints(points)));
+    if (points.length > 0) jobs.push(this.#loadMissed(points));
     await Promise.all(jobs);
+  }
+
+  async #loadMissed(points: Miss[]): Promise<void> {
+    let misses = points;
+    const coming = this.#children;
+    if (
+      coming !== null &&
+      points.some((miss) => miss.kind === "inode" && miss.inode >= coming.first && miss.inode < coming.end)
+    ) {
+      await coming.loaded;
+      misses = points.filter((miss) => miss.kind !== "inode" || this.#inodes.get(miss.inode) === undefined);
+    }
+    await this.#loadAhead(misses);
+    await this.#loadPoints(misses);
   }
 
   /** Loads missed inodes together with their neighbours, where there is reason to. */
@@ -369,23 +387,63 @@ export class State {
   /** A directory near one that was loaded before is loaded together with those that follow. */
   async #loadDirectoriesAhead(directory: InodeId): Promise<void> {
     const count = this.#directoriesAhead.missed(directory);
-    if (count > 1 && !this.overlay.hasChanges(TAG_ORDER + id8(directory)))
-      await this.#loadDirectories(directory, count).catch(passOverDamage);
+    if (count > 1 && !this.overlay.hasChanges(TAG_ORDER + id8(directory))) {
+      const loaded = await this.#loadDirectories(directory, count);
+      this.#following ??= this.#follow(loaded, directory + count);
+    }
     if (count === 1 || this.completeDirectory(directory) === undefined) await this.#loadDirectory(directory);
   }
 
+  /** While the first of these directories is listed: what their names lead to, then the names of the next ones and what they lead to. Nobody depends on it, so it fails silently. */
+  async #follow(loaded: LoadedDirectories, end: number): Promise<void> {
+    try {
+      await this.#loadChildren(loaded.children);
+      if (loaded.next >= end) return;
+      const { children } = await this.#loadDirectories(loaded.next, end - loaded.next);
+      await this.#loadChildren(children);
+    } catch {
+    } finally {
+      this.#following = null;
+    }
+  }
+
+  /** Resolves when nothing is being loaded that nobody asked for. */
+  async settled(): Promise<void> {
+    await this.#following;
+  }
+
+  async #loadChildren(children: readonly InodeId[]): Promise<void> {
+    const range = denseRange(children.filter((id) => this.#inodes.get(id) === undefined));
+    if (range === null) return;
+    const end = range.first + range.count;
+    const load = async (): Promise<void> => {
+      for (let first = range.first; first < end; first += READ_AHEAD_MAX)
+        await this.#loadInodes(first, Math.min(READ_AHEAD_MAX, end - first));
+    };
+    // Who waits for it reads what is still missing by itself.
+    const loaded = load().catch(() => {});
+    this.#children = { first: range.first, end, loaded };
+    await loaded;
+    this.#children = null;
+  }
+
   /** Those among the inode numbers from `first` on that have names, as far as their names are few. */
-  #loadDirectories(first: number, count: number): Promise<void> {
+  #loadDirectories(first: number, count: number): Promise<LoadedDirectories> {
     const from = TAG_ORDER + id8(first);
     return this.overlay.readAhead(from, TAG_ORDER + id8(first + count), NAMES_AHEAD_MAX, (records, bound) => {
+      const loaded: LoadedDirectories = { children: [], next: first + count };
       for (let at = 0; at < records.length;) {
         const prefix = records[at].key.slice(0, 9);
+        const id = idFrom(prefix, 1) as InodeId;
         const known = new Directory(true);
         for (; at < records.length && records[at].key.startsWith(prefix); at++) keepOrdered(known, records[at]);
-        const id = idFrom(prefix, 1) as InodeId;
-        if (after(prefix) > bound || this.overlay.hasChanges(prefix) || this.completeDirectory(id) !== undefined) continue;
-        this.#directories.set(id, known);
+        if (after(prefix) > bound) loaded.next = id;
+        else if (!this.overlay.hasChanges(prefix) && this.completeDirectory(id) === undefined) {
+          this.#directories.set(id, known);
+          for (const entry of known.names.values()) loaded.children.push(entry!.inode);
+        }
       }
+      return loaded;
     });
   }
 
@@ -489,6 +547,12 @@ export class State {
 /** Of what was loaded ahead: who asks for the damaged record itself is told. */
 function passOverDamage(error: unknown): void {
   if (!(error instanceof RecordDamaged)) throw error;
+}
+
+/** What a range of directories had: the inodes that their names lead to, and the number from which on names are missing. */
+interface LoadedDirectories {
+  readonly children: InodeId[];
+  next: number;
 }
 
 function keepOrdered(directory: Directory, { key, value }: ScannedRecord): void {
