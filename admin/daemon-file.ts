@@ -6,16 +6,10 @@ import { createHash } from "node:crypto";
 import fs from "node:fs/promises";
 import os from "node:os";
 import path from "node:path";
-import { z } from "zod";
+import { type Note, readNote } from "./note-file.ts";
 
-const daemonSchema = z.object({
-  pid: z.int().positive(),
-  socket: z.string().min(1),
-  sessions: z.string().min(1),
-  version: z.string(),
-  startedAt: z.string(),
-});
-export type DaemonDescription = z.infer<typeof daemonSchema>;
+const FIELDS = { pid: "count", socket: "name", sessions: "name", version: "text", startedAt: "text" } as const;
+export type DaemonDescription = Note<typeof FIELDS>;
 
 /** sockaddr_un.sun_path holds 108 bytes with its final NUL (unix(7)). */
 const SOCKET_PATH_MAX_BYTES = 107;
@@ -46,18 +40,6 @@ function isAlive(pid: number): boolean {
 
 /** The store's running daemon, or null. */
 export async function readDaemon(data: string): Promise<DaemonDescription | null> {
-  let text: string;
-  try {
-    text = await fs.readFile(path.join(data, "daemon.json"), "utf8");
-  } catch {
-    return null;
-  }
-  let value: unknown;
-  try {
-    value = JSON.parse(text);
-  } catch {
-    return null;
-  }
-  const parsed = daemonSchema.safeParse(value);
-  return parsed.success && isAlive(parsed.data.pid) ? parsed.data : null;
+  const daemon = await readNote(path.join(data, "daemon.json"), FIELDS);
+  return daemon !== null && isAlive(daemon.pid) ? daemon : null;
 }

@@ -2,17 +2,13 @@
 
 import fs from "node:fs/promises";
 import path from "node:path";
-import { z } from "zod";
+import { type Note, readNote } from "./note-file.ts";
 
 const DIRECTORY = "mounts";
 
-const registeredSchema = z.object({
-  pid: z.int().positive(),
-  /** Field 22 of /proc/PID/stat: tells the process from a later one with its number. */
-  startedAt: z.string(),
-  path: z.string().min(1),
-});
-export type RegisteredMount = z.infer<typeof registeredSchema>;
+/** `startedAt` is field 22 of /proc/PID/stat: it tells the process from a later one with its number. */
+const FIELDS = { pid: "count", startedAt: "text", path: "name" } as const;
+export type RegisteredMount = Note<typeof FIELDS>;
 
 /** When the process was started, in the kernel's count; null where there is none. */
 async function startOf(pid: number): Promise<string | null> {
@@ -54,17 +50,9 @@ export async function registeredMounts(data: string): Promise<RegisteredMount[]>
   const mounts: RegisteredMount[] = [];
   for (const name of names) {
     const file = path.join(data, DIRECTORY, name);
-    const parsed = registeredSchema.safeParse(await readJson(file));
-    if (parsed.success && (await isServing(parsed.data))) mounts.push(parsed.data);
+    const mount = await readNote(file, FIELDS);
+    if (mount !== null && (await isServing(mount))) mounts.push(mount);
     else if (/^\d+\.json$/.test(name)) await fs.rm(file, { force: true });
   }
   return mounts;
-}
-
-async function readJson(file: string): Promise<unknown> {
-  try {
-    return JSON.parse(await fs.readFile(file, "utf8"));
-  } catch {
-    return null;
-  }
 }

@@ -6,12 +6,11 @@ import fs from "node:fs/promises";
 import path from "node:path";
 import { z } from "zod";
 import { parseScheme } from "../coding/scheme.ts";
+import { DEFAULT_REPAIR_RATE } from "./defaults.ts";
 import { AdminError } from "./errors.ts";
 
 export const STORE_FORMAT = 1;
 export const STORE_FILE = "store.json";
-/** For each of six disks some 40 MB a second, a fourth of what a hard disk does: programs keep most of it. */
-export const DEFAULT_REPAIR_RATE = 256 * 1024 * 1024;
 
 const diskSchema = z.strictObject({
   id: z.int().min(1),

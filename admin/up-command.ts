@@ -5,14 +5,13 @@ import path from "node:path";
 import { type Command, Option } from "commander";
 import { print, storeCommand } from "./command.ts";
 import type { Daemon, StartOptions } from "./daemon.ts";
-import { DEFAULT_DISKS, DEFAULT_SCHEME, SESSION_TIME_LIMIT_MS } from "./defaults.ts";
+import { DEFAULT_DISKS, DEFAULT_REPAIR_RATE, DEFAULT_SCHEME, SESSION_TIME_LIMIT_MS } from "./defaults.ts";
 import { AdminError } from "./errors.ts";
 import { announceFailure, announceReady, isDetached, startDetached } from "./detach.ts";
 import { formatBytes } from "./format.ts";
 import { stopOnSignals, traceToStandardError } from "./serve.ts";
 import { parseCount, parseRate, parseSeconds } from "./rate.ts";
 import type { StatusReport } from "./api.ts";
-import { DEFAULT_REPAIR_RATE } from "./store-file.ts";
 
 interface UpOptions {
   data: string;

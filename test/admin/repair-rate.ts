@@ -6,7 +6,8 @@ import { setTimeout as sleep } from "node:timers/promises";
 import type { StatusReport, TaskReport } from "../../admin/api.ts";
 import { DiskTasks } from "../../admin/disk-tasks.ts";
 import { RunningStore } from "../../admin/running-store.ts";
-import { DEFAULT_REPAIR_RATE, readStore } from "../../admin/store-file.ts";
+import { DEFAULT_REPAIR_RATE } from "../../admin/defaults.ts";
+import { readStore } from "../../admin/store-file.ts";
 import { SimulatedClock } from "../../storage/clock.ts";
 import { shell, type Store, withStore } from "../fixture/store.ts";
 

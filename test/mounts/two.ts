@@ -9,7 +9,7 @@ import { mountAgain, useTwoMounts } from "../fixture/second-mount.ts";
 import { insertThroughMounts } from "../fixture/sqlite.ts";
 import { run, shell } from "../fixture/store.ts";
 
-const { store, one, two } = useTwoMounts("two", { before, after });
+const { store, one, two } = useTwoMounts("two", { before, after }, "--session-limit", "5");
 
 const script = async (text: string, timeoutMs = 60_000): Promise<void> => {
   await shell(text, { env: { A: one, B: two, TMPDIR: store.directory }, timeoutMs });
