@@ -196,6 +196,11 @@ export class MemorySession implements Session {
     const end = extent.offset + extent.length;
     const kept: Extent[] = [];
     for (const old of file.extents) {
+      // Most are elsewhere: cutting them would copy what they hold.
+      if (old.offset >= end || old.offset + old.length <= extent.offset) {
+        kept.push(old);
+        continue;
+      }
       const before = cut(old, 0, extent.offset);
       const after = cut(old, end, Infinity);
       if (before !== null) kept.push(before);
