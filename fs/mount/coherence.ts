@@ -16,8 +16,9 @@ import { flushFile } from "./core.ts";
 import type { Core } from "./core.ts";
 import { forgetClean } from "./extents.ts";
 import type { FileState } from "./file-state.ts";
+import { codeOf } from "./flush.ts";
 import {
-  APPEND_GOES_ON_MS, CHANGED_SIZE_TOLD_MS, RECALL_GATE_MS, RECALL_PASS_MAX_MS, RECALL_ROUNDS_MAX, UNKNOWN_PAUSE_MAX_MS,
+  APPEND_GOES_ON_MS, CHANGED_SIZE_TOLD_MS, RECALL_GATE_MS, RECALL_PASS_MAX_MS, RECALL_RETRY_MAX_MS, RECALL_ROUNDS_MAX, UNKNOWN_PAUSE_MAX_MS,
 } from "./limits.ts"; // prettier-ignore
 import { doubtful, unheld } from "./page-locks.ts";
 import type { PageRange } from "./page-locks.ts";
@@ -112,16 +113,20 @@ async function placedAll(file: FileState): Promise<void> {
   while (file.placing > 0) await new Promise<void>((resolve) => file.placed.push(resolve));
 }
 
-/** Writes back. A failure stays with the file: its data is kept and tried again, and the next fsync says so. */
+/**
+ * Writes back. A failure stays with the file: its data is kept and tried again, and the next fsync says so. What the disks
+ * refuse only for a moment is waited for, or the other mount would see what was before.
+ */
 async function flushQuietly(core: Core, file: FileState): Promise<void> {
   for (let round = 0; file.dirty && round < RECALL_ROUNDS_MAX; round++) {
     const error = file.error;
     try {
       await flushFile(core, file);
     } catch (failure) {
-      file.error ??= error ?? "EIO";
+      file.error ??= error ?? codeOf(failure);
       core.trace(`recall of inode ${file.inode}: ${String(failure)}`);
-      return;
+      if (!file.dirty || core.clock.now() - core.flusher.failingSinceMs >= RECALL_RETRY_MAX_MS) return;
+      await pause(core, RECALL_RETRY_MAX_MS / RECALL_ROUNDS_MAX);
     }
   }
 }

@@ -48,6 +48,8 @@ export class Flusher {
   #progress: (() => void)[] = [];
   /** Set while attempts fail: writers that would wait for a buffer get it instead. */
   failure: unknown = null;
+  /** When attempts began to fail, as long as they do. */
+  failingSinceMs = 0;
   uncommittedRanges = 0;
   /** Bytes sealed and not yet on disks. */
   unstoredBytes = 0;
@@ -212,6 +214,7 @@ export class Flusher {
 
   #failed(units: readonly FlushUnit[], error: unknown, action: string): void {
     const code = codeOf(error);
+    if (this.failure === null) this.failingSinceMs = this.#options.clock.now();
     this.failure = error;
     for (const unit of units) {
       unit.error = error;

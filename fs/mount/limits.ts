@@ -50,6 +50,8 @@ export const DIRTY_AGE_MAX_MS = 4000;
 export const TICK_MS = 500;
 /** A flush that failed is tried again after this long. */
 export const FLUSH_RETRY_MS = 1000;
+/** How long recalls try again what the disks refuse, since they began to: well within a session's time limit. */
+export const RECALL_RETRY_MAX_MS = 4000;
 /** How long a figure of free space is believed. */
 export const SPACE_AGE_MAX_MS = 200;
 

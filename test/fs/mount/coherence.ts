@@ -408,3 +408,20 @@ test("what was listed beside a recall of the directory is not kept for the next 
   assert.equal(asked, 1, "the first answer may be of before the change: it is asked again");
   await mount.destroy();
 });
+
+test("a recall waits for what the disks refuse for a moment, and the program is told at its fsync", async () => {
+  const { mount, session, stripes, events } = await newMount(() => {});
+  const file = await createFile(mount, "written");
+  await write(file, 0, new Uint8Array(500_000).fill(1));
+  stripes.failure = Object.assign(new Error("no space"), { code: "ENOSPC" });
+  let answered = false;
+  const recalled = events.recall(file.inode, "known").then(() => (answered = true));
+  await new Promise((resolve) => setTimeout(resolve, 200));
+  assert.equal(answered, false);
+  stripes.failure = null;
+  await recalled;
+  assert.equal(session.file(file.inode).attributes.size, 500_000);
+  await assert.rejects(sync(file), { code: "ENOSPC" });
+  await sync(file);
+  await mount.destroy();
+});
