@@ -74,7 +74,7 @@ function loosened(one: RanBound, loss: Loss): Ran {
   const apply = one.bound.applyLost ?? one.bound.apply;
   if (one.step!.mount !== loss.mount || one.endedMs < loss.endedMs) return { ...one, apply };
   if (one.outcome === null || isOver(one.outcome)) return { ...one, apply, outcome: null, maybe: true };
-  return { ...one, apply, maybe: one.beganMs < loss.backMs + DROPPED_MS };
+  return { ...one, apply, maybe: mayBeOld(one, loss) };
 }
 
 function isOver(outcome: Outcome | null): boolean {
@@ -152,8 +152,9 @@ class States {
   }
 
   /** A read gives what some version had. */
-  #readProblem({ bound, outcome, text }: RanBound): string | null {
-    if (bound.reads !== this.#inode || outcome === null || !("value" in outcome)) return null;
+  #readProblem(one: RanBound): string | null {
+    const { bound, outcome, text } = one;
+    if (bound.reads !== this.#inode || outcome === null || !("value" in outcome) || mayBeOld(one, this.#loss)) return null;
     const bytes = outcome.value as Uint8Array;
     const { offset, length } = bound.range!;
     const fits = (content: Content): boolean => {
@@ -165,6 +166,11 @@ class States {
     for (const [base, earlier] of this.#bases()) if (someState(base, earlier, any, fits)) return null;
     return `${text} gave ${describe(outcome)}, which no version had`;
   }
+}
+
+/** While a mount is stopped its kernel answers by itself, perhaps with a size and pages of different versions. */
+function mayBeOld({ step, beganMs, endedMs }: RanBound, { mount, endedMs: overMs, backMs }: Loss): boolean {
+  return step!.mount === mount && endedMs >= overMs && beganMs < backMs + DROPPED_MS;
 }
 
 function concerns({ changes, sync, closes }: RanBound["bound"], inode: InodeId): boolean {
