@@ -136,7 +136,10 @@ export class BlocksRecovery {
     for (const segment of scanned) {
       await this.#parts.files.use(segment.name, "buffered", (file) => file.truncate(segment.frontier));
       segment.allocated = segment.frontier;
+      this.#parts.changes.markDirty(segment);
     }
+    // A torn end that came back with the next crash, behind segments that are newer by then, would pass for whole where the index is lost too.
+    await this.#parts.changes.rounds.run();
     await this.#parts.index.writeSummaries(scanned);
     for (const kind of ["large", "small"] as const) {
       const last = [...this.#parts.segments.values()].filter((segment) => segment.kind === kind).at(-1);
