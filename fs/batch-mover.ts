@@ -1,8 +1,8 @@
 // Carries batches (cleaner-batch.ts) to new stripes: of the cleaner, and of what lies inline.
 //
-// Order of a move: store the new stripe, make it durable, then one transaction that changes only extents which still
-// are what was read (fs/namespace/relocation.ts). A crash before it leaves blocks under a reserved number, which are
-// swept; after it the old stripe is dead on record. Moves may go on side by side, also of the same bytes: the later
+// Order of a move: store the new stripe, make it durable, then transactions that change only extents which still are
+// what was read (fs/namespace/relocation.ts). A crash before them leaves blocks under a reserved number, which are
+// swept; after them the old stripe is dead on record. Moves may go on side by side, also of the same bytes: the later
 // one finds them changed.
 
 import type { Stripes } from "../replication/block-client.ts";

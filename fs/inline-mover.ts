@@ -52,19 +52,18 @@ export class InlineMover {
   }
 
   async #moveFile(inode: InodeId): Promise<void> {
-    for await (const windows of this.#options.namespace.relocation.takeInline(inode)) {
-      let batch = new Batch();
-      for (const { extents } of windows) {
-        for (const extent of extents) {
-          if (batch.full) {
-            await this.#move(batch);
-            batch = new Batch();
-          }
-          batch.add(inode, extent);
+    let batch = new Batch();
+    for await (const { extents } of this.#options.namespace.relocation.takeInline(inode)) {
+      for (const extent of extents) {
+        if (batch.full) {
+          await this.#move(batch);
+          batch = new Batch();
         }
+        // What has no room any more stays where it is.
+        batch.add(inode, extent);
       }
-      await this.#move(batch);
     }
+    await this.#move(batch);
   }
 
   /** Where little is left, because the same place was written again and again, it may stay. */

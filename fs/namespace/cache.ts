@@ -3,9 +3,11 @@
 //
 // Generations instead of a list in order of use: a hit in the youngest one costs one look-up and no bookkeeping (a Map
 // kept in order of use costs a delete and a set on each hit). A new one begins when the youngest has its share of the
-// maximum. What is used moves there as it is hit; above the maximum the oldest one's entries go, one by one.
+// maximum. What is used moves there as it is hit; above the maximum the oldest one's entries go, a few at a time.
 
 const GENERATIONS = 4;
+/** Of the maximum. */
+const FORGOTTEN_AT_ONCE = 1 / 64;
 
 export class Cache<Key, Value> {
   #young = new Map<Key, Value>();
@@ -87,8 +89,10 @@ export class Cache<Key, Value> {
     this.#older.push(oldest);
   }
 
+  /** Some more than necessary: a Map keeps the places of deleted entries for a while, and each walk from its beginning passes over them. */
   #forget(): void {
-    while (this.#bytes > this.#maximumBytes) {
+    const goal = this.#maximumBytes * (1 - FORGOTTEN_AT_ONCE);
+    while (this.#bytes > goal) {
       const oldest = this.#older.pop();
       if (oldest === undefined) {
         // Nothing is kept: whatever was counted is gone.
@@ -97,7 +101,7 @@ export class Cache<Key, Value> {
         continue;
       }
       for (const [key, value] of oldest) {
-        if (this.#bytes <= this.#maximumBytes) break;
+        if (this.#bytes <= goal) break;
         oldest.delete(key);
         this.#bytes -= this.#bytesOf(value);
       }

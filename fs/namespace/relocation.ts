@@ -40,13 +40,13 @@ export interface Relocation {
   windows(cursor: Cursor): Promise<{ windows: FileWindow[]; next: Cursor }>;
   /** Calls back when a file has got much inline data since takeInline (limits.inlineFileBytes). One watcher. */
   watchInline(onFull: (inode: InodeId) => void): void;
-  /** What the file has got inline since the last call and is inline still, some windows at a time. */
-  takeInline(inode: InodeId): AsyncIterable<FileWindow[]>;
+  /** What the file has got inline since the last call and is inline still, in parts. */
+  takeInline(inode: InodeId): AsyncIterable<FileWindow>;
   /** Stripe numbers of the server's own. */
   reserve(count: number): Promise<StripeId>;
   /** Blocks stored under numbers that were reserved and not used are removed from the disks. */
   releaseReserved(): void;
-  /** Makes the stripes known (their blocks are durable), and of each range those bytes that still lie at `from` lie at `to` afterwards, in one transaction. Returns how many bytes were moved. At most MOVES_MAX moves. */
+  /** Makes the stripes known (their blocks are durable), and of each range those bytes that still lie at `from` lie at `to` afterwards, in a transaction for every few windows. Returns how many bytes were moved. At most MOVES_MAX moves. */
   relocate(stripes: readonly Stripe[], moves: readonly Move[]): Promise<number>;
 }
 
@@ -55,8 +55,8 @@ export const MOVES_MAX = 4096;
 /** More than the extents of one window of 4 KiB pieces, so that a page holds a whole window. Smaller pieces make a window that is walked in parts. */
 const PAGE_RECORDS = 8192;
 
-/** Windows that one step of takeInline looks at, and the transaction that moves what it found: at most 100 KiB each in memory. */
-const INLINE_WINDOWS_MAX = 512;
+/** Windows that one transaction reads or changes: at most 90 KB each in memory, far from all that the cache keeps. */
+const WINDOWS_MAX = 32;
 
 export function relocationOf(server: Server): Relocation {
   return {
@@ -72,10 +72,17 @@ export function relocationOf(server: Server): Relocation {
       return first;
     },
     releaseReserved: () => server.identities.sessionEnded(SERVER_SESSION),
-    relocate: (stripes, moves) =>
-      server.transact("relocate", null, (tx) =>
-        relocate(tx, stripes, moves, server.identities, (inodes) => server.sessions.tellMoved(inodes)),
-      ),
+    relocate: async (stripes, moves) => {
+      let moved = 0;
+      let added = stripes;
+      for (const some of byWindows(moves, ({ inode, offset }) => `${inode}/${windowOf(offset)}`)) {
+        moved += await server.transact("relocate", null, (tx) =>
+          relocate(tx, added, some, server.identities, (inodes) => server.sessions.tellMoved(inodes)),
+        );
+        added = [];
+      }
+      return moved;
+    },
   };
 }
 
@@ -100,25 +107,30 @@ async function windows({ overlay }: Server, cursor: Cursor): Promise<{ windows: 
   });
 }
 
-async function* takeInline(server: Server, inode: InodeId): AsyncGenerator<FileWindow[]> {
+async function* takeInline(server: Server, inode: InodeId): AsyncGenerator<FileWindow> {
   const offsets = server.inlineCount.take(inode);
-  for (let from = 0; from < offsets.length;) {
-    let to = from;
-    for (let windows = 0; to < offsets.length; to++) {
-      const isNew = to === from || windowOf(offsets[to]) !== windowOf(offsets[to - 1]);
-      if (isNew && ++windows > INLINE_WINDOWS_MAX) break;
-    }
-    const some = offsets.slice(from, to);
+  for (const some of byWindows(offsets, (offset) => windowOf(offset)))
     yield await server.transact("relocate", null, (tx) => inlineAt(tx, inode, some));
+}
+
+/** The items, which lie in order, in parts of at most WINDOWS_MAX windows. */
+function* byWindows<Item>(items: readonly Item[], placeOf: (item: Item) => number | string): Generator<Item[]> {
+  for (let from = 0; from < items.length;) {
+    let to = from;
+    for (let windows = 0; to < items.length; to++) {
+      const isNew = to === from || placeOf(items[to]) !== placeOf(items[to - 1]);
+      if (isNew && ++windows > WINDOWS_MAX) break;
+    }
+    yield items.slice(from, to);
     from = to;
   }
 }
 
 /** The file's inline extents at these offsets, which ascend. */
-function inlineAt(tx: Transaction, id: InodeId, offsets: readonly number[]): FileWindow[] {
+function inlineAt(tx: Transaction, id: InodeId, offsets: readonly number[]): FileWindow {
   tx.wantInodes([id]);
   const inode = tx.find(id);
-  if (inode === null || (inode.mode & S_IFMT) !== S_IFREG) return [];
+  if (inode === null || (inode.mode & S_IFMT) !== S_IFREG) return { inode: id, extents: [] };
   wantAll(tx, offsets.map((offset) => ({ inode: id, offset }))); // prettier-ignore
   const extents: Extent[] = [];
   for (const offset of offsets) {
@@ -128,7 +140,7 @@ function inlineAt(tx: Transaction, id: InodeId, offsets: readonly number[]): Fil
     if (extent?.inline === undefined || extent.offset > offset || isCut(inode, extent.offset)) continue;
     if (extents.at(-1) !== extent) extents.push(extent);
   }
-  return [{ inode: id, extents }];
+  return { inode: id, extents };
 }
 
 function relocate(
@@ -144,6 +156,8 @@ function relocate(
   let moved = 0;
   const inodes = new Set<InodeId>();
   for (const move of moves) {
+    // It was left without live bytes by an earlier part of these moves, for too long.
+    if (services.isBeingRemoved(move.to.stripe)) continue;
     const bytes = relocateRange(tx, move);
     if (bytes > 0) inodes.add(move.inode);
     moved += bytes;

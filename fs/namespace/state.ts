@@ -36,7 +36,7 @@ const EXTENTS_AHEAD_MAX = 512;
 /** Names loaded ahead of directories that are likely listed next: some 4 ms. */
 const NAMES_AHEAD_MAX = 2048;
 
-const NAME_BYTES = 120;
+const NAME_BYTES = 150;
 
 /** What is known of a directory's names. `complete`: what is not in `names` does not exist, and their order is that of the cookies. */
 export class Directory {
@@ -130,10 +130,10 @@ export class State {
 
   constructor(overlay: Overlay, cacheBytes: number) {
     this.overlay = overlay;
-    this.#inodes = new Cache(cacheBytes * 0.28, () => 320);
-    this.#directories = new Cache(cacheBytes * 0.28, (directory) => 300 + directory.names.size * NAME_BYTES);
-    this.#windows = new Cache(cacheBytes * 0.35, (window) => 100 + window.extents.length * 88 + window.inlineCost);
-    this.#stripes = new Cache(cacheBytes * 0.07, (stripe) => ("absent" in stripe ? 80 : 240 + stripe.disks.length * 8));
+    this.#inodes = new Cache(cacheBytes * 0.27, () => 320);
+    this.#directories = new Cache(cacheBytes * 0.27, (directory) => 300 + directory.names.size * NAME_BYTES);
+    this.#windows = new Cache(cacheBytes * 0.38, (window) => 150 + window.extents.length * 88 + window.inlineCost);
+    this.#stripes = new Cache(cacheBytes * 0.06, (stripe) => ("absent" in stripe ? 80 : 240 + stripe.disks.length * 8));
     this.#xattrs = new Cache(cacheBytes * 0.02, (xattrs) =>
       [...xattrs.values()].reduce((sum, value) => sum + value.length + 100, 100),
     );

@@ -1,12 +1,13 @@
 // A whole store over simulated disks whose power can go at any of their calls.
 import assert from "node:assert/strict";
+import { systemWallClock, type WallClock } from "../../fs/clock.ts";
 import { EmbeddedStore } from "../../fs/embedded.ts";
 import type { NamespaceLimits } from "../../fs/namespace/namespace.ts";
 import type { StripeId } from "../../fs/types.ts";
 import { LocalBlocks } from "../../replication/local-blocks.ts";
 import type { DiskId } from "../../replication/stripe.ts";
 import { StripeStore } from "../../replication/stripes.ts";
-import { SimulatedClock } from "../../storage/clock.ts";
+import { SimulatedClock, systemClock } from "../../storage/clock.ts";
 import { LocalLog } from "../../storage/local-log.ts";
 import { MemoryTable } from "../../storage/memory-table.ts";
 import { randomBelow, seededRandom } from "../../storage/seeded-random.ts";
@@ -23,6 +24,9 @@ export class CrashingStore {
   readonly table = new MemoryTable();
   readonly disks: TestDisk[];
   #life = 0;
+  #opened = 0;
+  /** Of the store that was opened last: an earlier one's would keep all of its memory. */
+  readonly #timers = new Set<() => void>();
 
   private constructor(seed: number, disks: TestDisk[]) {
     this.random = seededRandom(seed);
@@ -62,11 +66,35 @@ export class CrashingStore {
     });
     await blocks.start();
     const stripes = new StripeStore({ client: blocks, scheme: schemes.full, random: this.random });
-    const log = await LocalLog.open(this.log.view());
+    const clock = this.#clock();
+    const log = await LocalLog.open(this.log.view(), { clock: { ...systemClock, after: clock.after } });
     const store = await EmbeddedStore.open({
-      table: view, log, stripes, blocks, schemes, limits: { deadStripeGraceMs: 0, ...limits },
+      table: view, log, clock, stripes, blocks, schemes, limits: { deadStripeGraceMs: 0, ...limits },
     }); // prettier-ignore
     return { store, stripes, blocks };
+  }
+
+  /** The system's, until the next store is opened. */
+  #clock(): WallClock {
+    for (const cancel of this.#timers) cancel();
+    const opened = ++this.#opened;
+    const { now, after } = systemWallClock();
+    return {
+      now,
+      after: (delayMs, action) => {
+        if (opened !== this.#opened) return () => {};
+        const stop = after(delayMs, () => {
+          this.#timers.delete(cancel);
+          action();
+        });
+        const cancel = (): void => {
+          this.#timers.delete(cancel);
+          stop();
+        };
+        this.#timers.add(cancel);
+        return cancel;
+      },
+    };
   }
 
   /** The power goes at the n-th call to any disk from now. */
