@@ -1,99 +1,41 @@
 // Damage made on purpose to a table, one kind a time: the check names it, mending mends it, the next check is clean.
 import assert from "node:assert/strict";
 import test from "node:test";
-import { ByteReader, ByteWriter, checksum, checksumText } from "../../../fs/namespace/bytes.ts";
 import { WINDOW_BYTES } from "../../../fs/namespace/state.ts";
 import type { Extent } from "../../../fs/messages.ts";
 import type { Problem } from "../../../fs/namespace/check-walk.ts";
-import { id8, keyBytes, TAG_CUT, TAG_DEAD, TAG_EXTENT, TAG_INODE, TAG_NAME, TAG_ORDER, TAG_STRIPE, TAG_UNNAMED, TAG_XATTR } from "../../../fs/namespace/keys.ts"; // prettier-ignore
+import {
+  id8,
+  keyBytes,
+  TAG_CUT,
+  TAG_DEAD,
+  TAG_EXTENT,
+  TAG_INODE,
+  TAG_ORDER,
+  TAG_STRIPE,
+  TAG_UNNAMED,
+  TAG_XATTR,
+} from "../../../fs/namespace/keys.ts";
 import { type DamagedRecord, openNamespace } from "../../../fs/namespace/namespace.ts";
-import { decodeInode, decodeName, decodeStripe, encodeExtent, encodeInode, encodeName, encodeOrder, encodeStripe, HAS_CUT, type Inode, openValue, type StripeRecord } from "../../../fs/namespace/records.ts"; // prettier-ignore
+import { decodeName, encodeExtent, encodeName, encodeOrder, encodeStripe, HAS_CUT } from "../../../fs/namespace/records.ts";
 import { diskKey } from "../../../fs/namespace/transaction.ts";
 import { type ByteString, type InodeId, ROOT_INODE, S_IFDIR, type StripeId } from "../../../fs/types.ts";
 import type { DiskId } from "../../../replication/stripe.ts";
 import type { MemoryTable } from "../../../storage/memory-table.ts";
-import { makeEntry, MemoryLog, name, openStore, problems, quietEvents, TestClock, type TestStore } from "./memory-log.ts";
-
-interface Tree extends TestStore {
-  directory: InodeId;
-  below: InodeId;
-  /** `directory/file`, with data in `stripe`, an inline extent and an attribute. */
-  file: InodeId;
-  /** `directory/twice` and `directory/again`. */
-  twice: InodeId;
-  stripe: StripeId;
-}
-
-const BYTES = 100_000;
-
-async function makeTree(): Promise<Tree> {
-  const store = await openStore();
-  const { session, root, namespace } = store;
-  const { inode: directory } = await makeEntry(session, root, "directory", S_IFDIR | 0o755);
-  const { inode: below } = await makeEntry(session, directory, "below", S_IFDIR | 0o755);
-  const { inode: file } = await makeEntry(session, directory, "file");
-  const { inode: twice } = await makeEntry(session, directory, "twice");
-  await session.call("link", { inode: twice, parent: directory, name: name("again") });
-  const { first: stripe } = await session.call("reserveStripes", { count: 1 });
-  const disks = [1, 2, 3] as DiskId[];
-  await session.call("commit", {
-    stripes: [{ id: stripe, scheme: "copies:3", dataBytes: BYTES, blockBytes: BYTES, disks }],
-    files: [
-      {
-        inode: file,
-        extents: [
-          { offset: 0, length: BYTES, stripe, stripeOffset: 0 },
-          { offset: BYTES, length: 5, inline: new Uint8Array(5).fill(7) },
-        ],
-        sizeAtLeast: BYTES + 5,
-      },
-    ],
-  });
-  const attribute = { inode: file, name: name("user.a"), value: new Uint8Array(3), create: false, replace: false };
-  await session.call("setXattr", { ...attribute, clearSetGroupId: false });
-  await session.close();
-  await namespace.apply();
-  assert.deepEqual(await problems(namespace), []);
-  return { ...store, directory, below, file, twice, stripe };
-}
-
-async function put(table: MemoryTable, key: string, write: (writer: ByteWriter) => void): Promise<void> {
-  const writer = new ByteWriter();
-  write(writer);
-  writer.uint32(checksum(writer.bytes, 0, writer.at, checksumText(key)));
-  await table.write({ puts: [{ key: keyBytes(key), value: writer.bytes.slice(0, writer.at) }], deletes: [] });
-}
-
-async function remove(table: MemoryTable, ...keys: string[]): Promise<void> {
-  await table.write({ puts: [], deletes: keys.map(keyBytes) });
-}
-
-async function read(table: MemoryTable, key: string): Promise<ByteReader> {
-  const [bytes] = await table.get([keyBytes(key)]);
-  return openValue(key, { bytes: bytes!, start: 0, end: bytes!.length });
-}
-
-async function changeInode(table: MemoryTable, id: InodeId, change: (inode: Inode) => void): Promise<void> {
-  const inode = decodeInode(await read(table, TAG_INODE + id8(id)), id);
-  change(inode);
-  await put(table, TAG_INODE + id8(id), (writer) => encodeInode(writer, inode));
-}
-
-async function changeStripe(table: MemoryTable, id: StripeId, change: Partial<StripeRecord>): Promise<void> {
-  const stripe = decodeStripe(await read(table, TAG_STRIPE + id8(id)), id);
-  await put(table, TAG_STRIPE + id8(id), (writer) => encodeStripe(writer, { ...stripe, ...change }));
-}
-
-const nameKey = (directory: InodeId, text: string): string => TAG_NAME + id8(directory) + text;
-
-async function orderKey(table: MemoryTable, directory: InodeId, text: string): Promise<string> {
-  const { cookie } = decodeName(await read(table, nameKey(directory, text)));
-  return TAG_ORDER + id8(directory) + id8(cookie);
-}
-
-async function removeName(table: MemoryTable, directory: InodeId, text: string): Promise<void> {
-  await remove(table, await orderKey(table, directory, text), nameKey(directory, text));
-}
+import { makeEntry, MemoryLog, name, problems, quietEvents, TestClock, type TestStore } from "./memory-log.ts";
+import {
+  type Tree,
+  BYTES,
+  makeTree,
+  put,
+  remove,
+  read,
+  changeInode,
+  changeStripe,
+  nameKey,
+  orderKey,
+  removeName,
+} from "./damaged-tree.ts";
 
 interface Case {
   damage(tree: Tree): Promise<void>;
