@@ -2,12 +2,12 @@
 // and everything that was synced must be there, renames whole, changes in order, and `cairn fsck` without a finding.
 
 import { spawn } from "node:child_process";
-import { randomBytes } from "node:crypto";
 import fs from "node:fs";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
 import { randomBelow, seededRandom } from "../storage/seeded-random.ts";
 import { makeStore, run as runProgram, type Store } from "../test/fixture/store.ts";
+import { roundsOf } from "./rounds.ts";
 import type { BenchOptions } from "./run.ts";
 
 const worker = path.join(path.dirname(fileURLToPath(import.meta.url)), "kill-worker.js");
@@ -80,14 +80,15 @@ export async function killRounds(
 }
 
 export async function run({ json, parameters }: BenchOptions): Promise<void> {
-  const after = (name: string, fallback: number): number => {
-    const at = parameters.indexOf(name);
-    return at < 0 ? fallback : Number(parameters[at + 1]);
-  };
-  const seed = after("--seed", randomBytes(4).readUInt32LE());
+  const { rounds, seed } = await roundsOf(
+    "kill",
+    "kills the daemon under load and checks what is there afterwards",
+    200,
+    parameters,
+  );
   const store = makeStore("kill");
   try {
-    const report = await killRounds(store, after("--rounds", 200), seed, (text) => process.stderr.write(`\r${text}`));
+    const report = await killRounds(store, rounds, seed, (text) => process.stderr.write(`\r${text}`));
     process.stderr.write("\n");
     if (json) process.stdout.write(`${JSON.stringify({ seed, ...report }, null, 2)}\n`);
     else

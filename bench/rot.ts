@@ -2,12 +2,12 @@
 // are deleted, again and again. What programs read must be right all the time (they wrote it), and a scrub must mend all.
 
 import { spawn } from "node:child_process";
-import { randomBytes } from "node:crypto";
 import fs from "node:fs";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
 import { type Random, randomBelow, seededRandom } from "../storage/seeded-random.ts";
 import { makeStore, type Store } from "../test/fixture/store.ts";
+import { roundsOf } from "./rounds.ts";
 import type { BenchOptions } from "./run.ts";
 
 const worker = path.join(path.dirname(fileURLToPath(import.meta.url)), "rot-worker.js");
@@ -103,11 +103,10 @@ export async function rotRounds(
 }
 
 export async function run({ json, parameters }: BenchOptions): Promise<void> {
-  const at = parameters.indexOf("--rounds");
-  const seed = randomBytes(4).readUInt32LE();
+  const about = "changes bits and deletes segment files of two disks under load: reads must be right, scrub must mend";
+  const { rounds, seed } = await roundsOf("rot", about, 20, parameters);
   const store = makeStore("rot");
   try {
-    const rounds = at < 0 ? 20 : Number(parameters[at + 1]);
     const report = await rotRounds(store, rounds, seed, (text) => process.stderr.write(`\r${text}`));
     process.stderr.write("\n");
     if (json) process.stdout.write(`${JSON.stringify({ seed, ...report }, null, 2)}\n`);
