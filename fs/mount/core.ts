@@ -128,8 +128,10 @@ export async function flushFile(core: Core, file: FileState): Promise<void> {
 
 /** Throws what went wrong in the background, once. */
 export function throwKeptError(file: FileState): void {
-  const code = file.error;
-  if (code === null) return;
+  const { error, lockLost } = file;
+  if (error === null && !lockLost) return;
   file.error = null;
-  throw new FsError(code, `inode ${file.inode}: written data could not be stored (${code})`);
+  file.lockLost = false;
+  if (error === null) throw new FsError("EIO", `inode ${file.inode}: the session was over, and a lock with it (EIO)`);
+  throw new FsError(error, `inode ${file.inode}: written data could not be stored (${error})`);
 }

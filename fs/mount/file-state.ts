@@ -55,6 +55,8 @@ export class FileState {
   cleanGeneration = 0;
   /** A failed flush's error, until a program was told. */
   error: ErrnoName | null = null;
+  /** A program's lock was lost with a session; told as EIO, once, whatever becomes of the data. */
+  lockLost = false;
   /** The last write's end, to see sequential runs. */
   writeEnd = -1;
   writeRun = 0;

@@ -13,7 +13,8 @@ export function renew(core: Core, locked: ReadonlySet<InodeId>): void {
   core.recalls++;
   core.changes++;
   for (const file of core.inodes.files()) {
-    if (file.dirty || locked.has(file.inode)) file.error = "EIO";
+    if (file.dirty) file.error = "EIO";
+    if (locked.has(file.inode)) file.lockLost = true;
     core.write.drop(file);
     file.pieces.clear();
     file.inlineBytes = 0;

@@ -40,7 +40,7 @@ export function writeFile(core: Core, request: WriteRequest): Result<number> {
   const { file } = request.handle;
   if (request.data.length === 0) return 0;
   if (request.offset + request.data.length > FILE_MAX_BYTES) throw tooBig(file);
-  if (file.error !== null) throwKeptError(file);
+  if (file.error !== null || file.lockLost) throwKeptError(file);
   // While the lease is being given up, the kernel's own writeback must still get in: the recall waits for its pages.
   const mayWrite = file.lease === "exclusive" && (file.recall === null || request.fromCache);
   const waits = !mayWrite || (file.tail !== null && file.recall === null) || hasSetId(file, request);

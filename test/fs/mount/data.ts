@@ -234,6 +234,16 @@ test("what failed for a session that is over is not held against the mount", asy
   await mount.destroy();
 });
 
+test("a lock that was lost with the session is told of, also where the file's data is thrown away before", async () => {
+  const { mount, events, file } = await newDirty();
+  await sync(file);
+  events.renewed!(new Set([file.inode]));
+  await truncate(file, 0);
+  await assert.rejects(sync(file), { code: "EIO", message: /a lock/ });
+  await sync(file);
+  await mount.destroy();
+});
+
 test("a stripe stays that a commit has named which was not answered: files may have it", async () => {
   const { mount, session, stripes, events, file } = await newDirty();
   const commit = session.on_commit.bind(session);
