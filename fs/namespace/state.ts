@@ -69,6 +69,11 @@ export function inlineCost({ inline }: Extent): number {
   return inline === undefined ? 0 : 100 + inline.length;
 }
 
+/** In memory; by heap snapshots. */
+function windowBytes({ extents, inlineCost }: Window): number {
+  return 150 + extents.length * 88 + inlineCost;
+}
+
 function makeWindow(extents: readonly Extent[]): Window {
   return { extents, inlineCost: extents.reduce((sum, extent) => sum + inlineCost(extent), 0) };
 }
@@ -106,15 +111,17 @@ const PAGES_MAX = 64;
 /** Undecoded records in use by repairs under way. */
 const RECORDS_MAX = 64;
 
-function windowKey(inode: InodeId, window: number): number | string {
-  return window === 0 ? inode : `${inode}/${window}`;
+function windowKey(inode: InodeId, window: number): string {
+  return `${inode}/${window}`;
 }
 
 export class State {
   readonly overlay: Overlay;
   readonly #inodes: Cache<InodeId, Inode | { absent: true }>;
   readonly #directories: Cache<InodeId, Directory>;
-  readonly #windows: Cache<number | string, Window>;
+  /** The first window of each file by itself: those of many small files shall not push out what a large one in many pieces has. */
+  readonly #firstWindows: Cache<InodeId, Window>;
+  readonly #windows: Cache<string, Window>;
   readonly #stripes: Cache<StripeId, StripeRecord | { absent: true }>;
   readonly #xattrs: Cache<InodeId, Xattrs>;
   readonly #pages = new Map<InodeId, Page>();
@@ -130,18 +137,21 @@ export class State {
 
   constructor(overlay: Overlay, cacheBytes: number) {
     this.overlay = overlay;
-    this.#inodes = new Cache(cacheBytes * 0.27, () => 320);
-    this.#directories = new Cache(cacheBytes * 0.27, (directory) => 300 + directory.names.size * NAME_BYTES);
-    this.#windows = new Cache(cacheBytes * 0.38, (window) => 150 + window.extents.length * 88 + window.inlineCost);
-    this.#stripes = new Cache(cacheBytes * 0.06, (stripe) => ("absent" in stripe ? 80 : 240 + stripe.disks.length * 8));
-    this.#xattrs = new Cache(cacheBytes * 0.02, (xattrs) =>
+    this.#inodes = new Cache(cacheBytes * 0.24, () => 320);
+    this.#directories = new Cache(cacheBytes * 0.24, (directory) => 300 + directory.names.size * NAME_BYTES);
+    this.#firstWindows = new Cache(cacheBytes * 0.1, windowBytes);
+    // All of a file of 1 GiB in pieces of 4 KiB.
+    this.#windows = new Cache(cacheBytes * 0.36, windowBytes);
+    this.#stripes = new Cache(cacheBytes * 0.05, (stripe) => ("absent" in stripe ? 80 : 240 + stripe.disks.length * 8));
+    this.#xattrs = new Cache(cacheBytes * 0.01, (xattrs) =>
       [...xattrs.values()].reduce((sum, value) => sum + value.length + 100, 100),
     );
   }
 
   /** From the call until the same with -1, nothing is forgotten. */
   hold(difference: 1 | -1): void {
-    for (const cache of [this.#inodes, this.#directories, this.#windows, this.#stripes, this.#xattrs]) cache.holds += difference;
+    for (const cache of [this.#inodes, this.#directories, this.#firstWindows, this.#windows, this.#stripes, this.#xattrs])
+      cache.holds += difference;
   }
 
   // Each of these: the record, null where there is none, undefined where it must be loaded.
@@ -192,7 +202,7 @@ export class State {
   }
 
   window(inode: InodeId, window: number): Window | undefined {
-    return this.#windows.get(windowKey(inode, window));
+    return window === 0 ? this.#firstWindows.get(inode) : this.#windows.get(windowKey(inode, window));
   }
 
   page(directory: InodeId, afterCookie: number, limit: number): Page | undefined {
@@ -234,7 +244,7 @@ export class State {
     this.#inodes.set(id, { absent: true });
     this.#directories.delete(id);
     this.#xattrs.delete(id);
-    this.#windows.delete(id);
+    this.#firstWindows.delete(id);
   }
 
   /** A directory made just now: nothing is in it. */
@@ -256,11 +266,13 @@ export class State {
   }
 
   setWindow(inode: InodeId, number: number, window: Window): void {
-    this.#windows.set(windowKey(inode, number), window);
+    if (number === 0) this.#firstWindows.set(inode, window);
+    else this.#windows.set(windowKey(inode, number), window);
   }
 
   dropWindow(inode: InodeId, window: number): void {
-    this.#windows.delete(windowKey(inode, window));
+    if (window === 0) this.#firstWindows.delete(inode);
+    else this.#windows.delete(windowKey(inode, window));
   }
 
   setStripe(stripe: StripeRecord): void {
