@@ -137,11 +137,11 @@ export class State {
 
   constructor(overlay: Overlay, cacheBytes: number) {
     this.overlay = overlay;
-    this.#inodes = new Cache(cacheBytes * 0.24, () => 320);
-    this.#directories = new Cache(cacheBytes * 0.24, (directory) => 300 + directory.names.size * NAME_BYTES);
+    this.#inodes = new Cache(cacheBytes * 0.22, () => 320);
+    this.#directories = new Cache(cacheBytes * 0.22, (directory) => 300 + directory.names.size * NAME_BYTES);
     this.#firstWindows = new Cache(cacheBytes * 0.1, windowBytes);
-    // All of a file of 1 GiB in pieces of 4 KiB.
-    this.#windows = new Cache(cacheBytes * 0.36, windowBytes);
+    // All of a file of 1 GiB in pieces of 4 KiB, and what of it lies inline.
+    this.#windows = new Cache(cacheBytes * 0.4, windowBytes);
     this.#stripes = new Cache(cacheBytes * 0.05, (stripe) => ("absent" in stripe ? 80 : 240 + stripe.disks.length * 8));
     this.#xattrs = new Cache(cacheBytes * 0.01, (xattrs) =>
       [...xattrs.values()].reduce((sum, value) => sum + value.length + 100, 100),
