@@ -5,8 +5,9 @@ import type { File } from "./kernel-core.ts";
 import type { HeldLock, Model } from "./model.ts";
 import type { Step } from "./steps.ts";
 
-/** A program that waits is interrupted after up to so long. */
-const PATIENCE_MS = 60;
+/** A program that waits is interrupted after so long: never before another session's turn is over, which may keep it waiting for a lock that is free (fs/namespace/turns.ts, 120 ms). */
+const PATIENCE_MIN_MS = 140;
+const PATIENCE_MAX_MS = 200;
 
 export function lock(context: Context, { numbers }: Step, wait: boolean): Bound | null {
   const file = choose(context, numbers);
@@ -23,7 +24,7 @@ export function lock(context: Context, { numbers }: Step, wait: boolean): Bound 
   if (wait) context.waiting.count++;
   const request = { type, start, end, pid: 1, flock };
   let interruptedAt: number | undefined;
-  const ms = context.patienceMs ?? PATIENCE_MS * ((numbers[5] % 1000) / 1000);
+  const ms = context.patienceMs ?? PATIENCE_MIN_MS + (PATIENCE_MAX_MS - PATIENCE_MIN_MS) * ((numbers[5] % 1000) / 1000);
   return {
     text: `${wait ? "wait for" : "take"} ${type} ${kind} lock [${start}, ${end}] of ${file.inode} by ${file.owner}`,
     run: async (mark) => {
