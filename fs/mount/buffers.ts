@@ -1,5 +1,5 @@
-// Stripe-sized buffers for written data: a bounded pool, reused for good because touching fresh memory is dear
-// (facts-parts.md). When all are taken, callers wait in order.
+// Stripe-sized buffers for written data: a bounded pool, reused because touching fresh memory is dear (facts-parts.md).
+// When all are taken, callers wait in order. Those that nobody needed for a while are let go, a part with each trim().
 
 import { STRIPE_BUFFER_BYTES } from "./limits.ts";
 import type { FileState } from "./file-state.ts";
@@ -37,11 +37,18 @@ export function newStripeBuffer(bytes: Uint8Array, owner: FileState | null, pool
   return { bytes, used: 0, owner, files: new Map(), pooled, ranges: 0, sealed: false, since };
 }
 
+/** Free buffers that stay. */
+const KEPT_MIN = 4;
+/** Of those that nobody needed since the last trim, one in so many goes. */
+const TRIMMED_SHARE = 8;
+
 export class BufferPool {
   readonly #maximum: number;
   readonly #allocate: AllocateBuffer;
   readonly #free: Uint8Array[] = [];
   #made = 0;
+  /** The fewest free ones since the last trim. */
+  #unneeded = 0;
   readonly #waiting: { resolve: (bytes: Uint8Array) => void; reject: (error: unknown) => void }[] = [];
 
   constructor(maximum: number, allocate: AllocateBuffer) {
@@ -61,6 +68,7 @@ export class BufferPool {
   take(): Uint8Array | null {
     if (this.#waiting.length > 0) return null;
     const bytes = this.#free.pop();
+    this.#unneeded = Math.min(this.#unneeded, this.#free.length);
     if (bytes !== undefined) return bytes;
     if (this.#made === this.#maximum) return null;
     this.#made++;
@@ -78,6 +86,15 @@ export class BufferPool {
     const waiting = this.#waiting.shift();
     if (waiting !== undefined) waiting.resolve(bytes);
     else this.#free.push(bytes);
+  }
+
+  /** Lets go of some buffers that were not needed since the last call. */
+  trim(): void {
+    const spare = Math.max(0, this.#unneeded - KEPT_MIN);
+    const count = Math.ceil(spare / TRIMMED_SHARE);
+    this.#free.splice(0, count);
+    this.#made -= count;
+    this.#unneeded = this.#free.length;
   }
 
   /** Ends the wait of all who wait now (flushing fails, so no buffer will come). */

@@ -419,6 +419,7 @@ export class Mount implements Handlers {
     const core = this.#core;
     const old = core.clock.now() - DIRTY_AGE_MAX_MS;
     core.write.sealOlder(old);
+    core.pool.trim();
     core.flusher.commitOlder(core.clock.now() - TICK_MS);
     // In this order, so that what is about to be forgotten gets its access time.
     await sendAccessTimes(core);

@@ -72,7 +72,7 @@ export interface NamespaceLimits extends OverlayLimits {
 }
 
 const DEFAULT_LIMITS: NamespaceLimits = {
-  cacheBytes: 64 * 1024 * 1024,
+  cacheBytes: 48 * 1024 * 1024,
   applyRecords: 16 * 1024,
   maximumRecords: 128 * 1024,
   maximumBytes: 64 * 1024 * 1024,

@@ -137,12 +137,12 @@ export class State {
 
   constructor(overlay: Overlay, cacheBytes: number) {
     this.overlay = overlay;
-    this.#inodes = new Cache(cacheBytes * 0.22, () => 320);
-    this.#directories = new Cache(cacheBytes * 0.22, (directory) => 300 + directory.names.size * NAME_BYTES);
-    this.#firstWindows = new Cache(cacheBytes * 0.1, windowBytes);
+    this.#inodes = new Cache(cacheBytes * 0.17, () => 320);
+    this.#directories = new Cache(cacheBytes * 0.17, (directory) => 300 + directory.names.size * NAME_BYTES);
+    this.#firstWindows = new Cache(cacheBytes * 0.08, windowBytes);
     // All of a file of 1 GiB in pieces of 4 KiB, and what of it lies inline.
-    this.#windows = new Cache(cacheBytes * 0.4, windowBytes);
-    this.#stripes = new Cache(cacheBytes * 0.05, (stripe) => ("absent" in stripe ? 80 : 240 + stripe.disks.length * 8));
+    this.#windows = new Cache(cacheBytes * 0.53, windowBytes);
+    this.#stripes = new Cache(cacheBytes * 0.04, (stripe) => ("absent" in stripe ? 80 : 240 + stripe.disks.length * 8));
     this.#xattrs = new Cache(cacheBytes * 0.01, (xattrs) =>
       [...xattrs.values()].reduce((sum, value) => sum + value.length + 100, 100),
     );
