@@ -32,7 +32,7 @@ export class BatchMover {
     this.#options = options;
   }
 
-  /** Returns how many bytes lie in the new stripe: not those that changed meanwhile, or could not be read. Rejects where the disks or the namespace refuse; then nothing has moved. */
+  /** Returns how many bytes lie in the new stripe: not those that changed meanwhile, or could not be read. Rejects where the disks or the namespace refuse; then nothing has moved, or a part. */
   async move(batch: Batch): Promise<number> {
     this.#moving++;
     try {

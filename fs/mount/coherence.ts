@@ -12,6 +12,7 @@
 
 import type { LeaseMode } from "../messages.ts";
 import type { ByteString, InodeId } from "../types.ts";
+import { dropData } from "./attributes.ts";
 import { flushFile } from "./core.ts";
 import type { Core } from "./core.ts";
 import { forgetClean } from "./extents.ts";
@@ -78,10 +79,12 @@ async function recallFile(core: Core, inode: InodeId, mode: LeaseMode): Promise<
     await flushQuietly(core, file);
     // With a shared lease left, pages stay right; but a shared mapping may hold dirty ones that we never heard of.
     if (mode === "known" || (before === "exclusive" && file.writers > 0)) await dropPagesOf(core, file);
+    let written: boolean;
     do {
       await placedAll(file);
-      await flushQuietly(core, file);
+      written = await flushQuietly(core, file);
     } while (file.placing > 0);
+    if (!written && mode === "known") await loseUnwritten(core, file);
     if (mode === "known") forgetClean(file);
     core.inodes.reduced(inode, mode);
   } finally {
@@ -115,20 +118,34 @@ async function placedAll(file: FileState): Promise<void> {
 
 /**
  * Writes back. A failure stays with the file: its data is kept and tried again, and the next fsync says so. What the disks
- * refuse only for a moment is waited for, or the other mount would see what was before.
+ * refuse only for a moment is waited for, or the other mount would see what was before. False: they refuse for longer.
  */
-async function flushQuietly(core: Core, file: FileState): Promise<void> {
+async function flushQuietly(core: Core, file: FileState): Promise<boolean> {
+  let failed = false;
   for (let round = 0; file.dirty && round < RECALL_ROUNDS_MAX; round++) {
     const error = file.error;
     try {
       await flushFile(core, file);
+      failed = false;
     } catch (failure) {
+      failed = true;
       file.error ??= error ?? codeOf(failure);
       core.trace(`recall of inode ${file.inode}: ${String(failure)}`);
-      if (!file.dirty || core.clock.now() - core.flusher.failingSinceMs >= RECALL_RETRY_MAX_MS) return;
+      if (!file.dirty || core.clock.now() - core.flusher.failingSinceMs >= RECALL_RETRY_MAX_MS) break;
       await pause(core, RECALL_RETRY_MAX_MS / RECALL_ROUNDS_MAX);
     }
   }
+  return !failed || !file.dirty;
+}
+
+/** Another mount may write the file from now on: what is stored later than that would lie over its newer bytes. The program is told at its next fsync, write or close. */
+async function loseUnwritten(core: Core, file: FileState): Promise<void> {
+  const error = file.error ?? "EIO";
+  core.trace(`recall of inode ${file.inode}: what was written and cannot be stored is given up (${error})`);
+  await dropData(core, file);
+  file.timesDirty = false;
+  file.error = error;
+  await dropPages(core, file.inode);
 }
 
 /** Drops the inode's attributes, and its pages in the range. An answer that tells the kernel of an inode may not have reached it yet: it is not known until the program that asked runs again. So where we know better, it is told again. */

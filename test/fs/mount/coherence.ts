@@ -425,3 +425,23 @@ test("a recall waits for what the disks refuse for a moment, and the program is 
   await sync(file);
   await mount.destroy();
 });
+
+test("what the disks refuse for longer is given up to a mount that writes: it is not stored over that one's bytes later", async () => {
+  const { mount, session, stripes, events } = await newMount(() => {});
+  const file = await createFile(mount, "written");
+  await write(file, 0, new Uint8Array(300_000).fill(1));
+  await sync(file);
+  await write(file, 0, new Uint8Array(500_000).fill(2));
+  stripes.failure = Object.assign(new Error("no space"), { code: "ENOSPC" });
+  await events.recall(file.inode, "known");
+  const { extents } = session.file(file.inode);
+  stripes.failure = null;
+  await assert.rejects(sync(file), { code: "ENOSPC" });
+  await mount.sync();
+  assert.deepEqual(session.file(file.inode).extents, extents);
+  assert.equal(mount.counts().uncommittedUnits, 0);
+  const found = await read(file, 0, 500_000);
+  assert.equal(found.length, 300_000);
+  assert.ok(found.every((byte) => byte === 1));
+  await mount.destroy();
+});
