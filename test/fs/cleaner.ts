@@ -12,6 +12,7 @@ import { SimulatedDirectory } from "../../storage/simulated-directory.ts";
 import { type Cluster, makeCluster } from "../replication/cluster.ts";
 import { caller } from "./mount/doubles.ts";
 import { newFiles, readStep, runSteps } from "./mount/model.ts";
+import { problems } from "./namespace/memory-log.ts";
 import { close, createFile, openFile, read, sync, write } from "./mount/program.ts";
 
 const schemes = { full: "rs:4+2", small: "copies:3" };
@@ -63,12 +64,6 @@ async function settle({ store }: Cleaned): Promise<void> {
   }
 }
 
-async function problems({ store }: Cleaned): Promise<string[]> {
-  const found: string[] = [];
-  for await (const { text } of store.namespace.check()) found.push(text);
-  return found;
-}
-
 function randomData(random: Random, length: number): Uint8Array {
   const bytes = new Uint8Array(length);
   for (let at = 0; at < length; at += 64) bytes[at] = randomBelow(random, 256);
@@ -108,7 +103,7 @@ test("after random overwrites and removals the disks hold what lives, times the 
   await store.cleaner.run({ thorough: true });
   await settle(cleaned);
   assert.ok(storedBytes(cleaned) < needed * 1.1, `${storedBytes(cleaned)} bytes are stored for ${needed}`);
-  assert.deepEqual(await problems(cleaned), []);
+  assert.deepEqual(await problems(cleaned.store.namespace), []);
   const { movedBytes } = store.cleaner.report();
   await store.cleaner.run({ thorough: true });
   assert.equal(store.cleaner.report().movedBytes, movedBytes, "a second pass has nothing to do");
@@ -143,7 +138,7 @@ test("a scattered file becomes full stripes, also what lies in the table; one wi
   const count = await extentsOf(cleaned, holes.inode);
   await store.cleaner.run({ thorough: true });
   assert.equal(await extentsOf(cleaned, holes.inode), count);
-  assert.deepEqual(await problems(cleaned), []);
+  assert.deepEqual(await problems(cleaned.store.namespace), []);
   const again = await store.openMount();
   assert.deepEqual(Buffer.from(await read(await openFile(again, "scattered"), 0, 400_000)), Buffer.from(bytes));
   await store.close();
@@ -186,7 +181,7 @@ test("ranges that files share are shared afterwards too", async () => {
   await settle(cleaned);
   assert.ok(storedBytes(cleaned) < 500_000 * FACTOR * 1.1, `${storedBytes(cleaned)}`);
   for (const file of [original, copy]) assert.ok(Buffer.compare(await read(file, 0, 500_000), bytes.subarray(0, 500_000)) === 0);
-  assert.deepEqual(await problems(cleaned), []);
+  assert.deepEqual(await problems(cleaned.store.namespace), []);
   await store.close();
 });
 
@@ -211,7 +206,7 @@ for (const seed of [21, 22, 23]) {
     await store.closeMount(mount);
     await store.cleaner.run({ thorough: true });
     await settle(cleaned);
-    assert.deepEqual(await problems(cleaned), []);
+    assert.deepEqual(await problems(cleaned.store.namespace), []);
     const again = await store.openMount();
     for (const model of list) {
       model.file = await openFile(again, model.name);
@@ -241,7 +236,7 @@ test("whatever call to a disk fails while the cleaner runs, nothing is lost", as
     for (const disk of cluster.disks) disk.failAt = 0;
     await store.cleaner.run({ thorough: true }).catch(() => {});
     await store.namespace.tick();
-    assert.deepEqual(await problems(cleaned), [], `call ${failAt}`);
+    assert.deepEqual(await problems(cleaned.store.namespace), [], `call ${failAt}`);
     const again = await store.openMount();
     assert.ok(Buffer.compare(await read(await openFile(again, "file"), 0, bytes.length), bytes) === 0, `call ${failAt}`);
     await store.close();

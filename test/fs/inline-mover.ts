@@ -11,6 +11,7 @@ import { randomBelow, seededRandom } from "../../storage/seeded-random.ts";
 import { SimulatedDirectory } from "../../storage/simulated-directory.ts";
 import { type Cluster, makeCluster } from "../replication/cluster.ts";
 import { eventually } from "../fixture/eventually.ts";
+import { problems } from "./namespace/memory-log.ts";
 import { createFile, type OpenFile, openFile, read, sync, write } from "./mount/program.ts";
 
 const schemes = { full: "rs:4+2", small: "copies:3" };
@@ -52,10 +53,12 @@ async function inlineBytes({ store }: Setup, inode: InodeId): Promise<number> {
   }
 }
 
-async function problems({ store }: Setup): Promise<string[]> {
-  const found: string[] = [];
-  for await (const { text } of store.namespace.check()) found.push(text);
-  return found;
+/** A sparse file of FILE_BYTES. */
+async function createLarge(mount: Mount): Promise<OpenFile> {
+  const file = await createFile(mount, "database");
+  await write(file, FILE_BYTES - 1, new Uint8Array(1));
+  await sync(file);
+  return file;
 }
 
 /** Synced writes of 4 KiB at random places; returns what the file holds. */
@@ -85,13 +88,11 @@ async function assertHolds(file: OpenFile, bytes: Uint8Array): Promise<void> {
 
 test("synced small writes to random places of a file end in full stripes, and every byte stays what it was", async () => {
   const setup = await makeStore();
-  const file = await createFile(setup.mount, "database");
-  await write(file, FILE_BYTES - 1, new Uint8Array(1));
-  await sync(file);
+  const file = await createLarge(setup.mount);
   const bytes = await writeSynced(file, 500, 3);
   await eventually("less than the limit is inline", async () => (await inlineBytes(setup, file.inode)) < LIMIT);
   await assertHolds(file, bytes);
-  assert.deepEqual(await problems(setup), []);
+  assert.deepEqual(await problems(setup.store.namespace), []);
   const other = await setup.store.openMount();
   await assertHolds(await openFile(other, "database"), bytes);
   await setup.store.close();
@@ -99,9 +100,7 @@ test("synced small writes to random places of a file end in full stripes, and ev
 
 test("writes that overtake a move are not undone by it", async () => {
   const setup = await makeStore();
-  const file = await createFile(setup.mount, "database");
-  await write(file, FILE_BYTES - 1, new Uint8Array(1));
-  await sync(file);
+  const file = await createLarge(setup.mount);
   const bytes = new Uint8Array(FILE_BYTES);
   const { stripes } = setup.cluster;
   const store = stripes.write.bind(stripes);
@@ -115,15 +114,13 @@ test("writes that overtake a move are not undone by it", async () => {
   await eventually("a stripe was stored", () => held > 0);
   await eventually("less than the limit is inline", async () => (await inlineBytes(setup, file.inode)) < LIMIT);
   await assertHolds(file, bytes);
-  assert.deepEqual(await problems(setup), []);
+  assert.deepEqual(await problems(setup.store.namespace), []);
   await setup.store.close();
 });
 
 test("while disks refuse, synced writes go on, and the next move takes what they left", async () => {
   const setup = await makeStore();
-  const file = await createFile(setup.mount, "database");
-  await write(file, FILE_BYTES - 1, new Uint8Array(1));
-  await sync(file);
+  const file = await createLarge(setup.mount);
   const { stripes } = setup.cluster;
   const store = stripes.write.bind(stripes);
   stripes.write = () => Promise.reject(new Error("the disk is on fire"));
@@ -133,7 +130,7 @@ test("while disks refuse, synced writes go on, and the next move takes what they
   await writeSynced(file, 80, 4, bytes);
   await eventually("what came since was moved", async () => (await inlineBytes(setup, file.inode)) < 2 * LIMIT);
   await assertHolds(file, bytes);
-  assert.deepEqual(await problems(setup), []);
+  assert.deepEqual(await problems(setup.store.namespace), []);
   await setup.store.close();
 });
 
