@@ -17,9 +17,9 @@ export function downCommand(): Command {
   ]).action(async (options: CommonOptions) => {
     const daemon = await readDaemon(options.data);
     await callDaemon(options.data, "POST", "/v1/stop");
-    const giveUpAt = Date.now() + STOP_TIMEOUT_MS;
+    const giveUpAt = performance.now() + STOP_TIMEOUT_MS;
     while (await readDaemon(options.data)) {
-      if (Date.now() > giveUpAt)
+      if (performance.now() > giveUpAt)
         throw new AdminError(
           "refused",
           `the daemon (process ${daemon?.pid}) has not stopped within ${STOP_TIMEOUT_MS / 1000} s; is a program still using a mount?`,

@@ -164,7 +164,7 @@ async function signalled({ pid, path: where }: { pid: number; path: string }, si
 
 /** Whether it is gone within that time. */
 async function gone(isThere: () => Promise<boolean>, timeoutMs: number): Promise<boolean> {
-  for (const giveUpAt = Date.now() + timeoutMs; Date.now() < giveUpAt; await sleep(LOOK_EVERY_MS))
+  for (const giveUpAt = performance.now() + timeoutMs; performance.now() < giveUpAt; await sleep(LOOK_EVERY_MS))
     if (!(await isThere())) return true;
   return false;
 }

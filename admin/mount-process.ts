@@ -2,7 +2,7 @@
 
 import net from "node:net";
 import path from "node:path";
-import { systemWallClock } from "../fs/clock.ts";
+import { systemDatedClock } from "../fs/clock.ts";
 import type { SessionEvents } from "../fs/messages.ts";
 import { mountFilesystem, type Mounted } from "../fs/mount/channel.ts";
 import { Mount } from "../fs/mount/mount.ts";
@@ -85,7 +85,7 @@ async function openSession(
       connect: () => connect(socket),
       mountpoint: path.resolve(directory),
       pid: process.pid,
-      clock: systemWallClock(),
+      clock: systemDatedClock(),
       events,
       trace,
     });

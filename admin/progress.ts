@@ -44,8 +44,8 @@ function plainDisplay(): Display {
   let nextAt = 0;
   return {
     update(task) {
-      if (Date.now() < nextAt) return;
-      nextAt = Date.now() + PLAIN_LINE_INTERVAL_MS;
+      if (performance.now() < nextAt) return;
+      nextAt = performance.now() + PLAIN_LINE_INTERVAL_MS;
       process.stderr.write(
         `${task.title}: ${amount(task, task.done)} of ${amount(task, task.total)} (${formatPercent(task.done, task.total)})\n`,
       );

@@ -2,7 +2,7 @@
 
 import fs from "node:fs";
 import net from "node:net";
-import { systemWallClock } from "../fs/clock.ts";
+import { systemDatedClock } from "../fs/clock.ts";
 import { SessionServer } from "../fs/session-server.ts";
 import type { MountReport } from "./api.ts";
 import { listenPrivately } from "./private-socket.ts";
@@ -46,7 +46,7 @@ export async function listenForSessions(store: RunningStore, socket: string, tim
   const { namespace, blocks, trace, description } = store;
   const sessions = new SessionServer({
     blocks,
-    clock: systemWallClock(),
+    clock: systemDatedClock(),
     trace,
     store: description.uuid,
     scheme: description.scheme,

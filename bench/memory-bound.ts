@@ -160,9 +160,9 @@ class Measuring {
   async step(name: string, action: () => Promise<void>): Promise<void> {
     const { pid } = this.status().daemon;
     fs.writeFileSync(`/proc/${pid}/clear_refs`, "5");
-    const startedAt = Date.now();
+    const startedAt = performance.now();
     await action();
-    const seconds = (Date.now() - startedAt) / 1000;
+    const seconds = (performance.now() - startedAt) / 1000;
     const peakBytes = kernelFigure(pid, "VmHWM");
     const { daemon, inodes } = this.status();
     const { heapBytes, bufferBytes } = daemon;

@@ -101,8 +101,8 @@ async function soak({ minutes, dir, json }: { minutes: number; dir: string; json
   });
   const samples: Sample[] = [];
   try {
-    const startedAt = Date.now();
-    while (Date.now() - startedAt < minutes * 60_000) {
+    const startedAt = performance.now();
+    while (performance.now() - startedAt < minutes * 60_000) {
       await sleep(Math.min(30_000, (minutes * 60_000) / 24));
       const times = await probe(mount, 50);
       const counts = await Promise.all(
@@ -113,7 +113,7 @@ async function soak({ minutes, dir, json }: { minutes: number; dir: string; json
       );
       const status = JSON.parse(cairn(["status", "--data", data, "--json"])) as StatusReport;
       samples.push({
-        seconds: Math.round((Date.now() - startedAt) / 1000),
+        seconds: Math.round((performance.now() - startedAt) / 1000),
         residentBytes: status.daemon.residentBytes,
         heapBytes: status.daemon.heapBytes,
         bufferBytes: status.daemon.bufferBytes,

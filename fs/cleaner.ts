@@ -12,7 +12,7 @@ import { parseScheme } from "../coding/scheme.ts";
 import type { BlockClient } from "../replication/block-client.ts";
 import type { DiskId } from "../replication/stripe.ts";
 import { Throttle } from "../replication/throttle.ts";
-import type { WallClock } from "./clock.ts";
+import type { Clock } from "../storage/clock.ts";
 import { type BatchMover, CODED_FROM_BYTES } from "./batch-mover.ts";
 import { Batch } from "./cleaner-batch.ts";
 import { chooseStripes, isScattered, type StripeCost, type Survey } from "./cleaner-choice.ts";
@@ -26,7 +26,7 @@ export interface CleanerOptions {
   mover: BatchMover;
   blocks?: BlockClient;
   schemes: { full: string; small: string };
-  clock: WallClock;
+  clock: Clock;
   trace?: (line: string) => void;
   /** Rate of passes that nobody asked for. */
   bytesPerSecond?: number;
@@ -98,8 +98,8 @@ export class Cleaner {
   constructor(options: CleanerOptions) {
     this.#options = options;
     const { clock } = options;
-    this.#walkedAt = clock.now();
-    this.#throttle = new Throttle({ nowMs: () => clock.now(), after: (ms, action) => clock.after(ms, action) });
+    this.#walkedAt = clock.nowMs();
+    this.#throttle = new Throttle(clock);
   }
 
   report(): CleanerReport {
@@ -190,7 +190,7 @@ export class Cleaner {
 
   /** Scattered files are found only by walking all extents. */
   #isWalkDue(): boolean {
-    return this.#options.clock.now() - this.#walkedAt >= WALK_EVERY_MS;
+    return this.#options.clock.nowMs() - this.#walkedAt >= WALK_EVERY_MS;
   }
 
   /** With fewer disks than the scheme needs, new stripes would be degraded: repair comes first. */
@@ -227,14 +227,14 @@ export class Cleaner {
         if (id <= settled) costs.push({ id, stored, liveBytes, needed: liveBytes * factor });
       }
     }
-    this.#seen.push({ at: clock.now(), last });
+    this.#seen.push({ at: clock.nowMs(), last });
     Object.assign(this.#report, { storedBytes, neededBytes: Math.round(neededBytes) });
     return { costs, storedBytes, neededBytes, settled };
   }
 
   /** The highest stripe that was there SETTLED_AFTER_MS ago, by earlier surveys. */
   #settledBelow(): number {
-    const before = this.#options.clock.now() - SETTLED_AFTER_MS;
+    const before = this.#options.clock.nowMs() - SETTLED_AFTER_MS;
     const old = this.#seen.findLastIndex(({ at }) => at <= before);
     if (old < 0) return 0;
     this.#seen = this.#seen.slice(old);
@@ -244,7 +244,7 @@ export class Cleaner {
   async #move(chosen: ReadonlySet<StripeId>, survey: Survey, options: PassOptions): Promise<void> {
     this.#enter("moving", options);
     const { namespace, clock } = this.#options;
-    this.#walkedAt = clock.now();
+    this.#walkedAt = clock.nowMs();
     let batch = new Batch();
     for (let cursor: string | null = null; ;) {
       options.signal?.throwIfAborted();
@@ -324,8 +324,8 @@ export class Cleaner {
 
   async #waitForRemovals(options: PassOptions): Promise<void> {
     this.#enter("waiting", options);
-    const until = this.#options.clock.now() + REMOVAL_WAIT_MS;
-    while (this.#options.namespace.status().deadStripes > 0 && this.#options.clock.now() < until) {
+    const until = this.#options.clock.nowMs() + REMOVAL_WAIT_MS;
+    while (this.#options.namespace.status().deadStripes > 0 && this.#options.clock.nowMs() < until) {
       options.signal?.throwIfAborted();
       await new Promise<void>((resolve) => this.#options.clock.after(100, resolve));
     }

@@ -1,36 +1,41 @@
-// Wall time, injected: a simulation drives it, and one process has one idea of now for the mount and the namespace alike.
-// What only measures and waits takes storage/clock.ts, whose time says nothing of the date.
+// The date beside the time that only goes forward: one object has both, so that a mount and the namespace of one process agree.
+//
+// Intervals (leases, limits, deadlines, ages) are measured with nowMs(): somebody may set the date at any moment, and no lease
+// becomes longer or shorter by that. The date is for the stamps that programs see, and for comparing such stamps with it.
 
-import type { Clock } from "../storage/clock.ts";
+import { type Clock, systemClock } from "../storage/clock.ts";
 import type { TimeStamp } from "./messages.ts";
 
-export interface WallClock extends Pick<Clock, "after"> {
-  /** Wall time in ms since 1970, with a fraction where the system has one. Never goes back within a process. */
-  now(): number;
-  /** Calls `action` once, `delayMs` from now. Returns what cancels it. Does not keep the process alive. */
-  after(delayMs: number, action: () => void): () => void;
+export interface DatedClock extends Clock {
+  /** The date in ms since 1970, with a fraction where the system has one. It jumps, also back, where somebody sets it: no interval may be measured with it. */
+  dateMs(): number;
 }
 
-/** The time as stat(2) has it. */
-export function timeStamp(nowMs: number): TimeStamp {
-  const seconds = Math.floor(nowMs / 1000);
-  return { seconds, nanoseconds: Math.min(999_999_999, Math.floor((nowMs - seconds * 1000) * 1e6)) };
+/** The date as stat(2) has it. */
+export function timeStamp(dateMs: number): TimeStamp {
+  const seconds = Math.floor(dateMs / 1000);
+  return { seconds, nanoseconds: Math.min(999_999_999, Math.floor((dateMs - seconds * 1000) * 1e6)) };
 }
 
-/** The system's clock. Follows Date (so that a corrected system clock is followed) with performance.now's fraction. */
-export function systemWallClock(): WallClock {
+/** Rounding of Date and of performance.now. More between them means that somebody has set the date. */
+const ROUNDING_MS = 2;
+/** A date that goes back by less is held until it has caught up: a file's stamps do not go back while the date is slewed. */
+const HELD_MS = 1000;
+
+/** The system's: `after` does not keep the process alive. `date` and `steady` are what it reads, in ms. */
+export function systemDatedClock(date = Date.now, steady = systemClock.nowMs): DatedClock {
   let last = 0;
-  let base = Date.now() - performance.now();
+  let base = date() - steady();
   return {
-    now() {
-      let now = base + performance.now();
-      const wall = Date.now();
-      // The fraction may differ from Date by its own rounding; more means that somebody set the clock.
-      if (now - wall > 2 || wall - now > 2) {
-        base = wall - performance.now();
+    nowMs: steady,
+    dateMs() {
+      let now = base + steady();
+      const wall = date();
+      if (now - wall > ROUNDING_MS || wall - now > ROUNDING_MS) {
+        base = wall - steady();
         now = wall;
       }
-      if (now > last || last - now > 1000) last = now;
+      if (now > last || last - now > HELD_MS) last = now;
       return last;
     },
     after(delayMs, action) {

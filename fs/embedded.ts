@@ -10,8 +10,8 @@ import type { Log } from "../storage/log.ts";
 import type { Table } from "../storage/table.ts";
 import { BatchMover } from "./batch-mover.ts";
 import { Cleaner } from "./cleaner.ts";
-import { systemWallClock } from "./clock.ts";
-import type { WallClock } from "./clock.ts";
+import { systemDatedClock } from "./clock.ts";
+import type { DatedClock } from "./clock.ts";
 import { InlineMover } from "./inline-mover.ts";
 import { Mount } from "./mount/mount.ts";
 import type { MountOptions } from "./mount/mount.ts";
@@ -32,7 +32,7 @@ export interface EmbeddedOptions {
   /** To find blocks of stripes that were stored and never committed. */
   blocks?: BlockClient;
   schemes: Schemes;
-  clock?: WallClock;
+  clock?: DatedClock;
   trace?: (line: string) => void;
   limits?: Partial<NamespaceLimits>;
   /** Keeps damaged records that are taken out of the namespace. */
@@ -52,13 +52,13 @@ export class EmbeddedStore {
   readonly cleaner: Cleaner;
   readonly #inlineMover: InlineMover;
   readonly #options: EmbeddedOptions;
-  readonly #clock: WallClock;
+  readonly #clock: DatedClock;
   readonly #mounts = new Set<Mount>();
   #cancelTick: () => void = () => {};
   #ticking: Promise<void> | null = null;
   #closed = false;
 
-  private constructor(options: EmbeddedOptions, clock: WallClock, namespace: Namespace) {
+  private constructor(options: EmbeddedOptions, clock: DatedClock, namespace: Namespace) {
     this.#options = options;
     this.#clock = clock;
     this.namespace = namespace;
@@ -71,7 +71,7 @@ export class EmbeddedStore {
   }
 
   static async open(options: EmbeddedOptions): Promise<EmbeddedStore> {
-    const clock = options.clock ?? systemWallClock();
+    const clock = options.clock ?? systemDatedClock();
     const { table, log, trace, limits, root, awaits, quarantine } = options;
     const stripes = stripeHooks(options);
     const namespace = await openNamespace({ table, log, clock, stripes, trace, limits, root, awaits, quarantine });

@@ -5,7 +5,7 @@ import type { Duplex } from "node:stream";
 import type { BlockClient } from "../replication/block-client.ts";
 import type { Connection, Message, RequestError } from "../replication/connection.ts";
 import { RemoteBlocks } from "../replication/remote-blocks.ts";
-import type { WallClock } from "./clock.ts";
+import type { Clock } from "../storage/clock.ts";
 import { FsError, type ErrnoName, errno } from "./errno.ts";
 import { decodeMessage, decodeReply, encodeMessage, encodeRequest } from "./message-codec.ts";
 import type { HeldLock, LeaseMode, OperationName, Reply, Request, Session, SessionEvents } from "./messages.ts";
@@ -64,7 +64,7 @@ export interface RemoteSessionOptions {
   /** Shown in the daemon's status. */
   mountpoint: string;
   pid: number;
-  clock: WallClock;
+  clock: Clock;
   /** From 0 up to 1. Default Math.random. */
   random?: () => number;
   events: SessionEvents;
@@ -85,7 +85,7 @@ export class RemoteSession implements Session {
   #blocks!: BlockClient;
   #cancelPing: () => void = () => {};
   /** Until then the server cannot have ended the session for its silence: it counts from when it heard the last request that it answered. */
-  #freshUntil = 0;
+  #freshUntil = -Infinity;
   #cancelLapse: () => void = () => {};
   #contact: Promise<void> | null = null;
   #closed = false;
@@ -116,7 +116,7 @@ export class RemoteSession implements Session {
         request: (name: string, message: Message, { deadlineMs }: { deadlineMs: number }) =>
           session.#link.request(name, message, { deadlineMs, renewable: RENEWABLE.has(name) }),
       };
-      session.#blocks = await RemoteBlocks.open(requester, () => options.clock.now());
+      session.#blocks = await RemoteBlocks.open(requester, () => options.clock.nowMs());
       return session;
     } catch (error) {
       session.#link.close();
@@ -142,7 +142,7 @@ export class RemoteSession implements Session {
   }
 
   get fresh(): boolean {
-    return this.#options.clock.now() < this.#freshUntil;
+    return this.#options.clock.nowMs() < this.#freshUntil;
   }
 
   contact(): Promise<void> {
@@ -153,9 +153,9 @@ export class RemoteSession implements Session {
   /** A new connection's Welcome, or a ping that is answered in time, makes it fresh. */
   async #reach(): Promise<void> {
     const { clock } = this.#options;
-    const giveUpAt = clock.now() + CONTACT_MS;
+    const giveUpAt = clock.nowMs() + CONTACT_MS;
     while (!this.fresh) {
-      const [sentAt, deadlineMs] = [clock.now(), giveUpAt - clock.now()];
+      const [sentAt, deadlineMs] = [clock.nowMs(), giveUpAt - clock.nowMs()];
       try {
         if (deadlineMs <= 0) throw new Error(`no answer in time within ${CONTACT_MS / 1000} s`);
         await this.#link.request("ping", { body: encodeMessage("Empty", {}) }, { deadlineMs, urgent: true, renewable: true });
@@ -173,7 +173,7 @@ export class RemoteSession implements Session {
     if (until <= this.#freshUntil) return;
     this.#freshUntil = until;
     this.#cancelLapse();
-    this.#cancelLapse = clock.after(Math.ceil(until - clock.now()) + 1, () => {
+    this.#cancelLapse = clock.after(Math.ceil(until - clock.nowMs()) + 1, () => {
       if (!this.#closed) events.lapsed?.();
     });
   }
@@ -241,14 +241,14 @@ export class RemoteSession implements Session {
     const before = this.#welcome;
     let goesOn = true;
     let welcome: Welcome;
-    let sentAt = this.#options.clock.now();
+    let sentAt = this.#options.clock.nowMs();
     try {
       welcome = await this.#hello(connection, before);
       if (welcome.reclaim) await this.#reclaim(connection);
     } catch (error) {
       if (before === null || (error as RequestError).code !== "ESTALE") throw this.#final(error);
       goesOn = false;
-      sentAt = this.#options.clock.now();
+      sentAt = this.#options.clock.nowMs();
       welcome = await this.#hello(connection, null).catch((failure: unknown) => {
         throw this.#final(failure);
       });
@@ -309,7 +309,7 @@ export class RemoteSession implements Session {
     this.#cancelPing();
     if (this.#closed) return;
     const { timeLimitMs } = this.#welcome!;
-    const sentAt = this.#options.clock.now();
+    const sentAt = this.#options.clock.nowMs();
     connection.request("ping", { body: encodeMessage("Empty", {}) }, { deadlineMs: timeLimitMs, urgent: true }).then(
       () => {
         this.#heard(sentAt);

@@ -10,7 +10,7 @@
 
 import type { Duplex } from "node:stream";
 import { Connection, type Message, RequestError, type RequestHandler } from "../replication/connection.ts";
-import type { WallClock } from "./clock.ts";
+import type { Clock } from "../storage/clock.ts";
 
 /** A restart takes a second, replaying a long log some tens: longer is no pause any more, and programs want to know. */
 export const PAUSE_MAX_MS = 60_000;
@@ -28,7 +28,7 @@ export interface SessionLinkOptions {
   greet: (connection: Connection) => Promise<boolean>;
   /** Carries out the server's requests. */
   handle: RequestHandler;
-  clock: WallClock;
+  clock: Clock;
   /** From 0 up to 1. */
   random: () => number;
   /** Called once, where the session cannot go on. */
@@ -78,13 +78,13 @@ export class SessionLink {
   async request(name: string, message: Message, options: LinkRequestOptions): Promise<Message> {
     const { clock } = this.#options;
     const generation = this.#generation;
-    const giveUpAt = clock.now() + options.deadlineMs;
+    const giveUpAt = clock.nowMs() + options.deadlineMs;
     for (;;) {
       const connection = this.#connection ?? (await this.#reconnected(name, giveUpAt));
       if (generation !== this.#generation && !options.renewable)
         throw new RequestError("EIO", `${name}: the session was over before it was answered; it may be done or not`);
       try {
-        const deadlineMs = Math.max(1, giveUpAt - clock.now());
+        const deadlineMs = Math.max(1, giveUpAt - clock.nowMs());
         return await connection.request(name, message, { ...options, deadlineMs });
       } catch (error) {
         const broken = (error as RequestError).code === "ECONNRESET" && connection !== this.#connection;
@@ -100,7 +100,7 @@ export class SessionLink {
 
   #reconnected(name: string, giveUpAt: number): Promise<Connection> {
     if (this.#over !== null) return Promise.reject(this.#over);
-    const now = this.#options.clock.now();
+    const now = this.#options.clock.nowMs();
     const goneMs = now - this.#goneAt;
     if (goneMs >= PAUSE_MAX_MS)
       return Promise.reject(new RequestError("EIO", `${name}: no daemon for ${Math.round(goneMs / 1000)} s`));
@@ -149,7 +149,7 @@ export class SessionLink {
 
   #lost(reason: Error): void {
     this.#connection = null;
-    this.#goneAt = this.#options.clock.now();
+    this.#goneAt = this.#options.clock.nowMs();
     if (this.#over !== null) return;
     this.#options.trace(`session: the daemon is gone (${reason.message}); connecting again`);
     void this.#reconnect();
@@ -160,7 +160,7 @@ export class SessionLink {
     for (let delayMs = BACKOFF_FIRST_MS; this.#over === null; delayMs = Math.min(2 * delayMs, BACKOFF_MAX_MS)) {
       try {
         await this.#connect();
-        trace(`session: connected again after ${Math.round(clock.now() - this.#goneAt)} ms`);
+        trace(`session: connected again after ${Math.round(clock.nowMs() - this.#goneAt)} ms`);
         return;
       } catch (error) {
         if (error instanceof SessionOver) {

@@ -10,7 +10,7 @@ import type { BlockClient } from "../replication/block-client.ts";
 import { isBlockOperation } from "../replication/block-messages.ts";
 import { blockReplyBytes, serveBlocks } from "../replication/block-server.ts";
 import { Connection, type Message } from "../replication/connection.ts";
-import type { WallClock } from "./clock.ts";
+import type { Clock } from "../storage/clock.ts";
 import { FsError } from "./errno.ts";
 import { decodeMessage, decodeRequest, encodeMessage, encodeReply, isOperation } from "./message-codec.ts";
 import type { HeldLock, LeaseMode, OperationName, Reply, Request, Session, SessionEvents } from "./messages.ts";
@@ -51,7 +51,7 @@ export interface SessionServerOptions {
   /** Scheme of new full stripes. */
   scheme: string;
   blocks: BlockClient;
-  clock: WallClock;
+  clock: Clock;
   /** The sessions' time limit. */
   timeLimitMs: number;
   /** Whether the process may still be there. */

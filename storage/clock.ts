@@ -1,7 +1,7 @@
 // Time as an argument: everything in storage/ and replication/ that waits does it through this.
 
 export interface Clock {
-  /** Milliseconds that only go forward; from where is not said. */
+  /** Milliseconds that only go forward, whatever happens to the date; from where is not said. All intervals are measured with it. */
   nowMs(): number;
   /** Calls `action` once after delayMs. Returns what cancels it. */
   after(delayMs: number, action: () => void): () => void;

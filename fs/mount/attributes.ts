@@ -30,7 +30,7 @@ function noteSize(core: Core, { inode, size }: Attributes): void {
   const file = core.inodes.file(inode);
   if (file === undefined || file.kernelSize === size) return;
   file.kernelSize = size;
-  file.sizeToldMs = core.clock.now();
+  file.sizeToldMs = core.clock.nowMs();
 }
 
 /** The inode's attributes, under a shared lease at least. */
@@ -151,7 +151,7 @@ async function acquireToTruncate(core: Core, file: FileState): Promise<void> {
 
 /** A larger size needs no bytes: it is kept here like a write and goes with the next commit. */
 function extend(core: Core, file: FileState, size: number): Attributes {
-  const now = timeStamp(core.clock.now());
+  const now = timeStamp(core.clock.dateMs());
   const attributes = file.attributes;
   attributes.size = file.kernelSize = size;
   attributes.mtimeSeconds = attributes.ctimeSeconds = now.seconds;
@@ -177,7 +177,7 @@ export async function dropData(core: Core, file: FileState): Promise<void> {
 export function noteRead(core: Core, file: FileState): void {
   if (!accessTimeDue(core, file)) return;
   const attributes = file.attributes;
-  const now = timeStamp(core.clock.now());
+  const now = timeStamp(core.clock.dateMs());
   attributes.atimeSeconds = now.seconds;
   attributes.atimeNanoseconds = now.nanoseconds;
   file.accessTimeDirty = true;
@@ -188,7 +188,7 @@ export function noteRead(core: Core, file: FileState): void {
 export function accessTimeDue(core: Core, file: FileState): boolean {
   if (file.accessTimeDirty || !core.accessTimes) return false;
   const attributes = file.attributes;
-  const recent = core.clock.now() - attributes.atimeSeconds * 1000 < ACCESS_TIME_AGE_MAX_MS;
+  const recent = core.clock.dateMs() - attributes.atimeSeconds * 1000 < ACCESS_TIME_AGE_MAX_MS;
   if (!recent || !accessedAfter(attributes, attributes.mtimeSeconds, attributes.mtimeNanoseconds)) return true;
   return !accessedAfter(attributes, attributes.ctimeSeconds, attributes.ctimeNanoseconds);
 }

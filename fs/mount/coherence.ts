@@ -89,7 +89,7 @@ async function recallFile(core: Core, inode: InodeId, mode: LeaseMode): Promise<
     core.inodes.reduced(inode, mode);
   } finally {
     file.recall = null;
-    file.recallEndedMs = core.clock.now();
+    file.recallEndedMs = core.clock.nowMs();
     end();
   }
 }
@@ -131,7 +131,7 @@ async function flushQuietly(core: Core, file: FileState): Promise<boolean> {
       failed = true;
       file.error ??= error ?? codeOf(failure);
       core.trace(`recall of inode ${file.inode}: ${String(failure)}`);
-      if (!file.dirty || core.clock.now() - core.flusher.failingSinceMs >= RECALL_RETRY_MAX_MS) break;
+      if (!file.dirty || core.clock.nowMs() - core.flusher.failingSinceMs >= RECALL_RETRY_MAX_MS) break;
       await pause(core, RECALL_RETRY_MAX_MS / RECALL_ROUNDS_MAX);
     }
   }
@@ -182,7 +182,7 @@ async function dropPagesOf(core: Core, file: FileState): Promise<void> {
 
 /** A program that was just told of another size goes on with the one before, if an invalidation overtakes the answer: it gets time to take it. */
 async function sizeTaken(core: Core, file: FileState): Promise<void> {
-  const left = file.sizeToldMs + CHANGED_SIZE_TOLD_MS - core.clock.now();
+  const left = file.sizeToldMs + CHANGED_SIZE_TOLD_MS - core.clock.nowMs();
   if (left > 0 && left <= CHANGED_SIZE_TOLD_MS) await pause(core, left);
 }
 

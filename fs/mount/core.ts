@@ -1,7 +1,7 @@
 // What the parts of one mount share. Only references; the parts are in files of their own.
 
 import { FsError } from "../errno.ts";
-import type { WallClock } from "../clock.ts";
+import type { DatedClock } from "../clock.ts";
 import type { LeaseMode, OperationName, Reply, Request, Session, TimeStamp } from "../messages.ts";
 import type { InodeId } from "../types.ts";
 import type { Stripes } from "../../replication/block-client.ts";
@@ -19,7 +19,7 @@ import type { WriteBuffer } from "./write-buffer.ts";
 export interface Core {
   readonly session: Session;
   readonly stripes: Stripes;
-  readonly clock: WallClock;
+  readonly clock: DatedClock;
   /** Null until the channel is there (and always in tests without a kernel). */
   caches: KernelCaches | null;
   readonly inodes: Inodes;

@@ -8,7 +8,7 @@
 
 import { errno } from "../errno.ts";
 import type { ErrnoName } from "../errno.ts";
-import type { WallClock } from "../clock.ts";
+import type { Clock } from "../../storage/clock.ts";
 import type { Extent, FileCommit, Session } from "../messages.ts";
 import type { Stripes } from "../../replication/block-client.ts";
 import type { Stripe } from "../../replication/stripe.ts";
@@ -27,7 +27,7 @@ export interface FlushOptions {
   stripes: Stripes;
   numbers: StripeNumbers;
   pool: BufferPool;
-  clock: WallClock;
+  clock: Clock;
   /** A file has nothing uncommitted any more. */
   onClean: (file: FileState) => void;
   /** A trace line about a flush that failed. */
@@ -214,7 +214,7 @@ export class Flusher {
 
   #failed(units: readonly FlushUnit[], error: unknown, action: string): void {
     const code = codeOf(error);
-    if (this.failure === null) this.failingSinceMs = this.#options.clock.now();
+    if (this.failure === null) this.failingSinceMs = this.#options.clock.nowMs();
     this.failure = error;
     for (const unit of units) {
       unit.error = error;

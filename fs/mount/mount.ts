@@ -5,8 +5,8 @@
 // Everything runs on one thread. Between two awaits nothing else happens, and much here relies on it.
 
 import { FsError } from "../errno.ts";
-import { systemWallClock } from "../clock.ts";
-import type { WallClock } from "../clock.ts";
+import { systemDatedClock } from "../clock.ts";
+import type { DatedClock } from "../clock.ts";
 import { S_IFDIR, S_IFLNK, S_IFMT } from "../types.ts";
 import type { ByteString, InodeId } from "../types.ts";
 import type { Session, SessionEvents } from "../messages.ts";
@@ -49,7 +49,7 @@ export interface MountOptions {
   openSession(events: SessionEvents): Session | Promise<Session>;
   stripes: Stripes;
   schemes: Schemes;
-  clock?: WallClock;
+  clock?: DatedClock;
   /** Page-aligned memory where the disks want it. Plain memory otherwise. */
   allocate?: AllocateBuffer;
   /** relatime (true) or noatime. */
@@ -417,10 +417,10 @@ export class Mount implements Handlers {
   /** What is done by age: flushing, commits, access times, forgets. */
   async #tick(): Promise<void> {
     const core = this.#core;
-    const old = core.clock.now() - DIRTY_AGE_MAX_MS;
+    const old = core.clock.nowMs() - DIRTY_AGE_MAX_MS;
     core.write.sealOlder(old);
     core.pool.trim();
-    core.flusher.commitOlder(core.clock.now() - TICK_MS);
+    core.flusher.commitOlder(core.clock.nowMs() - TICK_MS);
     // In this order, so that what is about to be forgotten gets its access time.
     await sendAccessTimes(core);
     await core.inodes.sendForgets();
@@ -429,7 +429,7 @@ export class Mount implements Handlers {
 
 function makeCore(options: MountOptions, session: Session, trace: (text: string) => void): Core {
   const { stripes } = options;
-  const clock = options.clock ?? systemWallClock();
+  const clock = options.clock ?? systemDatedClock();
   const allocate = options.allocate ?? ((bytes: number) => new Uint8Array(bytes));
   const pool = new BufferPool(WRITE_BUFFERS_MAX, allocate);
   const inodes = new Inodes(session, trace);

@@ -3,18 +3,18 @@
 
 import { FsError } from "../errno.ts";
 import type { Stripes } from "../../replication/block-client.ts";
-import type { WallClock } from "../clock.ts";
+import type { Clock } from "../../storage/clock.ts";
 import { SPACE_AGE_MAX_MS } from "./limits.ts";
 
 export class Space {
   readonly #stripes: Stripes;
-  readonly #clock: WallClock;
+  readonly #clock: Clock;
   readonly #unstoredBytes: () => number;
   #askedAt = -Infinity;
   #freeBytes = 0;
   #takenSince = 0;
 
-  constructor(stripes: Stripes, clock: WallClock, unstoredBytes: () => number) {
+  constructor(stripes: Stripes, clock: Clock, unstoredBytes: () => number) {
     this.#stripes = stripes;
     this.#clock = clock;
     this.#unstoredBytes = unstoredBytes;
@@ -23,11 +23,11 @@ export class Space {
   /** Takes note of so many bytes to be written. ENOSPC where they do not fit. */
   reserve(bytes: number): void {
     this.#takenSince += bytes;
-    if (this.#takenSince > this.#freeBytes || this.#clock.now() - this.#askedAt > SPACE_AGE_MAX_MS) this.#check(bytes);
+    if (this.#takenSince > this.#freeBytes || this.#clock.nowMs() - this.#askedAt > SPACE_AGE_MAX_MS) this.#check(bytes);
   }
 
   #check(bytes: number): void {
-    this.#askedAt = this.#clock.now();
+    this.#askedAt = this.#clock.nowMs();
     this.#freeBytes = this.#stripes.space().freeBytes - this.#unstoredBytes();
     this.#takenSince = 0;
     if (bytes > this.#freeBytes) {

@@ -15,7 +15,7 @@ export const SEVERAL = -1;
 
 export function noteTold(core: Core, inode: InodeId, thread: number): void {
   const { told } = core;
-  const ms = core.clock.now();
+  const ms = core.clock.nowMs();
   const before = told.get(inode);
   const alone = before === undefined || before.thread === thread || ms - before.ms > TOLD_MS;
   told.delete(inode);
@@ -28,5 +28,5 @@ export function overtake(core: Core, inode: InodeId, thread: number): void {
   const told = core.told.get(inode);
   if (told === undefined || told.thread === thread) return;
   core.told.delete(inode);
-  if (core.clock.now() - told.ms <= TOLD_MS) core.caches?.forgetAttributes?.(inode);
+  if (core.clock.nowMs() - told.ms <= TOLD_MS) core.caches?.forgetAttributes?.(inode);
 }

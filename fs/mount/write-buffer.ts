@@ -6,7 +6,7 @@
 // bytes in the shared buffer are older than those in its own, so sealing its own seals the shared one first; and
 // bytes in the shared buffer are changed in place only while the file has no buffer of its own.
 
-import type { WallClock } from "../clock.ts";
+import type { Clock } from "../../storage/clock.ts";
 import { BufferPool, newStripeBuffer } from "./buffers.ts";
 import type { StripeBuffer } from "./buffers.ts";
 import type { FileState } from "./file-state.ts";
@@ -35,14 +35,14 @@ const ALIGNED_FROM_BYTES = 16 * 1024;
 
 export class WriteBuffer {
   readonly #pool: BufferPool;
-  readonly #clock: WallClock;
+  readonly #clock: Clock;
   readonly #schemes: Schemes;
   readonly #sink: SealedSink;
   #shared: StripeBuffer | null = null;
   readonly #own = new Set<StripeBuffer>();
   #sequence = 0;
 
-  constructor(pool: BufferPool, clock: WallClock, schemes: Schemes, sink: SealedSink) {
+  constructor(pool: BufferPool, clock: Clock, schemes: Schemes, sink: SealedSink) {
     this.#pool = pool;
     this.#clock = clock;
     this.#schemes = schemes;
@@ -75,7 +75,7 @@ export class WriteBuffer {
   /** Waits for a free buffer and makes it the one that the file's next bytes go to. Rejects if flushing fails. */
   async more(file: FileState): Promise<void> {
     const bytes = await this.#pool.wait();
-    if (file.ownBuffer === null && this.#shared === null) this.#shared = newStripeBuffer(bytes, null, true, this.#clock.now());
+    if (file.ownBuffer === null && this.#shared === null) this.#shared = newStripeBuffer(bytes, null, true, this.#clock.nowMs());
     else this.#pool.give(bytes);
   }
 
@@ -102,7 +102,7 @@ export class WriteBuffer {
   #newOwn(file: FileState): StripeBuffer | null {
     const bytes = this.#pool.take();
     if (bytes === null) return null;
-    const buffer = newStripeBuffer(bytes, file, true, this.#clock.now());
+    const buffer = newStripeBuffer(bytes, file, true, this.#clock.nowMs());
     this.#own.add(buffer);
     file.ownBuffer = buffer;
     return buffer;
@@ -113,7 +113,7 @@ export class WriteBuffer {
     if (buffer === null) {
       const bytes = this.#pool.take();
       if (bytes === null) return null;
-      buffer = newStripeBuffer(bytes, null, true, this.#clock.now());
+      buffer = newStripeBuffer(bytes, null, true, this.#clock.nowMs());
       this.#shared = buffer;
     }
     if (length >= ALIGNED_FROM_BYTES) {
@@ -161,7 +161,7 @@ export class WriteBuffer {
 
   /** A unit that carries only the file's size and times. */
   sealAttributes(file: FileState): void {
-    const unit = newUnit(++this.#sequence, this.#clock.now());
+    const unit = newUnit(++this.#sequence, this.#clock.nowMs());
     addFile(unit, file, []);
     this.#sink.enqueue(unit);
   }
@@ -195,7 +195,7 @@ export class WriteBuffer {
     const kept = inlineBytesOf(rangesOf(pieces));
     const inline = longest <= INLINE_RANGE_MAX_BYTES && bytes <= INLINE_FLUSH_MAX_BYTES && inlineFits(file, kept);
     if (!inline && (bytes >= CODED_FROM_BYTES || shared.files.size === 1 || file.openBytes > CODED_FROM_BYTES)) return false;
-    const unit = newUnit(++this.#sequence, this.#clock.now());
+    const unit = newUnit(++this.#sequence, this.#clock.nowMs());
     if (inline) {
       toInline(pieces);
       file.inlineBytes += kept;
@@ -213,14 +213,14 @@ export class WriteBuffer {
       // Nobody's bytes are left in it: start it over.
       shared.used = 0;
       shared.ranges = 0;
-      shared.since = this.#clock.now();
+      shared.since = this.#clock.nowMs();
     }
   }
 
   #toSmallBuffer(unit: FlushUnit, pieces: readonly Piece[]): void {
     let bytes = 0;
     for (const piece of pieces) bytes += piece.end - piece.start;
-    const buffer = newStripeBuffer(new Uint8Array(bytes), null, false, this.#clock.now());
+    const buffer = newStripeBuffer(new Uint8Array(bytes), null, false, this.#clock.nowMs());
     for (const piece of pieces) {
       const source = piece.source as StripeBuffer;
       const length = piece.end - piece.start;
@@ -245,7 +245,7 @@ export class WriteBuffer {
       this.#shared = null;
     }
     buffer.sealed = true;
-    const unit = newUnit(++this.#sequence, this.#clock.now());
+    const unit = newUnit(++this.#sequence, this.#clock.nowMs());
     unit.buffer = buffer;
     unit.stage = "sealed";
     let longest = 0;

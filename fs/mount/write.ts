@@ -55,7 +55,7 @@ function misplaced({ handle, offset, flags, fromCache }: WriteRequest): boolean 
 /** The kernel puts a write's bytes into its pages before it sends them: so soon after a recall, they may have been dropped and read back as they were. */
 function late(core: Core, { handle, fromCache }: WriteRequest): boolean {
   if (handle.direct || fromCache) return false;
-  const sinceMs = core.clock.now() - handle.file.recallEndedMs;
+  const sinceMs = core.clock.nowMs() - handle.file.recallEndedMs;
   return sinceMs >= 0 && sinceMs < RECALL_FRESH_MS;
 }
 
@@ -178,7 +178,7 @@ function writeHeld(core: Core, request: WriteRequest): Result<number> {
 /** The times that a write brings with it. */
 function noteWritten(core: Core, file: FileState): void {
   const attributes = file.attributes;
-  const now = timeStamp(core.clock.now());
+  const now = timeStamp(core.clock.dateMs());
   attributes.mtimeSeconds = now.seconds;
   attributes.mtimeNanoseconds = now.nanoseconds;
   attributes.ctimeSeconds = now.seconds;

@@ -67,7 +67,7 @@ export class Calls {
     name: Name,
     request: Request<Name>,
   ): Reply<Name> | Promise<Reply<Name>> {
-    if (session.expires) session.lastHeard = this.#server.clock.now();
+    if (session.expires) session.lastHeard = this.#server.clock.nowMs();
     const operation = OPERATIONS[name];
     if (operation === undefined) return this.#callOther(session, name, request);
     if (name === "extents")

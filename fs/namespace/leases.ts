@@ -12,7 +12,7 @@
 import { FsError } from "../errno.ts";
 import type { LeaseMode, SessionEvents } from "../messages.ts";
 import type { ByteString, InodeId, SessionId } from "../types.ts";
-import type { WallClock } from "../clock.ts";
+import type { Clock } from "../../storage/clock.ts";
 
 export type LeaseLevel = 1 | 2 | 3;
 export const KNOWN = 1;
@@ -65,12 +65,12 @@ class Gate {
 export class Leases {
   readonly #sessions = new Map<SessionId, SessionLeases>();
   readonly #gates = new Map<InodeId, Gate>();
-  readonly #clock: WallClock;
+  readonly #clock: Clock;
   readonly #expire: (session: SessionLeases, reason: string) => void;
   /** True while no call can conflict with another session. */
   quiet = true;
 
-  constructor(clock: WallClock, expire: (session: SessionLeases, reason: string) => void) {
+  constructor(clock: Clock, expire: (session: SessionLeases, reason: string) => void) {
     this.#clock = clock;
     this.#expire = expire;
   }
@@ -196,13 +196,13 @@ export class Leases {
   }
 }
 
-async function withLimit(clock: WallClock, session: SessionLeases, action: () => Promise<void>): Promise<string> {
+async function withLimit(clock: Clock, session: SessionLeases, action: () => Promise<void>): Promise<string> {
   const { limitMs } = session;
-  const begin = clock.now();
+  const begin = clock.nowMs();
   let cancel = (): void => {};
   const late = new Promise<string>((resolve) => {
     const look = (dueAt: number): void => {
-      const now = clock.now();
+      const now = clock.nowMs();
       // A timer that is late means that this process was stopped: the answer may have come meanwhile and lie unread.
       const waits = now - dueAt >= LATE_MS || (session.isHeard(now) && now - begin < HEARD_LIMITS * limitMs);
       if (!waits) return resolve(`did not answer within ${Math.round(now - begin)} ms`);

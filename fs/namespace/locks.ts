@@ -2,7 +2,7 @@
 // that outlives the server says what it held (restore). Requests that wait are granted in the order in which they came;
 // those that do not wait and come again take turns (turns.ts).
 
-import type { WallClock } from "../clock.ts";
+import type { Clock } from "../../storage/clock.ts";
 import { FsError } from "../errno.ts";
 import type { ByteLock, HeldLock } from "../messages.ts";
 import type { InodeId, SessionId } from "../types.ts";
@@ -74,7 +74,7 @@ export class Locks {
   readonly #early = new Map<string, Early>();
   readonly #turns: Record<ByteLock["kind"], Turns>;
 
-  constructor(clock: WallClock) {
+  constructor(clock: Clock) {
     this.#turns = { posix: new Turns(clock), flock: new Turns(clock) };
   }
 

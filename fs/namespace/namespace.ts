@@ -13,7 +13,7 @@ import type { Stripe } from "../../replication/stripe.ts";
 import type { CheckOptions, Problem } from "./check-walk.ts";
 import type { Loss, LostFile } from "./lost-files.ts";
 import type { Mending } from "./mend.ts";
-import type { WallClock } from "../clock.ts";
+import type { DatedClock } from "../clock.ts";
 import { openTable, replay } from "./recovery.ts";
 import type { OverlayLimits } from "./overlay.ts";
 import type { Relocation } from "./relocation.ts";
@@ -23,7 +23,7 @@ import type { StripeDirectory } from "./stripe-directory.ts";
 export interface NamespaceOptions {
   table: Table;
   log: Log;
-  clock?: WallClock;
+  clock?: DatedClock;
   /** How the namespace gets rid of blocks on disks, and how much room there is. Without it stripes are only forgotten. */
   stripes?: StripeHooks;
   /** Receives one line for each thing worth knowing. */

@@ -5,7 +5,7 @@
 // 2. `settled` says that it has told everything, or is over. When none is left, or after the limit, `over` resolves.
 // 3. What is not settled by then is told to `notResumed`, and cannot be resumed any more.
 
-import type { WallClock } from "../clock.ts";
+import type { Clock } from "../../storage/clock.ts";
 import type { SessionId } from "../types.ts";
 import { after, idFrom, TAG_SESSION } from "./keys.ts";
 import type { Overlay } from "./overlay.ts";
@@ -16,7 +16,7 @@ const SESSIONS_FOUND_MAX = 1 << 16;
 
 export class Resumption {
   readonly over: Promise<void>;
-  readonly #clock: WallClock;
+  readonly #clock: Clock;
   readonly #limitMs: number;
   readonly #awaits: (owner: string) => boolean;
   readonly #notResumed: (session: SessionId) => void;
@@ -25,7 +25,7 @@ export class Resumption {
   #resolve!: () => void;
   #cancel: () => void = () => {};
 
-  constructor(clock: WallClock, limitMs: number, awaits: (owner: string) => boolean, notResumed: (session: SessionId) => void) {
+  constructor(clock: Clock, limitMs: number, awaits: (owner: string) => boolean, notResumed: (session: SessionId) => void) {
     this.#clock = clock;
     this.#limitMs = limitMs;
     this.#awaits = awaits;

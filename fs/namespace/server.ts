@@ -2,7 +2,7 @@
 
 import type { Log } from "../../storage/log.ts";
 import type { Table } from "../../storage/table.ts";
-import { systemWallClock, type WallClock } from "../clock.ts";
+import { systemDatedClock, type DatedClock } from "../clock.ts";
 import type { SessionEvents } from "../messages.ts";
 import { type InodeId, ROOT_INODE, S_IFDIR, type SessionId } from "../types.ts";
 import { Answers } from "./answers.ts";
@@ -51,7 +51,7 @@ export class Server implements Namespace {
   readonly leases: Leases;
   readonly locks: Locks;
   readonly limits: NamespaceLimits;
-  readonly clock: WallClock;
+  readonly clock: DatedClock;
   readonly hooks: StripeHooks | undefined;
   readonly log: Log;
   readonly table: Table;
@@ -74,7 +74,7 @@ export class Server implements Namespace {
     this.limits = limits;
     this.log = options.log;
     this.table = options.table;
-    this.clock = options.clock ?? systemWallClock();
+    this.clock = options.clock ?? systemDatedClock();
     this.locks = new Locks(this.clock);
     this.hooks = options.stripes;
     this.trace = options.trace ?? (() => {});

@@ -65,7 +65,7 @@ export class Sessions {
       throw new FsError("EAGAIN", `${this.#sessions.size} sessions are open, the limit is ${this.#server.limits.sessions}`);
     const id = resume ?? (await this.#server.transact("session", null, (tx) => this.#server.identities.allocateSession(tx)));
     const session = new ServerSession(id, events, options);
-    session.lastHeard = this.#server.clock.now();
+    session.lastHeard = this.#server.clock.nowMs();
     if (resume !== undefined) await this.#resume(session);
     else if (options.durable) await this.#makeDurable(session, options.owner ?? "");
     this.#sessions.set(id, session);
@@ -82,7 +82,7 @@ export class Sessions {
       callNow: (operation, request) => calls.callNow(session, operation, request),
       callNumbered: (number, operation, request) => answers.call(session, number, operation, request),
       heard: () => {
-        session.lastHeard = clock.now();
+        session.lastHeard = clock.nowMs();
       },
       get reclaiming() {
         return session.reclaiming;
@@ -93,7 +93,7 @@ export class Sessions {
         resumption.settled(session.id);
         await resumption.over;
         // Its mount was kept waiting, perhaps as long as its time limit: what it says next is on its way only now.
-        session.lastHeard = clock.now();
+        session.lastHeard = clock.nowMs();
       },
       close: async () => this.end(session, null),
     };
@@ -126,7 +126,7 @@ export class Sessions {
   #reclaim(session: ServerSession, leases: readonly HeldLease[], locks: readonly HeldLock[]): void {
     if (session.ended) throw ended();
     if (!session.reclaiming) throw new FsError("EINVAL", `session ${session.id} has nothing to reclaim`);
-    session.lastHeard = this.#server.clock.now();
+    session.lastHeard = this.#server.clock.nowMs();
     for (const { inode, mode } of leases) {
       if (!(Number.isSafeInteger(inode) && inode > 0)) throw new FsError("EINVAL", `a lease on inode ${inode} cannot be`);
       const level = leaseLevel(mode);
@@ -161,7 +161,7 @@ export class Sessions {
 
   /** Ends sessions that were not heard of. Found twice, some time apart: a server that was itself stopped must first read what has come meanwhile. */
   expireUnheard(): void {
-    const now = this.#server.clock.now();
+    const now = this.#server.clock.nowMs();
     for (const session of this.#sessions.values()) {
       const silentMs = now - session.lastHeard;
       if (!session.expires || silentMs <= session.limitMs || this.#server.resumption.pending) session.unheardSince = Infinity;

@@ -53,7 +53,7 @@ export class Ticks {
   async start(): Promise<void> {
     for (const inode of await this.#idsOf(TAG_UNNAMED)) this.#free.add(inode as InodeId);
     for (const inode of await this.#idsOf(TAG_CUT)) this.#cut.add(inode as InodeId);
-    const now = this.#server.clock.now();
+    const now = this.#server.clock.nowMs();
     for (const stripe of await this.#idsOf(TAG_DEAD))
       this.#dead.set(stripe as StripeId, { index: this.#server.overlay.index, since: now });
   }
@@ -88,7 +88,7 @@ export class Ticks {
   }
 
   becameDead(stripe: StripeId, index: LogIndex): void {
-    this.#dead.set(stripe, { index, since: this.#server.clock.now() });
+    this.#dead.set(stripe, { index, since: this.#server.clock.nowMs() });
   }
 
   isBeingRemoved(stripe: StripeId): boolean {
@@ -135,7 +135,7 @@ export class Ticks {
     if (!this.#stopped) more = (await this.#removeDead()) || more;
     if (!this.#stopped) await this.#sweepNext();
     if (!this.#stopped) await this.#forgetSessions();
-    const now = clock.now();
+    const now = clock.nowMs();
     if (overlay.due || now - this.#lastApply >= limits.applyIntervalMs) {
       this.#lastApply = now;
       await overlay.apply();
@@ -232,7 +232,7 @@ export class Ticks {
 
   async #removeDead(): Promise<boolean> {
     const { clock, limits, log, hooks, overlay } = this.#server;
-    const now = clock.now();
+    const now = clock.nowMs();
     const batch: StripeId[] = [];
     let index = 0 as LogIndex;
     for (const [stripe, dead] of this.#dead) {
@@ -256,7 +256,7 @@ export class Ticks {
       );
       for (const { id } of stripes) {
         this.#dead.delete(id);
-        this.#dead.set(id, { index, since: clock.now() });
+        this.#dead.set(id, { index, since: clock.nowMs() });
       }
       return false;
     } finally {

@@ -27,7 +27,7 @@ export class Transactions {
   }
 
   #begin(session: ServerSession | null, call: object | null): void {
-    this.#tx.start(session, call, timeStamp(this.#server.clock.now()));
+    this.#tx.start(session, call, timeStamp(this.#server.clock.dateMs()));
   }
 
   /** Appends the transaction's entry, if it has one, and makes it true. */

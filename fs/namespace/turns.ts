@@ -12,7 +12,7 @@
 // 3. Only one turn an inode: whoever else is refused meanwhile gets none. Who was kept waiting for a writer has the next:
 //    so writers alternate, and readers get in each other's way for one turn at most.
 
-import type { WallClock } from "../clock.ts";
+import type { Clock } from "../../storage/clock.ts";
 import type { FsError } from "../errno.ts";
 import type { InodeId, SessionId } from "../types.ts";
 
@@ -52,12 +52,12 @@ interface Last {
 }
 
 export class Turns {
-  readonly #clock: WallClock;
+  readonly #clock: Clock;
   readonly #turns = new Map<InodeId, Turn>();
   /** The oldest first. */
   readonly #last = new Map<InodeId, Last>();
 
-  constructor(clock: WallClock) {
+  constructor(clock: Clock) {
     this.#clock = clock;
   }
 
@@ -116,14 +116,14 @@ export class Turns {
 
   #firstLength(inode: InodeId, session: SessionId): number {
     const last = this.#last.get(inode);
-    return last?.session === session && this.#clock.now() <= last.until ? last.lengthMs : TURN_MIN_MS;
+    return last?.session === session && this.#clock.nowMs() <= last.until ? last.lengthMs : TURN_MIN_MS;
   }
 
   #remember(inode: InodeId, { session, lengthMs, served }: Turn): void {
     this.#last.delete(inode);
     if (this.#last.size >= TURNS_MAX) this.#last.delete(this.#last.keys().next().value!);
     const nextMs = served ? lengthMs : Math.min(2 * lengthMs, TURN_MAX_MS);
-    this.#last.set(inode, { session, lengthMs: nextMs, until: this.#clock.now() + TURN_MAX_MS });
+    this.#last.set(inode, { session, lengthMs: nextMs, until: this.#clock.nowMs() + TURN_MAX_MS });
   }
 
   #prolong(inode: InodeId, turn: Turn): void {

@@ -1,6 +1,6 @@
 // A whole store over simulated disks whose power can go at any of their calls.
 import assert from "node:assert/strict";
-import { systemWallClock, type WallClock } from "../../fs/clock.ts";
+import { systemDatedClock, type DatedClock } from "../../fs/clock.ts";
 import { EmbeddedStore } from "../../fs/embedded.ts";
 import type { NamespaceLimits } from "../../fs/namespace/namespace.ts";
 import type { StripeId } from "../../fs/types.ts";
@@ -75,12 +75,13 @@ export class CrashingStore {
   }
 
   /** The system's, until the next store is opened. */
-  #clock(): WallClock {
+  #clock(): DatedClock {
     for (const cancel of this.#timers) cancel();
     const opened = ++this.#opened;
-    const { now, after } = systemWallClock();
+    const { nowMs, dateMs, after } = systemDatedClock();
     return {
-      now,
+      nowMs,
+      dateMs,
       after: (delayMs, action) => {
         if (opened !== this.#opened) return () => {};
         const stop = after(delayMs, () => {

@@ -3,7 +3,7 @@
 import { mkdirSync } from "node:fs";
 import path from "node:path";
 import { EmbeddedStore } from "../../fs/embedded.ts";
-import { systemWallClock } from "../../fs/clock.ts";
+import { systemDatedClock } from "../../fs/clock.ts";
 import { LocalBlocks } from "../../replication/local-blocks.ts";
 import type { LocalDisk } from "../../replication/local-disk.ts";
 import type { DiskId } from "../../replication/stripe.ts";
@@ -45,7 +45,7 @@ export async function openRealStore(directory: string, trace: (line: string) => 
   const log = await LocalLog.open(logDirectory);
   const schemes = { full: "rs:4+2", small: "copies:3" };
   const root = { mode: 0o755, uid: process.getuid!(), gid: process.getgid!() };
-  const store = await EmbeddedStore.open({ table, log, stripes, blocks, schemes, trace, clock: systemWallClock(), root });
+  const store = await EmbeddedStore.open({ table, log, stripes, blocks, schemes, trace, clock: systemDatedClock(), root });
   return {
     store,
     blocks,

@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import test, { after } from "node:test";
-import { systemWallClock } from "../../fs/clock.ts";
+import { systemDatedClock } from "../../fs/clock.ts";
 import { encodeMessage, decodeMessage, encodeRequest } from "../../fs/message-codec.ts";
 import type { SessionEvents } from "../../fs/messages.ts";
 import { type Namespace, openNamespace } from "../../fs/namespace/namespace.ts";
@@ -18,7 +18,7 @@ import { withSocketPair } from "../fixture/socket-pair.ts";
 import { forEachSeed } from "../fixture/seeds.ts";
 import { MemoryLog, quietEvents } from "./namespace/memory-log.ts";
 
-const clock = systemWallClock();
+const clock = systemDatedClock();
 const alive = setInterval(() => {}, 1000);
 after(() => clearInterval(alive));
 

@@ -53,9 +53,9 @@ class Daemon {
   }
 
   async mounted(directory: string): Promise<void> {
-    for (const end = Date.now() + START_LIMIT_MS; !(await isMounted(directory)); await delay(POLL_MS)) {
+    for (const end = performance.now() + START_LIMIT_MS; !(await isMounted(directory)); await delay(POLL_MS)) {
       if (this.#over) throw new Error(`the daemon ended (${await this.#ended}) before it mounted ${directory}:\n${this.#output}`);
-      if (Date.now() > end) throw new Error(`${directory} was not mounted in ${START_LIMIT_MS} ms:\n${this.#output}`);
+      if (performance.now() > end) throw new Error(`${directory} was not mounted in ${START_LIMIT_MS} ms:\n${this.#output}`);
     }
   }
 

@@ -2,8 +2,7 @@
 // the queue, so a seed decides everything. A machine that crashed takes its events with it: its view of the clock ends. A
 // process that is stopped (SIGSTOP) finds them when it goes on.
 
-import type { WallClock } from "../../fs/clock.ts";
-import type { Clock as SteadyClock } from "../../storage/clock.ts";
+import type { DatedClock } from "../../fs/clock.ts";
 
 interface Event {
   atMs: number;
@@ -18,8 +17,8 @@ interface Life {
   held: Event[] | null;
 }
 
-/** Both kinds of clock that the parts ask for. */
-export interface MachineClock extends WallClock, SteadyClock {
+/** What the parts ask for. */
+export interface MachineClock extends DatedClock {
   sleep(delayMs: number): Promise<void>;
   /** The machine is dead: none of its events comes any more. */
   end(): void;
@@ -42,6 +41,8 @@ const EPOCH_MS = 1_700_000_000_000;
 
 export class SimulationClock {
   #nowMs = 0;
+  /** What the date is ahead of nowMs. Change it as one who sets the date does. */
+  dateAheadMs = EPOCH_MS;
   #order = 0;
   /** A binary heap. */
   readonly #events: Event[] = [];
@@ -74,7 +75,7 @@ export class SimulationClock {
 
   #clockOf(life: Life): MachineClock {
     return {
-      now: () => EPOCH_MS + this.#nowMs,
+      dateMs: () => this.dateAheadMs + this.#nowMs,
       nowMs: () => this.#nowMs,
       after: (delayMs, action) => this.#after(delayMs, action, life),
       sleep: (delayMs) => new Promise((resolve) => void this.#after(delayMs, resolve, life)),

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import test, { after } from "node:test";
-import { systemWallClock } from "../../../fs/clock.ts";
+import { systemDatedClock } from "../../../fs/clock.ts";
 import type { SessionEvents } from "../../../fs/messages.ts";
 import type { KernelCaches } from "../../../fs/mount/handlers.ts";
 import { APPEND_GOES_ON_MS, IDLE_FILES_MAX } from "../../../fs/mount/limits.ts";
@@ -80,13 +80,13 @@ async function newMount(drop: (offset: number, length: number) => Promise<void> 
   let events: SessionEvents | null = null;
   const session = new MemorySession();
   const stripes = new SlowStripes();
-  const clock = systemWallClock();
+  const clock = systemDatedClock();
   const pausesMs: number[] = [];
   const mount = await Mount.open({
     openSession: (given) => ((events = given), session),
     stripes,
     schemes,
-    clock: { ...clock, now: () => clock.now(), after: (ms, action) => (pausesMs.push(ms), clock.after(ms, action)) },
+    clock: { ...clock, after: (ms, action) => (pausesMs.push(ms), clock.after(ms, action)) },
   });
   const forgotten: InodeId[] = [];
   const caches: KernelCaches = {

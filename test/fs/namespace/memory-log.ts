@@ -11,7 +11,7 @@ import {
 import type { Problem } from "../../../fs/namespace/check-walk.ts";
 import type { Attributes, ByteString, InodeId } from "../../../fs/types.ts";
 import type { SessionEvents } from "../../../fs/messages.ts";
-import type { WallClock } from "../../../fs/clock.ts";
+import type { DatedClock } from "../../../fs/clock.ts";
 
 export class MemoryLog implements Log {
   entries: Uint8Array[] = [];
@@ -45,21 +45,26 @@ export class MemoryLog implements Log {
 }
 
 /** A clock that stands still until it is told to go on. */
-export class TestClock implements WallClock {
-  milliseconds = 1_700_000_000_000;
+export class TestClock implements DatedClock {
+  #nowMs = 0;
+  /** What the date is ahead of nowMs(). Change it as one who sets the date does. */
+  dateAheadMs = 1_700_000_000_000;
   #timers = new Set<{ at: number; callback: () => void }>();
-  now(): number {
-    return this.milliseconds;
+  nowMs(): number {
+    return this.#nowMs;
+  }
+  dateMs(): number {
+    return this.dateAheadMs + this.#nowMs;
   }
   after(milliseconds: number, callback: () => void): () => void {
-    const timer = { at: this.milliseconds + milliseconds, callback };
+    const timer = { at: this.#nowMs + milliseconds, callback };
     this.#timers.add(timer);
     return () => this.#timers.delete(timer);
   }
   advance(milliseconds: number): void {
-    this.milliseconds += milliseconds;
+    this.#nowMs += milliseconds;
     for (const timer of [...this.#timers].sort((a, b) => a.at - b.at)) {
-      if (timer.at <= this.milliseconds && this.#timers.delete(timer)) timer.callback();
+      if (timer.at <= this.#nowMs && this.#timers.delete(timer)) timer.callback();
     }
   }
 }

@@ -104,7 +104,7 @@ class Transcript {
 
   constructor(store: TestStore) {
     this.store = store;
-    this.start = store.clock.milliseconds / 1000;
+    this.start = store.clock.dateMs() / 1000;
   }
 
   async find(path: string): Promise<InodeId> {

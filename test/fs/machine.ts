@@ -1,0 +1,109 @@
+// A server with its table and log in memory, and streams to it: it can be killed and started again, and its connections cut.
+
+import assert from "node:assert/strict";
+import type { Duplex } from "node:stream";
+import { type DatedClock, systemDatedClock } from "../../fs/clock.ts";
+import type { SessionEvents } from "../../fs/messages.ts";
+import { type Namespace, openNamespace } from "../../fs/namespace/namespace.ts";
+import { RemoteSession } from "../../fs/remote-session.ts";
+import { SessionServer } from "../../fs/session-server.ts";
+import type { BlockClient } from "../../replication/block-client.ts";
+import { MemoryTable } from "../../storage/memory-table.ts";
+import { duplexPair } from "../fixture/duplex.ts";
+import { MemoryLog } from "./namespace/memory-log.ts";
+
+const noBlocks = { disks: () => [] } as unknown as BlockClient;
+
+/** The log as one run of the server has it: after that run was killed, nothing of it gets in any more. */
+function logOfOneRun(log: MemoryLog): { log: MemoryLog; kill: () => void } {
+  let dead = false;
+  const run = Object.create(log) as MemoryLog;
+  run.append = (entry) => {
+    assert.ok(!dead, "the server was killed");
+    return log.append(entry);
+  };
+  for (const method of ["tail", "first", "read", "sync", "drained", "trim"] as const)
+    run[method] = (log[method] as () => never).bind(log);
+  return { log: run, kill: () => (dead = true) };
+}
+
+export class Machine {
+  readonly clock: DatedClock;
+  readonly #table = new MemoryTable();
+  readonly #log = new MemoryLog();
+  store = "a store";
+  timeLimitMs = 5_000;
+  namespace!: Namespace;
+  #server!: SessionServer;
+  #killLog: () => void = () => {};
+  #streams: Duplex[] = [];
+  #down = false;
+  /** Chunks sent over all connections; at `cutAt` they break, before it is delivered. */
+  chunks = 0;
+  cutAt = Infinity;
+  onCut: () => Promise<void> = async () => {};
+
+  constructor(clock: DatedClock = systemDatedClock()) {
+    this.clock = clock;
+  }
+
+  async start(): Promise<void> {
+    const run = logOfOneRun(this.#log);
+    this.#killLog = run.kill;
+    this.namespace = await openNamespace({ table: this.#table, log: run.log, clock: this.clock, limits: { resumeMs: 2_000 } });
+    const { namespace } = this;
+    this.#server = new SessionServer({
+      openSession: (events, { resume }) => namespace.openSession(events, { durable: true, expires: true, resume }),
+      written: () => namespace.written(),
+      store: this.store,
+      scheme: "copies:1",
+      blocks: noBlocks,
+      clock: this.clock,
+      timeLimitMs: this.timeLimitMs,
+      isAlive: () => true,
+      trace: () => {},
+    });
+    this.#down = false;
+  }
+
+  /** As kill -9. */
+  kill(): void {
+    this.#down = true;
+    this.#killLog();
+    this.cut();
+  }
+
+  cut(): void {
+    for (const stream of this.#streams.splice(0)) stream.destroy();
+  }
+
+  connect = async (): Promise<Duplex> => {
+    if (this.#down) throw new Error("connection refused");
+    const [left, right] = duplexPair();
+    this.#streams.push(left, right);
+    left.on("close", () => right.destroy());
+    right.on("close", () => left.destroy());
+    for (const end of [left, right]) {
+      const write = end._write.bind(end);
+      end._write = (chunk, encoding, done) => {
+        if (++this.chunks !== this.cutAt) return write(chunk, encoding, done);
+        this.cut();
+        done();
+        void this.onCut();
+      };
+    }
+    this.#server.serve(right);
+    return left;
+  };
+
+  open(events: Partial<SessionEvents> = {}): Promise<RemoteSession> {
+    return RemoteSession.open({
+      connect: this.connect,
+      mountpoint: "/mnt",
+      pid: process.pid,
+      clock: this.clock,
+      random: () => 0,
+      events: { recall: async () => {}, expired: () => {}, ...events },
+    });
+  }
+}
