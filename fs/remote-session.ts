@@ -3,6 +3,7 @@
 
 import type { Duplex } from "node:stream";
 import type { BlockClient } from "../replication/block-client.ts";
+import type { BlockOperation } from "../replication/block-messages.ts";
 import type { Connection, Message, RequestError } from "../replication/connection.ts";
 import { RemoteBlocks } from "../replication/remote-blocks.ts";
 import type { Clock } from "../storage/clock.ts";
@@ -10,6 +11,7 @@ import { FsError, type ErrnoName, errno } from "./errno.ts";
 import { decodeMessage, decodeReply, encodeMessage, encodeRequest } from "./message-codec.ts";
 import type { HeldLock, LeaseMode, OperationName, Reply, Request, Session, SessionEvents } from "./messages.ts";
 import { Locks } from "./namespace/locks.ts";
+import { BLOCK_RULES, OPERATION_RULES } from "./operation-rules.ts";
 import { SessionLink, SessionOver } from "./session-link.ts";
 import { RECLAIM_MAX, SESSION_PROTOCOL_VERSION } from "./session-server.ts";
 import type { ByteString, InodeId, SessionId } from "./types.ts";
@@ -25,16 +27,6 @@ const CONTACT_MS = 60_000;
 const PINGS_PER_LIMIT = 3;
 /** The server keeps the replies to a session's last 256 numbered requests: no more than this are in flight between the oldest and the newest. */
 const NUMBERS_IN_FLIGHT_MAX = 128;
-
-/** What changes something, and must not be done twice when it is sent twice. */
-const NUMBERED: ReadonlySet<string> = new Set<OperationName>([
-  "setAttributes", "make", "makeUnnamed", "link", "unlink", "rename", "setXattr", "removeXattr", "reserveStripes", "commit", "reshape", "share",
-]); // prettier-ignore
-/** What means the same under another session. */
-const RENEWABLE: ReadonlySet<string> = new Set([
-  "lookup", "parent", "getAttributes", "readLink", "list", "getXattr", "listXattrs", "extents", "statistics", "testLock", "acquire", "sync",
-  "block.disks", "block.sync", "block.retrieve", "block.list", "block.verify", "block.locate",
-]); // prettier-ignore
 
 interface RecallMessage {
   inode: InodeId;
@@ -114,7 +106,7 @@ export class RemoteSession implements Session {
       await session.#link.open();
       const requester = {
         request: (name: string, message: Message, { deadlineMs }: { deadlineMs: number }) =>
-          session.#link.request(name, message, { deadlineMs, renewable: RENEWABLE.has(name) }),
+          session.#link.request(name, message, { deadlineMs, renewable: BLOCK_RULES[name as BlockOperation].renewable }),
       };
       session.#blocks = await RemoteBlocks.open(requester, () => options.clock.nowMs());
       return session;
@@ -181,10 +173,13 @@ export class RemoteSession implements Session {
   async call<Name extends OperationName>(operation: Name, request: Request<Name>): Promise<Reply<Name>> {
     const waits = operation === "lock" && (request as Request<"lock">).wait;
     const deadlineMs = waits ? LOCK_DEADLINE_MS : DEADLINE_MS;
-    const number = NUMBERED.has(operation) ? await this.#takeNumber() : undefined;
+    // What is asked was gathered under this session: while it waits for a number another may take its place.
+    const { generation } = this.#link;
+    const { once, renewable } = OPERATION_RULES[operation];
+    const number = once ? await this.#takeNumber() : undefined;
     try {
       const body = encodeRequest(operation, request);
-      const message = await this.#link.request(operation, { body }, { deadlineMs, long: waits, number, renewable: RENEWABLE.has(operation) }); // prettier-ignore
+      const message = await this.#link.request(operation, { body }, { deadlineMs, long: waits, number, renewable, generation }); // prettier-ignore
       this.#note(operation, request, true);
       return decodeReply(operation, message.body);
     } catch (error) {

@@ -44,6 +44,8 @@ export interface LinkRequestOptions {
   /** Its number in the session: see Frame. */
   number?: number;
   renewable: boolean;
+  /** Under which session it was made (`generation`), where that was before this call. */
+  generation?: number;
 }
 
 interface Waiter {
@@ -74,10 +76,15 @@ export class SessionLink {
     return this.#connection !== null;
   }
 
+  /** Which session it is: how many there were before. */
+  get generation(): number {
+    return this.#generation;
+  }
+
   /** Sends a request, again after every new connection until it is answered. Rejects with RequestError: as Connection.request, ETIMEDOUT also where no connection came in time, EIO. */
   async request(name: string, message: Message, options: LinkRequestOptions): Promise<Message> {
     const { clock } = this.#options;
-    const generation = this.#generation;
+    const { generation = this.#generation } = options;
     const giveUpAt = clock.nowMs() + options.deadlineMs;
     for (;;) {
       const connection = this.#connection ?? (await this.#reconnected(name, giveUpAt));

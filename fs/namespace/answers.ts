@@ -3,7 +3,8 @@
 
 import { FsError } from "../errno.ts";
 import type { OperationName, Reply, Request } from "../messages.ts";
-import { OPERATIONS, type Operation } from "./calls.ts";
+import { OPERATION_RULES } from "../operation-rules.ts";
+import type { Recording } from "./calls.ts";
 import { id8, TAG_ANSWER } from "./keys.ts";
 import type { Server } from "./server.ts";
 import type { ServerSession } from "./sessions.ts";
@@ -31,14 +32,8 @@ export class Answers {
     const stored = session.answers.get(number);
     if (stored !== undefined) return this.#answerAgain(session, name, request, await stored) as Promise<Reply<Name>>;
     this.#take(session, number, name);
-    const [run, kind] = OPERATIONS[name] ?? [null, "none"];
-    // Pieces of a large fallocate(2) are transactions of their own, and repeated ones change nothing.
-    const reply =
-      run === null || kind === "none" || name === "reshape" || !session.durable
-        ? this.#server.calls.call(session, name, request)
-        : (this.#server.transact(kind, session, (tx) => this.#answered(tx, session, number, name, run, request)) as Promise<
-            Reply<Name>
-          >);
+    const recording = session.durable && OPERATION_RULES[name]?.once ? this.#recording(session, number, name) : undefined;
+    const reply = this.#server.calls.call(session, name, request, recording);
     session.answers.set(number, reply);
     // What failed has changed nothing: asked again, it is tried again.
     reply.then(
@@ -62,6 +57,8 @@ export class Answers {
 
   /** A commit's attributes are looked up again: there may be thousands, and they need not be those of then. */
   async #answerAgain(session: ServerSession, name: OperationName, request: unknown, stored: unknown): Promise<unknown> {
+    // The log outlived the server's process; the machine's next power cut it need not outlive.
+    if (OPERATION_RULES[name].synced) await this.#server.sync();
     if (name !== "commit" || (stored as Reply<"commit">).attributes !== undefined) return stored;
     const { files } = request as Request<"commit">;
     const attributes = await this.#server.transact("none", session, (tx) => {
@@ -71,18 +68,24 @@ export class Answers {
     return { ...(stored as object), attributes };
   }
 
-  /** The reply goes into the state together with what it replies to. */
-  #answered(
-    tx: Transaction,
-    session: ServerSession,
-    number: number,
-    name: OperationName,
-    run: Operation,
-    request: unknown,
-  ): unknown {
-    const reply = run(tx, request as never, this.#server.identities);
+  /** The reply goes into the state together with what it replies to, and so does how far a request in pieces has come. */
+  #recording(session: ServerSession, number: number, name: OperationName): Recording {
+    return {
+      doneTo: session.doneTo.get(number) ?? null,
+      done: (tx, reply) => {
+        this.#store(tx, session, number, storedAnswer(name, reply));
+        tx.afterwards(() => session.doneTo.delete(number));
+      },
+      goesOn: (tx, from) => {
+        this.#store(tx, session, number, { doneTo: from });
+        tx.afterwards(() => session.doneTo.set(number, from));
+      },
+    };
+  }
+
+  #store(tx: Transaction, session: ServerSession, number: number, answer: unknown): void {
     const prefix = TAG_ANSWER + id8(session.id);
-    const text = Buffer.from(JSON.stringify(storedAnswer(name, reply)));
+    const text = Buffer.from(JSON.stringify(answer));
     tx.raw(prefix, id8(number), (writer) => writer.raw(text));
     const old = this.#outdated(session, number);
     for (const kept of old) tx.raw(prefix, id8(kept), null);
@@ -90,7 +93,6 @@ export class Answers {
       for (const kept of old) session.storedAnswers.delete(kept);
       session.storedAnswers.add(number);
     });
-    return reply;
   }
 
   /** Numbers of stored replies that need not be kept beside this one. Not each number has one: what failed stored none. */

@@ -2,9 +2,9 @@
 
 import { FsError } from "../errno.ts";
 import type { OperationName, Reply, Request, Statistics } from "../messages.ts";
+import { OPERATION_RULES } from "../operation-rules.ts";
 import type { InodeId } from "../types.ts";
 import { acquire, getAttributes, setAttributes } from "./attributes.ts";
-import type { EntryKind } from "./entry.ts";
 import { commit, extents, PIECE_BYTES, reshape, share } from "./files.ts";
 import { ended } from "./leases.ts";
 import { link, list, lookup, make, makeUnnamed, parent, readLink, rename, unlink } from "./names.ts";
@@ -16,30 +16,40 @@ import { getXattr, listXattrs, removeXattr, setXattr } from "./xattrs.ts";
 
 export type Operation = (tx: Transaction, request: never, services: Services) => unknown;
 
-/** One row an operation: what carries it out, and what its log entry says it came from ("none": changes nothing). */
-export const OPERATIONS: Partial<Record<OperationName, readonly [Operation, EntryKind]>> = {
-  lookup: [lookup, "none"],
-  parent: [parent, "none"],
-  getAttributes: [getAttributes, "none"],
-  setAttributes: [setAttributes, "setAttributes"],
-  make: [make, "make"],
-  makeUnnamed: [makeUnnamed, "makeUnnamed"],
-  link: [link, "link"],
-  unlink: [unlink, "unlink"],
-  rename: [rename, "rename"],
-  readLink: [readLink, "none"],
-  list: [list, "none"],
-  getXattr: [getXattr, "none"],
-  setXattr: [setXattr, "setXattr"],
-  listXattrs: [listXattrs, "none"],
-  removeXattr: [removeXattr, "removeXattr"],
-  extents: [extents, "none"],
-  reserveStripes: [reserveStripes, "reserveStripes"],
-  commit: [commit, "commit"],
-  reshape: [reshape, "reshape"],
-  share: [share, "share"],
-  acquire: [acquire, "none"],
+/** What carries an operation out in a transaction. How it runs besides: operation-rules.ts. */
+export const OPERATIONS: Partial<Record<OperationName, Operation>> = {
+  lookup,
+  parent,
+  getAttributes,
+  setAttributes,
+  make,
+  makeUnnamed,
+  link,
+  unlink,
+  rename,
+  readLink,
+  list,
+  getXattr,
+  setXattr,
+  listXattrs,
+  removeXattr,
+  extents,
+  reserveStripes,
+  commit,
+  reshape,
+  share,
+  acquire,
 };
+
+/** Of a request that is done once though it may be sent twice: what is written down in the transactions that carry it out. */
+export interface Recording {
+  /** Pieces of it were done before, up to this offset; null: none. */
+  readonly doneTo: number | null;
+  /** It is done with this transaction. */
+  done(tx: Transaction, reply: unknown): void;
+  /** It goes on behind this transaction, from the offset. */
+  goesOn(tx: Transaction, from: number): void;
+}
 
 /** Stripe numbers that one request may reserve. */
 const RESERVE_MAX = 4096;
@@ -57,8 +67,13 @@ export class Calls {
     this.#server = server;
   }
 
-  async call<Name extends OperationName>(session: ServerSession, name: Name, request: Request<Name>): Promise<Reply<Name>> {
-    return this.callNow(session, name, request);
+  async call<Name extends OperationName>(
+    session: ServerSession,
+    name: Name,
+    request: Request<Name>,
+    recording?: Recording,
+  ): Promise<Reply<Name>> {
+    return this.callNow(session, name, request, recording);
   }
 
   /** The reply itself, or a throw, where nothing has to be waited for. */
@@ -66,50 +81,57 @@ export class Calls {
     session: ServerSession,
     name: Name,
     request: Request<Name>,
+    recording?: Recording,
   ): Reply<Name> | Promise<Reply<Name>> {
     if (session.expires) session.lastHeard = this.#server.clock.nowMs();
-    const operation = OPERATIONS[name];
-    if (operation === undefined) return this.#callOther(session, name, request);
+    const rule = OPERATION_RULES[name];
+    if (rule === undefined || rule.runs === "directly") return this.#callOther(session, name, request);
     if (name === "extents")
       return this.#callExtents(session, request as Request<"extents">) as Reply<Name> | Promise<Reply<Name>>;
-    if (name === "reshape") return this.#callPieces(session, request as Request<"reshape">) as Promise<Reply<Name>>;
-    if (name === "reserveStripes")
-      return this.#callReserve(session, request as Request<"reserveStripes">) as Promise<Reply<Name>>;
-    const [run, kind] = operation;
-    return this.#server.transactions.runNow(kind, session, (tx) =>
-      run(tx, request as never, this.#server.identities),
-    ) as Reply<Name>;
+    if (rule.runs === "pieces")
+      return this.#callPieces(session, request as Request<"reshape">, recording) as Promise<Reply<Name>>;
+    const run = OPERATIONS[name]!;
+    const reply = this.#server.transactions.runNow(rule.entry, session, (tx) => {
+      const made = run(tx, request as never, this.#server.identities);
+      recording?.done(tx, made);
+      return made;
+    }) as Reply<Name> | Promise<Reply<Name>>;
+    return rule.synced ? this.#synced(reply) : reply;
   }
 
-  /** Numbers that a power cut takes back would be given out again, to blocks other than those that lie on the disks under them: so they are durable before anyone uses them. */
-  async #callReserve(session: ServerSession, request: Request<"reserveStripes">): Promise<Reply<"reserveStripes">> {
-    const reply = await this.#server.transact("reserveStripes", session, (tx) =>
-      reserveStripes(tx, request, this.#server.identities),
-    );
+  async #synced<T>(reply: T | Promise<T>): Promise<T> {
+    const made = await reply;
     await this.#server.sync();
-    return reply;
+    return made;
   }
 
-  /** fallocate(2) over much of a file, piece by piece: each is a transaction, and a repeated piece changes nothing. */
-  async #callPieces(session: ServerSession, request: Request<"reshape">): Promise<Reply<"reshape">> {
-    const whole =
-      request.kind === "collapse" ||
-      request.kind === "insert" ||
-      request.length <= PIECE_BYTES ||
-      request.length !== Math.trunc(request.length);
-    if (whole) return this.#server.transact("reshape", session, (tx) => reshape(tx, request, this.#server.identities));
-    const { attributes } = await this.#server.transact("none", session, (tx) => getAttributes(tx, request));
-    // At least this much is not there yet: refused before any of the pieces.
-    if (request.kind !== "punch") this.#server.identities.checkSpace(Math.max(0, request.length - attributes.allocatedBytes));
-    const end = request.offset + request.length;
-    for (let offset = request.offset; ;) {
-      const length = Math.min(end - offset, PIECE_BYTES);
+  /** fallocate(2) over much of a file, piece by piece: each is a transaction. A request that is carried out again goes on behind the last piece that was done: others may have written since into those before. */
+  async #callPieces(
+    session: ServerSession,
+    request: Request<"reshape">,
+    recording: Recording | undefined,
+  ): Promise<Reply<"reshape">> {
+    const { kind, inode, offset: start, length: whole } = request;
+    const end = start + whole;
+    const inOne = kind === "collapse" || kind === "insert" || whole <= PIECE_BYTES || whole !== Math.trunc(whole);
+    if (!inOne && kind !== "punch") {
+      const { attributes } = await this.#server.transact("none", session, (tx) => getAttributes(tx, request));
+      // At least this much is not there yet: refused before any of the pieces.
+      this.#server.identities.checkSpace(Math.max(0, whole - attributes.allocatedBytes));
+    }
+    for (let offset = recording?.doneTo ?? start; ;) {
+      const length = inOne ? whole : Math.min(end - offset, PIECE_BYTES);
+      let next = inOne ? end : offset + length;
+      if (kind === "punch" && next < end) next = Math.max(next, await this.#server.nextExtent(inode, next));
       const piece = { ...request, offset, length };
-      const reply = await this.#server.transact("reshape", session, (tx) => reshape(tx, piece, this.#server.identities));
-      offset += length;
-      if (request.kind === "punch" && offset < end)
-        offset = Math.max(offset, await this.#server.nextExtent(request.inode, offset));
-      if (offset >= end) return reply;
+      const reply = await this.#server.transact("reshape", session, (tx) => {
+        const made = reshape(tx, piece, this.#server.identities);
+        if (next < end) recording?.goesOn(tx, next);
+        else recording?.done(tx, made);
+        return made;
+      });
+      if (next >= end) return reply;
+      offset = next;
     }
   }
 

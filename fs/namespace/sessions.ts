@@ -23,6 +23,8 @@ export class ServerSession implements SessionLeases {
   readonly answers = new Map<number, Promise<unknown>>();
   /** Numbers of the replies that are in the state, oldest first. */
   readonly storedAnswers = new Set<number>();
+  /** Of requests that are done piece by piece and not done yet: up to which offset they are, by number. */
+  readonly doneTo = new Map<number, number>();
   newestNumber = 0;
   ended = false;
   reclaiming = false;
@@ -109,7 +111,9 @@ export class Sessions {
     if (!this.#server.resumption.take(session.id))
       throw new FsError("ESTALE", `session ${session.id} is not one that can be resumed`);
     for (const [number, reply] of await this.#server.identities.answers(session.id)) {
-      session.answers.set(number, Promise.resolve(reply));
+      const { doneTo } = reply as { doneTo?: number };
+      if (doneTo === undefined) session.answers.set(number, Promise.resolve(reply));
+      else session.doneTo.set(number, doneTo);
       session.storedAnswers.add(number);
       session.newestNumber = number;
     }

@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import test, { after } from "node:test";
 import { encodeMessage } from "../../fs/message-codec.ts";
-import type { ByteLock, HeldLease } from "../../fs/messages.ts";
+import type { ByteLock, HeldLease, Session } from "../../fs/messages.ts";
 import type { RemoteSession } from "../../fs/remote-session.ts";
 import type { InodeId, SessionId, StripeId } from "../../fs/types.ts";
 import { Machine } from "./machine.ts";
@@ -158,6 +158,37 @@ test("a session that the server has ended is replaced: the mount is told, change
   assert.deepEqual(locked, [[attributes.inode]]);
   assert.notEqual(one.id, before);
   await one.call("setAttributes", { inode: attributes.inode, change: { mode: 0o640 } });
+  await one.close();
+});
+
+test("what was asked under a session that is over is not sent under the next, also where it waited for its turn", async () => {
+  const machine = new Machine();
+  await machine.start();
+  const one = await machine.open();
+  const { attributes } = await one.call("make", { ...owned, parent: ROOT, name: name("file") });
+  const { inode } = attributes;
+  const text = (bytes: string): object => ({ inode, extents: [{ offset: 0, length: bytes.length, inline: Buffer.from(bytes) }] });
+  const commit = (session: Session, bytes: string): Promise<unknown> =>
+    session.call("commit", { files: [text(bytes)], stripes: [] } as never);
+  // Another session does not give a lease up: whoever changes its file waits, and so do those behind who get no number.
+  let giveUp = (): void => {};
+  let recalled = (): void => {};
+  const asked = new Promise<void>((resolve) => (recalled = resolve));
+  const recall = (): Promise<void> => (recalled(), new Promise((resolve) => (giveUp = resolve)));
+  const other = await machine.namespace.openSession({ recall, expired: () => {} });
+  const held = (await other.call("make", { ...owned, parent: ROOT, name: name("held") })).attributes.inode;
+  const waiting = Array.from({ length: 600 }, () => one.call("setAttributes", { inode: held, change: { mode: 0o600 } }));
+  const gathered = Array.from({ length: 600 }, () => commit(one, "old"));
+  const all = Promise.allSettled([...waiting, ...gathered]);
+  await asked;
+  machine.namespace.expireSession(one.id, "for the test");
+  await one.call("getAttributes", { inode });
+  await commit(other, "new");
+  giveUp();
+  const outcomes = await all;
+  for (const outcome of outcomes.slice(600)) if (outcome.status === "rejected") assert.equal(outcome.reason.code, "EIO");
+  const { extents } = await other.call("extents", { inode, from: 0, to: 3, limit: 1 });
+  assert.equal(Buffer.from(extents[0].inline!).toString(), "new");
   await one.close();
 });
 
