@@ -72,6 +72,7 @@ function checkLookupName(name: ByteString): void {
 export function parent(tx: Transaction, { inode }: Request<"parent">): Reply<"parent"> {
   const directory = tx.directory(inode);
   const above = tx.inode(directory.parent);
+  tx.reads(inode);
   tx.reads(above.inode);
   tx.grant(above.inode, SHARED);
   return { attributes: above.attributes() };
@@ -102,6 +103,7 @@ function openExisting(tx: Transaction, request: Request<"make">, existing: NameE
   const wantsFile = (request.mode & S_IFMT) === S_IFREG;
   if (request.exclusive || !wantsFile || existing.type !== S_IFREG) throw new FsError("EEXIST");
   const inode = tx.inode(existing.inode);
+  tx.reads(directory.inode);
   tx.reads(inode.inode);
   tx.grant(directory.inode, SHARED);
   tx.grant(inode.inode, SHARED);
