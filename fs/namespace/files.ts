@@ -167,7 +167,8 @@ function commitFile(tx: Transaction, file: FileCommit, added: Set<StripeId>, ser
     const ctime = { seconds: inode.ctimeSeconds, nanoseconds: inode.ctimeNanoseconds };
     applyChange(tx, inode, file.change, ctime);
   } else if (file.extents.length > 0) touchModified(tx, inode);
-  tx.grant(inode.inode, SHARED);
+  // One that has waited may come after the session's forget: nobody would forget the inode again.
+  if (tx.knows(inode.inode)) tx.grant(inode.inode, SHARED);
   return inode;
 }
 

@@ -255,6 +255,11 @@ export class Transaction {
     throw INTERRUPTED;
   }
 
+  /** Whether the session knows the inode. */
+  knows(inode: InodeId): boolean {
+    return this.session !== null && this.session.holds.has(inode);
+  }
+
   grant(inode: InodeId, level: LeaseLevel): void {
     if (this.session !== null) this.#grants.push({ inode, level });
   }

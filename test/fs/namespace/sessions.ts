@@ -298,6 +298,25 @@ test("a file without a name lives while a session knows it, and goes when none d
   assert.deepEqual(await problems(store.namespace), []);
 });
 
+test("a commit that waited until its session had forgotten the inode does not make it known again", async () => {
+  const store = await openStore();
+  const file = await makeEntry(store.session, store.root, "file");
+  const other = await openRecalled(store);
+  await store.session.call("acquire", { inode: file.inode, mode: "shared" });
+  const taken = other.session.call("acquire", { inode: file.inode, mode: "exclusive" });
+  await taken;
+  const change = { atime: { seconds: 1, nanoseconds: 0 } };
+  const commit = store.session.call("commit", { files: [{ inode: file.inode, extents: [], change }], stripes: [] });
+  await settle();
+  await store.session.call("forget", { inodes: [file.inode] });
+  other.recalls[0].answer();
+  await commit;
+  await other.session.call("unlink", { parent: store.root, name: name("file"), directory: false });
+  await other.session.call("forget", { inodes: [file.inode] });
+  while (await store.namespace.tick());
+  assert.equal(store.namespace.status().unnamedInodes, 0);
+});
+
 test("a repeated request of a durable session is answered and not done again, also after a restart", async () => {
   const { openNamespace } = await import("../../../fs/namespace/namespace.ts");
   const store = await openStore();
