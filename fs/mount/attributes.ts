@@ -5,7 +5,7 @@ import { timeStamp } from "../clock.ts";
 import { FILE_MAX_BYTES, S_ISGID, S_ISUID } from "../types.ts";
 import type { Attributes, InodeId } from "../types.ts";
 import type { AttributeChange } from "../messages.ts";
-import { acquire, after, call, callNow, flushFile, inTurn, recallMark } from "./core.ts";
+import { acquire, after, call, callNow, flushFile, inTurn } from "./core.ts";
 import type { Core } from "./core.ts";
 import type { FileState } from "./file-state.ts";
 import { shownAttributes } from "./file-state.ts";
@@ -15,13 +15,13 @@ import { HOLE, Piece } from "./pieces.ts";
 import { noteTold, overtake } from "./told.ts";
 
 export function getAttributes(core: Core, inode: InodeId): Result<AttributesReply> {
-  const recalls = recallMark(core);
+  const mark = core.marks.take();
   const thread = core.asking;
   const attributes = core.expired ? null : core.inodes.attributes(inode);
   return after(attributes ?? leasedAttributes(core, inode), (fresh) => {
     noteSize(core, fresh);
     noteTold(core, inode, thread);
-    return { attributes: fresh, attributeTimeoutMs: recalls === core.recalls ? core.inodes.timeoutMs(inode) : 0 };
+    return { attributes: fresh, attributeTimeoutMs: core.marks.isCurrent(mark) ? core.inodes.timeoutMs(inode) : 0 };
   });
 }
 
@@ -37,11 +37,11 @@ function noteSize(core: Core, { inode, size }: Attributes): void {
 export function leasedAttributes(core: Core, inode: InodeId): Result<Attributes> {
   const known = core.inodes.attributes(inode);
   if (known !== null) return known;
-  const recalls = recallMark(core);
+  const mark = core.marks.take();
   const held = core.inodes.lease(inode) !== "known";
   const reply = held ? callNow(core, "getAttributes", { inode }) : callNow(core, "acquire", { inode, mode: "shared" });
   return after(reply, ({ attributes }) => {
-    if (recalls !== core.recalls) return core.inodes.asKnown(attributes);
+    if (!core.marks.isCurrent(mark)) return core.inodes.asKnown(attributes);
     if (!held) core.inodes.granted(inode, "shared");
     return core.inodes.learned(attributes);
   });
@@ -79,9 +79,9 @@ async function changeAttributes(
     if (change.mtime !== undefined) file.timesDirty = false;
     if (change.atime !== undefined) file.accessTimeDirty = false;
   }
-  const recalls = recallMark(core);
+  const mark = core.marks.take();
   const { attributes } = await call(core, "setAttributes", { inode, change });
-  return changedAttributes(core, attributes, thread, recalls === core.recalls);
+  return changedAttributes(core, attributes, thread, core.marks.isCurrent(mark));
 }
 
 /** Takes the attributes that came with a change of this mount's, and returns them as they are to be shown. `current`: no recall can have made them old. */

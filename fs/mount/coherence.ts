@@ -25,18 +25,14 @@ import { doubtful, unheld } from "./page-locks.ts";
 import type { PageRange } from "./page-locks.ts";
 
 export async function recall(core: Core, inode: InodeId, mode: LeaseMode, names?: readonly ByteString[]): Promise<void> {
-  core.recalls++;
-  core.recalling++;
+  core.marks.recallBegins();
   core.changes++;
   try {
     if (names !== undefined || core.inodes.isDirectory(inode)) await recallDirectory(core, inode, mode, names);
     else await recallFile(core, inode, mode);
   } finally {
     // Not before the namespace has taken the answer: until then it answers this session with what was before.
-    setImmediate(() => {
-      core.recalling--;
-      core.recalls++;
-    });
+    setImmediate(() => core.marks.recallEnds());
   }
 }
 
@@ -64,6 +60,7 @@ async function recallDirectory(core: Core, inode: InodeId, mode: LeaseMode, name
 }
 
 async function recallFile(core: Core, inode: InodeId, mode: LeaseMode): Promise<void> {
+  const { session } = core.marks;
   const file = core.inodes.file(inode);
   if (file === undefined) return recallClosed(core, inode, mode);
   // A lease granted just before is still on its way through promises: whoever asked takes it and uses it once, or two
@@ -73,7 +70,7 @@ async function recallFile(core: Core, inode: InodeId, mode: LeaseMode): Promise<
   file.recalls++;
   await appendOver(core, file);
   let end!: () => void;
-  file.recall = new Promise((resolve) => (end = resolve));
+  const recall = (file.recall = new Promise<void>((resolve) => (end = resolve)));
   try {
     const before = file.lease;
     await flushQuietly(core, file);
@@ -84,11 +81,13 @@ async function recallFile(core: Core, inode: InodeId, mode: LeaseMode): Promise<
       await placedAll(file);
       written = await flushQuietly(core, file);
     } while (file.placing > 0);
+    // One that outlives its session has nothing to give up: what the file has now is the next session's.
+    if (session !== core.marks.session) return;
     if (!written && mode === "known") await loseUnwritten(core, file);
     if (mode === "known") forgetClean(file);
     core.inodes.reduced(inode, mode);
   } finally {
-    file.recall = null;
+    if (file.recall === recall) file.recall = null;
     file.recallEndedMs = core.clock.nowMs();
     end();
   }
@@ -96,10 +95,12 @@ async function recallFile(core: Core, inode: InodeId, mode: LeaseMode): Promise<
 
 /** A file that nobody has open. If it is opened meanwhile, a read of it may hold the page that the pass waits for. */
 async function recallClosed(core: Core, inode: InodeId, mode: LeaseMode): Promise<void> {
+  const { session } = core.marks;
   core.inodes.reduced(inode, mode);
   if (mode !== "known") return;
   const pages = dropPages(core, inode);
-  while (!(await within(core, pages))) if (core.inodes.file(inode) !== undefined) return recallFile(core, inode, mode);
+  while (!(await within(core, pages)) && session === core.marks.session)
+    if (core.inodes.file(inode) !== undefined) return recallFile(core, inode, mode);
 }
 
 /** One append that the kernel cut at a page's end must not be torn apart: its rest, or the end of it, comes next. */
@@ -142,7 +143,9 @@ async function flushQuietly(core: Core, file: FileState): Promise<boolean> {
 async function loseUnwritten(core: Core, file: FileState): Promise<void> {
   const error = file.error ?? "EIO";
   core.trace(`recall of inode ${file.inode}: what was written and cannot be stored is given up (${error})`);
+  const { session } = core.marks;
   await dropData(core, file);
+  if (session !== core.marks.session) return;
   file.timesDirty = false;
   file.error = error;
   await dropPages(core, file.inode);

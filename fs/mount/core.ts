@@ -11,6 +11,7 @@ import type { Flusher } from "./flush.ts";
 import type { Handles } from "./handles.ts";
 import type { KernelCaches } from "./handlers.ts";
 import type { Inodes } from "./inodes.ts";
+import type { Marks } from "./marks.ts";
 import type { ReadAhead } from "./read-ahead.ts";
 import type { Space } from "./space.ts";
 import type { Told } from "./told.ts";
@@ -31,10 +32,8 @@ export interface Core {
   readonly space: Space;
   readonly accessTimes: boolean;
   readonly trace: (text: string) => void;
-  /** Goes up when a recall begins and when it is over. A reply to a request sent at another value, or during a recall, may be old already: it must not be cached (recallMark). */
-  recalls: number;
-  /** Recalls that are under way, or whose answer the namespace may not have taken yet. */
-  recalling: number;
+  /** Which replies may be kept. */
+  readonly marks: Marks;
   /** Goes up with every change made here and every recall: directory pages fetched before may show old attributes. */
   changes: number;
   /** Access times to be sent. */
@@ -46,6 +45,8 @@ export interface Core {
   asking: number;
   /** When the kernel was told of inodes' attributes. */
   readonly told: Told;
+  /** What the kernel still caches of an earlier session, and since which renewal that has been dropped step by step. */
+  readonly wrongInKernel: Map<InodeId, number>;
   /** The session is over: every operation is refused. */
   expired: boolean;
 }
@@ -54,12 +55,6 @@ export function call<Name extends OperationName>(core: Core, operation: Name, re
   if (core.expired)
     return Promise.reject(new FsError("EIO", `${operation}: this mount's session is over; unmount and mount again`));
   return core.session.call(operation, request);
-}
-
-/** Take this before a request is sent; if it is still equal to core.recalls when the reply is there, no recall came between, and the reply may be cached. */
-export function recallMark(core: Core): number {
-  // While a session is being recalled, the namespace answers it with what was before the change that it is recalled for.
-  return core.recalling > 0 ? NaN : core.recalls;
 }
 
 /** As call(), but a reply that is there at once is returned at once. */
@@ -89,10 +84,11 @@ export async function acquire(core: Core, file: FileState, mode: LeaseMode): Pro
 
 async function acquireHeld(core: Core, file: FileState, mode: LeaseMode): Promise<void> {
   for (;;) {
+    const { session } = core.marks;
     const { attributes } = await call(core, "acquire", { inode: file.inode, mode });
     // The namespace grants before it sends a recall, or after it has the answer, and replies keep their order: what comes
-    // while no recall is under way is held.
-    if (file.recall === null) {
+    // while no recall is under way is held, unless another session has begun meanwhile.
+    if (file.recall === null && session === core.marks.session) {
       core.inodes.granted(file.inode, mode);
       core.inodes.learned(attributes);
       return;

@@ -5,7 +5,7 @@
 import { S_IFDIR, S_IFMT } from "../types.ts";
 import type { ByteString, InodeId } from "../types.ts";
 import type { DirectoryEntry } from "../messages.ts";
-import { after, callNow, recallMark } from "./core.ts";
+import { after, callNow } from "./core.ts";
 import type { Core } from "./core.ts";
 import type { DirectorySink, Entry, Opened, Result } from "./handlers.ts";
 import type { DirectoryHandle } from "./handles.ts";
@@ -17,8 +17,8 @@ const FIRST_COOKIE = 2;
 const CHANGING_PAGE_ENTRIES = 64;
 
 export function openDirectory(core: Core, inode: InodeId): Opened {
-  const handle = core.handles.addDirectory({ inode, page: [], generation: -1, after: -1, plus: false, end: false });
-  return { handle, cacheDirectory: true, keepCache: true };
+  const handle = core.handles.addDirectory({ inode, page: [], mark: 0, generation: -1, after: -1, plus: false, end: false });
+  return { handle, cacheDirectory: true, keepCache: !core.wrongInKernel.has(inode) };
 }
 
 /** Answered at once where the handle's page has what is asked for. */
@@ -49,16 +49,16 @@ function parentOf(core: Core, inode: InodeId): Result<InodeId> {
 
 function giveFrom(core: Core, handle: DirectoryHandle, from: number, plus: boolean, sink: DirectorySink): Result<void> {
   for (let position = from; ;) {
-    const recalls = recallMark(core);
+    const mark = core.marks.take();
     const fetched = covers(core, handle, position, plus) ? undefined : fetchPage(core, handle, position, plus);
     if (fetched instanceof Promise) {
       const at = position;
       return fetched.then(() => {
-        const next = givePage(core, handle, at, plus, recalls === core.recalls, sink);
+        const next = givePage(core, handle, at, plus, core.marks.isCurrent(mark), sink);
         return next < 0 ? undefined : giveFrom(core, handle, next, plus, sink);
       });
     }
-    position = givePage(core, handle, position, plus, recalls === core.recalls, sink);
+    position = givePage(core, handle, position, plus, core.marks.isCurrent(mark), sink);
     if (position < 0) return;
   }
 }
@@ -78,7 +78,7 @@ function givePage(
   if (index === page.length) return -1;
   for (; index < page.length; index++) {
     const item = page[index];
-    if (!give(core, item, plus, current, sink)) return -1;
+    if (!give(core, handle, item, plus, current, sink)) return -1;
     position = item.cookie;
   }
   return end ? -1 : position;
@@ -94,15 +94,16 @@ function fetchPage(core: Core, handle: DirectoryHandle, position: number, plus: 
   const changing = handle.generation >= 0 && handle.generation !== core.changes;
   const limit = changing ? CHANGING_PAGE_ENTRIES : DIRECTORY_PAGE_ENTRIES;
   const generation = core.changes;
-  const recalls = recallMark(core);
+  const mark = core.marks.take();
   const request = { inode: handle.inode, after: position, limit, attributes: plus };
   return after(callNow(core, "list", request), ({ entries }) => {
     handle.page = entries;
+    handle.mark = mark;
     handle.after = position;
     handle.plus = plus;
     handle.end = entries.length < limit;
     // What came beside a recall may be of before the change: good for this answer, and no other.
-    handle.generation = recalls === core.recalls ? generation : -1;
+    handle.generation = core.marks.isCurrent(mark) ? generation : -1;
   });
 }
 
@@ -122,10 +123,19 @@ function firstAfter(page: readonly DirectoryEntry[], after: number): number {
   return low;
 }
 
-function give(core: Core, item: DirectoryEntry, plus: boolean, current: boolean, sink: DirectorySink): boolean {
+function give(
+  core: Core,
+  handle: DirectoryHandle,
+  item: DirectoryEntry,
+  plus: boolean,
+  current: boolean,
+  sink: DirectorySink,
+): boolean {
   const cookie = item.cookie + FIRST_COOKIE;
   const { name, inode, type, attributes } = item;
-  if (!plus || attributes === undefined) return sink({ name, inode, type: typeOf(type), cookie, entry: null });
+  // The kernel looks up by itself what comes without attributes.
+  const bare = !plus || attributes === undefined || core.inodes.mayBeForgotten(inode, handle.mark);
+  if (bare) return sink({ name, inode, type: typeOf(type), cookie, entry: null });
   const timeoutMs = current ? LEASED_TIMEOUT_MS : 0;
   const file = core.inodes.file(inode);
   const shown = file === undefined ? attributes : current ? core.inodes.learned(attributes) : core.inodes.asKnown(attributes);

@@ -116,6 +116,28 @@ export class FileState {
   }
 }
 
+/** Whether a recall, a change, a request that waits, or a read is under way in the file. */
+export function goesOn(file: FileState): boolean {
+  const changes = file.recall !== null || file.acquiring > 0 || file.tail !== null || file.placing > 0;
+  return changes || file.reads > 0 || file.heldPages.size > 0;
+}
+
+/** The session is over: what it knew of the file is void, and what it had of it is lost. The caller has thrown away what lies in open buffers. */
+export function forgetSession(file: FileState): void {
+  file.pieces.clear();
+  file.inlineBytes = 0;
+  file.cleanGeneration++;
+  file.dropCount++;
+  file.attributes.size = file.committedSize;
+  file.attributesOld = true;
+  file.unreachable = false;
+  file.sizeDirty = false;
+  file.timesDirty = false;
+  file.accessTimeDirty = false;
+  file.pagesGiven = false;
+  file.endAppend();
+}
+
 /** Takes the namespace's attributes, keeping what only this mount knows. Returns the merged ones. */
 export function mergeAttributes(file: FileState, fresh: Attributes): Attributes {
   file.committedSize = fresh.size;

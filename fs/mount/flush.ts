@@ -45,6 +45,8 @@ export class Flusher {
   #wanted = false;
   #retry: (() => void) | null = null;
   #stopped = false;
+  /** Sessions that there were before. */
+  #session = 0;
   #progress: (() => void)[] = [];
   /** Set while attempts fail: writers that would wait for a buffer get it instead. */
   failure: unknown = null;
@@ -129,6 +131,7 @@ export class Flusher {
 
   /** As abandon, where another session goes on: nothing is sent under the old one's numbers. */
   renew(): void {
+    this.#session++;
     this.abandon();
     this.#options.numbers.reset();
   }
@@ -301,6 +304,7 @@ export class Flusher {
 
   async #commit(batch: FlushUnit[]): Promise<void> {
     const { session, stripes } = this.#options;
+    const before = this.#session;
     try {
       if (batch.some((unit) => unit.stripe !== null)) await stripes.sync();
       batch = batch.filter((unit) => unit.stage === "stored");
@@ -319,7 +323,8 @@ export class Flusher {
             });
       this.failure = null;
       this.#committed(batch, versions);
-      for (const attributes of reply.attributes) {
+      // What another session has begun with is not what this one was told.
+      for (const attributes of before === this.#session ? reply.attributes : []) {
         const entry = versions.get(attributes.inode);
         if (entry !== undefined) mergeAttributes(entry.file, attributes);
       }

@@ -4,6 +4,7 @@ import { FsError } from "../errno.ts";
 import type { DirectoryEntry } from "../messages.ts";
 import type { InodeId } from "../types.ts";
 import type { FileState } from "./file-state.ts";
+import type { Mark } from "./marks.ts";
 
 export interface FileHandle {
   readonly file: FileState;
@@ -22,6 +23,8 @@ export interface DirectoryHandle {
   readonly inode: InodeId;
   /** Entries fetched last, in order; `end`: nothing follows them. */
   page: DirectoryEntry[];
+  /** When they were asked for. */
+  mark: Mark;
   /** Whether the page's entries have attributes that a lease covered when they were fetched. */
   generation: number;
   /** Cookie after which the page begins. */
@@ -70,6 +73,10 @@ export class Handles {
     const handle = this.#directories.get(number);
     if (handle === undefined) throw new FsError("EBADF", `directory handle ${number} is not open`);
     return handle;
+  }
+
+  *directoryInodes(): Generator<InodeId> {
+    for (const { inode } of this.#directories.values()) yield inode;
   }
 
   removeDirectory(number: number): void {

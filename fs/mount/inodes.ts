@@ -5,8 +5,9 @@
 import { S_IFDIR, S_IFMT, ROOT_INODE } from "../types.ts";
 import type { Attributes, InodeId } from "../types.ts";
 import type { HeldLease, LeaseMode, Session } from "../messages.ts";
-import { FileState, mergeAttributes, mergedAttributes, shownAttributes } from "./file-state.ts";
+import { FileState, goesOn, mergeAttributes, mergedAttributes, shownAttributes } from "./file-state.ts";
 import type { Entry } from "./handlers.ts";
+import type { Mark, Marks } from "./marks.ts";
 import { ATTRIBUTES_MAX, CLEAN_PIECES_MAX, FORGET_BATCH_MAX, IDLE_FILES_MAX, LEASED_TIMEOUT_MS } from "./limits.ts";
 
 const MODES: readonly LeaseMode[] = ["known", "shared", "exclusive"];
@@ -15,22 +16,24 @@ const ONE_REFERENCE = 8;
 
 export class Inodes {
   readonly #session: Session;
+  readonly #marks: Marks;
   readonly #onError: (text: string) => void;
   /** References * 8 + directory * 4 + lease. */
   readonly #known = new Map<InodeId, number>([[ROOT_INODE, ONE_REFERENCE + DIRECTORY_BIT]]);
   /** Least recently used first. */
   readonly #attributes = new Map<InodeId, Attributes>();
   readonly #files = new Map<InodeId, FileState>();
-  /** Files without handles that are clean; least recently used first. */
-  readonly #idle = new Map<InodeId, FileState>();
+  /** Files without handles, and how many pieces each had when it came here; least recently used first. */
+  readonly #idle = new Map<FileState, number>();
   #idlePieces = 0;
+  /** Files that would be idle, or would go, but that something goes on in: whoever comes now must find the same state. */
+  readonly #putOff = new Set<FileState>();
   readonly #toForget = new Set<InodeId>();
   #forgetting: Promise<void> | null = null;
-  /** Inodes of the forget request on its way; true: the kernel got to know it again meanwhile. */
-  readonly #beingForgotten = new Map<InodeId, boolean>();
 
-  constructor(session: Session, onError: (text: string) => void) {
+  constructor(session: Session, marks: Marks, onError: (text: string) => void) {
     this.#session = session;
+    this.#marks = marks;
     this.#onError = onError;
   }
 
@@ -76,11 +79,12 @@ export class Inodes {
 
   /** The lease is at most this from now on. */
   reduced(inode: InodeId, mode: LeaseMode): void {
+    const level = MODES.indexOf(mode);
     const file = this.#files.get(inode);
-    if (file !== undefined) file.lease = mode;
+    if (file !== undefined && MODES.indexOf(file.lease) > level) file.lease = mode;
     const value = this.#known.get(inode);
     // Not with bit operations: the count may take the number beyond 32 bits' reach of them.
-    if (value !== undefined) this.#known.set(inode, value - (value % 4) + MODES.indexOf(mode));
+    if (value !== undefined && value % 4 > level) this.#known.set(inode, value - (value % 4) + level);
     if (mode === "known") this.#attributes.delete(inode);
   }
 
@@ -128,6 +132,16 @@ export class Inodes {
     return this.lease(inode) === "known" ? 0 : LEASED_TIMEOUT_MS;
   }
 
+  /** Whether the namespace may have forgotten the inode after it carried out the request with this mark, so that the reply must not bring it back: it is to be asked again, behind the forget. */
+  mayBeForgotten(inode: InodeId, mark: Mark): boolean {
+    return this.#marks.mayBeForgotten(inode, mark);
+  }
+
+  /** Resolves when no forget is under way. */
+  async forgotten(): Promise<void> {
+    await this.#forgetting;
+  }
+
   /** An entry for a reply; counts as one reference of the kernel's. `mode`: what the reply granted on the inode; null where a recall may have made it old, so that nobody may keep it. */
   entry(fresh: Attributes, mode: LeaseMode | null): Entry {
     this.reference(fresh);
@@ -144,7 +158,6 @@ export class Inodes {
       const directory = (attributes.mode & S_IFMT) === S_IFDIR ? DIRECTORY_BIT : 0;
       this.#known.set(inode, ONE_REFERENCE + directory);
       this.#toForget.delete(inode);
-      if (this.#beingForgotten.has(inode)) this.#beingForgotten.set(inode, true);
     } else {
       this.#known.set(inode, value + ONE_REFERENCE);
     }
@@ -162,8 +175,8 @@ export class Inodes {
     this.#attributes.delete(inode);
     const file = this.#files.get(inode);
     if (file === undefined) this.#queueForget(inode);
-    else if (this.#idle.has(inode)) this.#dropFile(file);
-    // Otherwise it is forgotten once it is closed and clean: settleFile.
+    // Otherwise it is forgotten once it is closed and clean, too.
+    else if (this.#idle.has(file)) this.#evict(file);
   }
 
   /** Whether the namespace still counts this mount as one that knows the inode. */
@@ -176,7 +189,7 @@ export class Inodes {
     const inode = attributes.inode;
     const existing = this.#files.get(inode);
     if (existing !== undefined) {
-      if (this.#idle.delete(inode)) this.#idlePieces -= existing.pieces.count;
+      this.#leaveIdle(existing);
       return existing;
     }
     const file = new FileState(attributes, this.lease(inode));
@@ -187,20 +200,43 @@ export class Inodes {
 
   /** Call when a handle was closed or a file became clean: it may be idle, or go. */
   settleFile(file: FileState): void {
-    if (file.handles > 0 || file.dirty || this.#files.get(file.inode) !== file || this.#idle.has(file.inode)) return;
+    this.#putOff.delete(file);
+    if (file.handles > 0 || file.dirty || this.#files.get(file.inode) !== file || this.#idle.has(file)) return;
     if (!this.#known.has(file.inode) || file.attributes.linkCount === 0) {
-      this.#dropFile(file);
+      this.#evict(file);
       return;
     }
-    this.#idle.set(file.inode, file);
-    this.#idlePieces += file.pieces.count;
-    while (this.#idle.size > IDLE_FILES_MAX || this.#idlePieces > CLEAN_PIECES_MAX)
-      this.#dropFile(this.#idle.values().next().value!);
+    const { count } = file.pieces;
+    this.#idle.set(file, count);
+    this.#idlePieces += count;
+    for (const [oldest] of this.#idle) {
+      if (this.#idle.size <= IDLE_FILES_MAX && this.#idlePieces <= CLEAN_PIECES_MAX) return;
+      this.#evict(oldest);
+    }
+  }
+
+  /** Looks again at files that were to go while something went on in them. */
+  settlePutOff(): void {
+    for (const file of [...this.#putOff]) this.settleFile(file);
+  }
+
+  #leaveIdle(file: FileState): void {
+    const pieces = this.#idle.get(file);
+    if (pieces === undefined) return;
+    this.#idle.delete(file);
+    this.#idlePieces -= pieces;
+  }
+
+  /** The state goes, unless a recall, a change or a request is under way in it: another state beside it would not know of that. */
+  #evict(file: FileState): void {
+    this.#leaveIdle(file);
+    if (file.dirty) return; // settled once it is clean
+    if (goesOn(file)) this.#putOff.add(file);
+    else this.#dropFile(file);
   }
 
   #dropFile(file: FileState): void {
     const inode = file.inode;
-    if (this.#idle.delete(inode)) this.#idlePieces -= file.pieces.count;
     this.#files.delete(inode);
     const value = this.#known.get(inode);
     if (value === undefined) this.#queueForget(inode);
@@ -212,7 +248,7 @@ export class Inodes {
 
   #queueForget(inode: InodeId): void {
     this.#toForget.add(inode);
-    if (this.#toForget.size >= FORGET_BATCH_MAX) void this.sendForgets();
+    if (this.#toForget.size % FORGET_BATCH_MAX === 0) void this.sendForgets();
   }
 
   /** Tells the namespace what the kernel has forgotten. One request at a time. */
@@ -224,22 +260,21 @@ export class Inodes {
 
   async #sendForgets(): Promise<void> {
     while (this.#toForget.size > 0) {
-      const inodes = [...this.#toForget].slice(0, FORGET_BATCH_MAX);
-      for (const inode of inodes) {
-        this.#toForget.delete(inode);
-        this.#beingForgotten.set(inode, false);
+      const inodes: InodeId[] = [];
+      for (const inode of this.#toForget) {
+        if (inodes.push(inode) === FORGET_BATCH_MAX) break;
       }
+      for (const inode of inodes) this.#toForget.delete(inode);
+      this.#marks.forgetBegins(inodes);
       try {
         await this.#session.call("forget", { inodes });
-        const again = [...this.#beingForgotten].filter(([, known]) => known).map(([inode]) => inode);
-        this.#beingForgotten.clear();
-        // The namespace may have taken the look-up before the forget, so it has to be told once more.
-        for (const inode of again) await this.#session.call("acquire", { inode, mode: "shared" });
       } catch (error) {
-        // The session's end frees them as well.
-        this.#beingForgotten.clear();
-        this.#onError(`forgetting ${inodes.length} inodes: ${String(error)}`);
+        // Done or not, it is said again: else what has no name would stay until the session ends.
+        for (const inode of inodes) if (!this.knows(inode)) this.#toForget.add(inode);
+        this.#onError(`forgetting ${inodes.length} inodes, to be said again: ${String(error)}`);
         return;
+      } finally {
+        this.#marks.forgetEnds(inodes);
       }
     }
   }
@@ -254,7 +289,7 @@ export class Inodes {
   renew(): InodeId[] {
     const cached = new Set(this.#files.keys());
     for (const [inode, value] of this.#known) if (value % 4 > 0) cached.add(inode);
-    for (const inode of this.#idle.keys()) this.#files.delete(inode);
+    for (const file of this.#idle.keys()) if (!goesOn(file)) this.#files.delete(file.inode);
     this.clear();
     this.#toForget.clear();
     for (const file of [...this.#files.values()]) this.settleFile(file);

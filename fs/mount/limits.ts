@@ -93,6 +93,8 @@ export const GIVEN_FILE_MAX_BYTES = 64 * 1024;
 
 /** Entries of a directory fetched at once. */
 export const DIRECTORY_PAGE_ENTRIES = 512;
+/** Of so many inodes it is known when they were forgotten last: more than are forgotten while a request is under way, but for one that hangs. */
+export const FORGOTTEN_INODES_MAX = 65_536;
 /** Inodes in one forget request, and forgets kept back before one is sent at once. */
 export const FORGET_BATCH_MAX = 1024;
 /** Files whose access times are sent in one request. */

@@ -9,13 +9,13 @@ import { systemDatedClock } from "../clock.ts";
 import type { DatedClock } from "../clock.ts";
 import { S_IFDIR, S_IFLNK, S_IFMT } from "../types.ts";
 import type { ByteString, InodeId } from "../types.ts";
-import type { Session, SessionEvents } from "../messages.ts";
+import type { HeldLease, Session, SessionEvents } from "../messages.ts";
 import type { Stripes } from "../../replication/block-client.ts";
 import { changedAttributes, dropSetId, getAttributes, noteRead, sendAccessTimes, setAttributes } from "./attributes.ts";
 import { BufferPool } from "./buffers.ts";
 import type { AllocateBuffer } from "./buffers.ts";
 import { moved, recall } from "./coherence.ts";
-import { call, recallMark } from "./core.ts";
+import { call } from "./core.ts";
 import type { Core } from "./core.ts";
 import { openDirectory, readDirectory } from "./directories.ts";
 import { Flusher } from "./flush.ts";
@@ -25,6 +25,7 @@ import type {
 import { Handles } from "./handles.ts";
 import { Inodes } from "./inodes.ts";
 import { lapse, renew, whileFresh } from "./renewal.ts";
+import { Marks } from "./marks.ts";
 import { DIRTY_AGE_MAX_MS, TICK_MS, WRITE_BUFFERS_MAX } from "./limits.ts";
 import { noteLockOwner, releaseDescriptionLocks, releaseFlock, setLock, testLock } from "./locks.ts";
 import { create, link, lookup, make, makeUnnamed, rename, unlink } from "./names.ts";
@@ -101,6 +102,12 @@ export class Mount implements Handlers {
 
   get session(): Session {
     return this.#core.session;
+  }
+
+  /** What it believes to hold: never more than the namespace has granted. `open`: programs have it open. */
+  *held(): Generator<HeldLease & { open: boolean }> {
+    const { inodes } = this.#core;
+    for (const { inode, mode } of inodes.held()) yield { inode, mode, open: (inodes.file(inode)?.handles ?? 0) > 0 };
   }
 
   counts(): MountCounts {
@@ -299,9 +306,9 @@ export class Mount implements Handlers {
       replace: (flags & XATTR_REPLACE) !== 0,
       clearSetGroupId,
     };
-    const recalls = recallMark(this.#core);
+    const mark = this.#core.marks.take();
     const { attributes } = await call(this.#core, "setXattr", request);
-    changedAttributes(this.#core, attributes, caller.pid, recalls === this.#core.recalls);
+    changedAttributes(this.#core, attributes, caller.pid, this.#core.marks.isCurrent(mark));
   }
 
   async getxattr(_caller: Caller, inode: InodeId, name: ByteString): Promise<Uint8Array> {
@@ -318,9 +325,9 @@ export class Mount implements Handlers {
 
   async removexattr(caller: Caller, inode: InodeId, name: ByteString): Promise<void> {
     this.#core.asking = caller.pid;
-    const recalls = recallMark(this.#core);
+    const mark = this.#core.marks.take();
     const { attributes } = await call(this.#core, "removeXattr", { inode, name });
-    changedAttributes(this.#core, attributes, caller.pid, recalls === this.#core.recalls);
+    changedAttributes(this.#core, attributes, caller.pid, this.#core.marks.isCurrent(mark));
   }
 
   getlk(_caller: Caller, inode: InodeId, _handle: number, owner: string, lock: FileLock): Result<FileLock> {
@@ -423,6 +430,7 @@ export class Mount implements Handlers {
     core.flusher.commitOlder(core.clock.nowMs() - TICK_MS);
     // In this order, so that what is about to be forgotten gets its access time.
     await sendAccessTimes(core);
+    core.inodes.settlePutOff();
     await core.inodes.sendForgets();
   }
 }
@@ -432,7 +440,8 @@ function makeCore(options: MountOptions, session: Session, trace: (text: string)
   const clock = options.clock ?? systemDatedClock();
   const allocate = options.allocate ?? ((bytes: number) => new Uint8Array(bytes));
   const pool = new BufferPool(WRITE_BUFFERS_MAX, allocate);
-  const inodes = new Inodes(session, trace);
+  const marks = new Marks();
+  const inodes = new Inodes(session, marks, trace);
   const onClean = inodes.settleFile.bind(inodes);
   const flusher = new Flusher({ session, stripes, numbers: new StripeNumbers(session), pool, clock, onClean, onError: trace });
   const write = new WriteBuffer(pool, clock, options.schemes, flusher);
@@ -440,14 +449,14 @@ function makeCore(options: MountOptions, session: Session, trace: (text: string)
   return {
     session, stripes, clock, caches: null, inodes, handles: new Handles(), pool, write, flusher,
     readAhead: new ReadAhead(stripes, allocate), space, accessTimes: options.accessTimes ?? true, trace,
-    recalls: 0, recalling: 0, changes: 0, accessed: new Map(), lockOwners: new Map(), flockOwners: new Set(), told: new Map(), asking: 0, expired: false,
+    marks, changes: 0, accessed: new Map(), lockOwners: new Map(), flockOwners: new Set(), told: new Map(), wrongInKernel: new Map(), asking: 0, expired: false,
   }; // prettier-ignore
 }
 
 /** The session is over: nothing cached is valid, nothing unsynced is kept, every further operation is refused. */
 function expire(core: Core): void {
   core.expired = true;
-  core.recalls++;
+  core.marks.sessionBegins();
   core.changes++;
   for (const file of core.inodes.files()) {
     core.write.drop(file);

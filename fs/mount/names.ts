@@ -4,7 +4,7 @@ import { FsError } from "../errno.ts";
 import { NAME_MAX_BYTES, S_IFDIR, S_IFMT, S_IFREG } from "../types.ts";
 import type { Attributes, ByteString, InodeId } from "../types.ts";
 import { abandonFile } from "./attributes.ts";
-import { after, call, callNow, recallMark } from "./core.ts";
+import { after, call, callNow } from "./core.ts";
 import type { Core } from "./core.ts";
 import type { Caller, Entry, NegativeEntry, Opened, Result } from "./handlers.ts";
 import { LEASED_TIMEOUT_MS, UNCHECKED_TIMEOUT_MS } from "./limits.ts";
@@ -20,12 +20,13 @@ function checkName(name: ByteString): void {
     throw new FsError("ENAMETOOLONG", `a name of ${name.length} bytes; at most ${NAME_MAX_BYTES} are possible`);
 }
 
-export function lookup(core: Core, parent: InodeId, name: ByteString): Result<Entry | NegativeEntry> {
+export function lookup(core: Core, parent: InodeId, name: ByteString, thread = core.asking): Result<Entry | NegativeEntry> {
   checkName(name);
-  const recalls = recallMark(core);
-  const thread = core.asking;
+  const mark = core.marks.take();
   return after(callNow(core, "lookup", { parent, name }), ({ attributes }) => {
-    if (recalls !== core.recalls)
+    if (attributes !== null && core.inodes.mayBeForgotten(attributes.inode, mark))
+      return core.inodes.forgotten().then(() => lookup(core, parent, name, thread));
+    if (!core.marks.isCurrent(mark))
       return attributes === null ? { attributes, entryTimeoutMs: 0 } : core.inodes.entry(attributes, null);
     core.inodes.granted(parent, "shared");
     if (attributes === null) return { attributes: null, entryTimeoutMs: LEASED_TIMEOUT_MS };
@@ -57,14 +58,15 @@ interface Made {
   current: boolean;
 }
 
-function makeInode(core: Core, caller: Caller, what: NewInode): Result<Made> {
+function makeInode(core: Core, caller: Caller, what: NewInode, thread = core.asking): Result<Made> {
   checkName(what.name);
-  const recalls = recallMark(core);
-  const thread = core.asking;
+  const mark = core.marks.take();
   const { parent, name, mode, umask, device, target, exclusive } = what;
   const request = { parent, name, mode, umask, device, target, exclusive, uid: caller.uid, gid: caller.gid };
   return after(callNow(core, "make", request), (reply) => {
-    const current = recalls === core.recalls;
+    if (!reply.created && core.inodes.mayBeForgotten(reply.attributes.inode, mark))
+      return core.inodes.forgotten().then(() => makeInode(core, caller, what, thread));
+    const current = core.marks.isCurrent(mark);
     changedOne(core, reply.parent, thread, current);
     return { attributes: reply.attributes, created: reply.created, current };
   });
@@ -129,17 +131,18 @@ export async function makeUnnamed(
 ): Promise<Created> {
   // prettier-ignore
   const request = { parent, mode: S_IFREG | (mode & 0o7777), umask, uid: caller.uid, gid: caller.gid };
+  const mark = core.marks.take();
   const { attributes } = await call(core, "makeUnnamed", request);
-  const entry = core.inodes.entry(attributes, "exclusive");
+  const entry = core.inodes.entry(attributes, core.marks.isCurrent(mark) ? "exclusive" : null);
   return { entry, opened: openCreated(core, attributes, flags) };
 }
 
 export function link(core: Core, inode: InodeId, parent: InodeId, name: ByteString): Result<Entry> {
   checkName(name);
-  const recalls = recallMark(core);
+  const mark = core.marks.take();
   const thread = core.asking;
   return after(callNow(core, "link", { inode, parent, name }), (reply) => {
-    const current = recalls === core.recalls;
+    const current = core.marks.isCurrent(mark);
     changedOne(core, reply.parent, thread, current);
     if (!current) core.inodes.unlearned(inode);
     const entry = core.inodes.entry(reply.attributes, current ? "shared" : null);
@@ -149,10 +152,10 @@ export function link(core: Core, inode: InodeId, parent: InodeId, name: ByteStri
 
 export function unlink(core: Core, parent: InodeId, name: ByteString, directory: boolean): Result<void> {
   checkName(name);
-  const recalls = recallMark(core);
+  const mark = core.marks.take();
   const thread = core.asking;
   return after(callNow(core, "unlink", { parent, name, directory }), (reply) => {
-    const current = recalls === core.recalls;
+    const current = core.marks.isCurrent(mark);
     changedOne(core, reply.parent, thread, current);
     changedUnleased(core, reply.attributes, thread, current);
     removed(core, reply.attributes, reply.knownElsewhere);
@@ -180,10 +183,10 @@ export function rename(
     noReplace: (flags & RENAME_NOREPLACE) !== 0,
     exchange: (flags & RENAME_EXCHANGE) !== 0,
   };
-  const recalls = recallMark(core);
+  const mark = core.marks.take();
   const thread = core.asking;
   return after(callNow(core, "rename", request), (reply) => {
-    const current = recalls === core.recalls;
+    const current = core.marks.isCurrent(mark);
     changedOne(core, reply.parent, thread, current);
     if (newParent !== parent) changedOne(core, reply.newParent, thread, current);
     changedOne(core, reply.moved, thread, current);

@@ -56,10 +56,11 @@ function addHandle(core: Core, file: FileState, flags: number): Opened {
     ((flags & O_APPEND) !== 0 && (core.caches?.mapsDirect === true || (flags & O_ACCMODE) === O_WRONLY));
   const opened = { file, flags, writable, direct, readEnd: 0, readRun: 0, lockOwners: null };
   const handle = core.handles.addFile(opened);
-  if ((flags & O_TRUNC) === 0) givePages(core, opened);
-  // The page cache is always right: a recall empties it before the lease goes (coherence.ts). Appends pass it by: through
+  const keepCache = !core.wrongInKernel.has(file.inode);
+  if ((flags & O_TRUNC) === 0 && keepCache) givePages(core, opened);
+  // The page cache is right: a recall empties it before the lease goes (coherence.ts), only what is left of a session that was lost is not. Appends pass it by: through
   // it the kernel cuts them at a page's end, and another mount's could come in between.
-  return { handle, keepCache: true, directIo: direct };
+  return { handle, keepCache, directIo: direct };
 }
 
 export function closeHandle(core: Core, number: number): FileState {
