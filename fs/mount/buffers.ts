@@ -12,8 +12,8 @@ export interface BufferedPart {
 }
 
 export interface StripeBuffer {
-  /** Page aligned, STRIPE_BUFFER_BYTES long. */
-  readonly bytes: Uint8Array;
+  /** Page aligned, STRIPE_BUFFER_BYTES long. Others when it is laid out. */
+  bytes: Uint8Array;
   /** Bytes taken from the start. */
   used: number;
   /** Where the owner's next adjacent write goes; null for the buffer that files share. */
@@ -22,8 +22,8 @@ export interface StripeBuffer {
   readonly files: Map<FileState, BufferedPart>;
   /** False for one made for a single small flush, which is not given back. */
   readonly pooled: boolean;
-  /** Separate ranges noted in `files`. */
-  ranges: number;
+  /** Pieces of files that were made here since it was laid out: writes that went on neither in their file nor in the buffer. */
+  pieces: number;
   /** No more bytes are added or changed. */
   sealed: boolean;
   /** Time of the first write, ms. */
@@ -34,7 +34,7 @@ export interface StripeBuffer {
 export type AllocateBuffer = (bytes: number) => Uint8Array;
 
 export function newStripeBuffer(bytes: Uint8Array, owner: FileState | null, pooled: boolean, since: number): StripeBuffer {
-  return { bytes, used: 0, owner, files: new Map(), pooled, ranges: 0, sealed: false, since };
+  return { bytes, used: 0, owner, files: new Map(), pooled, pieces: 0, sealed: false, since };
 }
 
 /** Free buffers that stay. */
@@ -49,6 +49,9 @@ export class BufferPool {
   #made = 0;
   /** The fewest free ones since the last trim. */
   #unneeded = 0;
+  /** For laying a buffer out: one more than the maximum. */
+  #spare: Uint8Array | null = null;
+  #spareUsed = false;
   readonly #waiting: { resolve: (bytes: Uint8Array) => void; reject: (error: unknown) => void }[] = [];
 
   constructor(maximum: number, allocate: AllocateBuffer) {
@@ -88,6 +91,18 @@ export class BufferPool {
     else this.#free.push(bytes);
   }
 
+  /** Memory to lay a buffer's bytes out in; the memory that it had is given to giveSpare() in the same turn. */
+  takeSpare(): Uint8Array {
+    const bytes = this.#spare ?? this.#allocate(STRIPE_BUFFER_BYTES);
+    this.#spare = null;
+    return bytes;
+  }
+
+  giveSpare(bytes: Uint8Array): void {
+    this.#spare = bytes;
+    this.#spareUsed = true;
+  }
+
   /** Lets go of some buffers that were not needed since the last call. */
   trim(): void {
     const spare = Math.max(0, this.#unneeded - KEPT_MIN);
@@ -95,6 +110,8 @@ export class BufferPool {
     this.#free.splice(0, count);
     this.#made -= count;
     this.#unneeded = this.#free.length;
+    if (!this.#spareUsed) this.#spare = null;
+    this.#spareUsed = false;
   }
 
   /** Ends the wait of all who wait now (flushing fails, so no buffer will come). */

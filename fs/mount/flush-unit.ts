@@ -5,6 +5,7 @@
 import type { Stripe } from "../../replication/stripe.ts";
 import type { StripeBuffer } from "./buffers.ts";
 import type { FileState } from "./file-state.ts";
+import { COMMIT_FILE_BYTES, COMMIT_RANGE_BYTES } from "./limits.ts";
 import type { Piece } from "./pieces.ts";
 
 export interface SealedRange {
@@ -36,6 +37,8 @@ export interface FlushUnit {
   error: unknown;
   /** Bytes of ranges. */
   bytes: number;
+  /** Of these, inline. */
+  inlineBytes: number;
   ranges: number;
   /** Time of sealing, ms. */
   since: number;
@@ -46,8 +49,13 @@ export interface FlushUnit {
 /** A unit with nothing in it yet. */
 export function newUnit(sequence: number, since: number): FlushUnit {
   return {
-    sequence, files: new Map(), buffer: null, scheme: "", stripe: null, stage: "stored", sent: false, error: null, bytes: 0, ranges: 0, since, waiting: [],
+    sequence, files: new Map(), buffer: null, scheme: "", stripe: null, stage: "stored", sent: false, error: null, bytes: 0, inlineBytes: 0, ranges: 0, since, waiting: [],
   }; // prettier-ignore
+}
+
+/** What the unit takes in a commit request, and in the log. */
+export function commitBytes(unit: FlushUnit): number {
+  return unit.inlineBytes + unit.ranges * COMMIT_RANGE_BYTES + unit.files.size * COMMIT_FILE_BYTES;
 }
 
 /** The file's pieces that the unit carries, in the file's order: within the ranges that it had when sealed, as pieces only shrink. */

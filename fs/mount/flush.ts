@@ -18,7 +18,7 @@ import { mergeAttributes } from "./file-state.ts";
 import type { FileState } from "./file-state.ts";
 import { piecesOfUnit } from "./flush-unit.ts";
 import type { FlushUnit, SealedRange } from "./flush-unit.ts";
-import { COMMIT_EXTENTS_MAX, COMMIT_FILES_MAX, FLUSH_RETRY_MS, STORES_IN_FLIGHT_MAX, UNCOMMITTED_STRIPES_MAX } from "./limits.ts";
+import { COMMIT_RANGES_MAX, COMMIT_FILES_MAX, FLUSH_RETRY_MS, STORES_IN_FLIGHT_MAX, UNCOMMITTED_STRIPES_MAX } from "./limits.ts";
 import { Piece, Pieces, STRIPED } from "./pieces.ts";
 import type { StripeNumbers } from "./stripe-numbers.ts";
 
@@ -289,7 +289,7 @@ export class Flusher {
     for (const unit of this.#units) {
       let free = unit.stage === "stored" && unit.error === null;
       if (free && blocked.size > 0) for (const file of unit.files.keys()) if (blocked.has(file)) free = false;
-      if (free && batch.length > 0 && (ranges + unit.ranges > COMMIT_EXTENTS_MAX || files + unit.files.size > COMMIT_FILES_MAX))
+      if (free && batch.length > 0 && (ranges + unit.ranges > COMMIT_RANGES_MAX || files + unit.files.size > COMMIT_FILES_MAX))
         break;
       if (free) {
         batch.push(unit);

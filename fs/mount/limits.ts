@@ -22,10 +22,16 @@ export const OWN_BUFFER_FROM_BYTES = 1024 * 1024;
 export const STORES_IN_FLIGHT_MAX = 4;
 /** Pieces of files that are not committed, over all files: 128 MiB in 4 KiB pages are 32,768; this bounds writers of a few bytes each. */
 export const UNCOMMITTED_PIECES_MAX = 65_536;
-/** Extents in one commit request, so that one transaction stays small; a single flush unit above it goes alone. */
-export const COMMIT_EXTENTS_MAX = 8192;
-/** Files in one commit request. */
+/** Ranges in one commit request, so that one transaction stays small. No unit has more (BUFFER_PIECES_MAX), and the namespace takes 65,536 extents: where parts overlap, two ranges become three extents at most. */
+export const COMMIT_RANGES_MAX = 8192;
+/** Files in one commit request. No unit has more (BUFFER_FILES_MAX). */
 export const COMMIT_FILES_MAX = 4096;
+/** One commit request, as estimated: with what the log adds it stays below a frame's header (8 MiB) and a log entry (15 MiB). A unit has at most 64 KiB inline, 8192 x 64 bytes of ranges and 4096 x 256 bytes of files. */
+export const COMMIT_BYTES_MAX = 4 * 1024 * 1024;
+/** What a range takes in a request and in the log, besides its bytes. */
+export const COMMIT_RANGE_BYTES = 64;
+/** ... a file, with its inode's record and its attributes in the reply. */
+export const COMMIT_FILE_BYTES = 256;
 /** Stored stripes that wait for a commit while nobody asks for one (64 MiB of data). */
 export const UNCOMMITTED_STRIPES_MAX = 16;
 
@@ -37,8 +43,14 @@ export const INLINE_FLUSH_MAX_BYTES = 64 * 1024;
 export const INLINE_FILE_MAX_BYTES = 8 * 1024 * 1024;
 /** A range counts as this much at least: what its record costs. */
 export const INLINE_RANGE_MIN_BYTES = 1024;
-/** Pieces in the shared buffer; more are flushed although it is not full. */
-export const SHARED_RANGES_MAX = 8192;
+/** Pieces in an open buffer. At this many its bytes are laid out by file (2 ms), which joins those that are neighbours in a file. */
+export const BUFFER_PIECES_MAX = 8192;
+/** Ranges of files in a buffer: one with so many left when it is laid out is sealed although it is not full. So a unit never has more than BUFFER_PIECES_MAX. */
+export const BUFFER_RANGES_MAX = BUFFER_PIECES_MAX / 2;
+/** Files in a buffer; more are flushed although it is not full. */
+export const BUFFER_FILES_MAX = 4096;
+/** Zeros between two ranges of a file that are stored with them: less than what an extent's record costs in the log, the table and memory. */
+export const RUN_GAP_MAX_BYTES = 128;
 /** A sealed buffer with less than this share of live bytes is packed together before it is stored. */
 export const LIVE_SHARE_MIN = 0.75;
 /** Flushes with less than this become a stripe of copies: six blocks of 64 KiB and their six index entries cost more than three copies. */

@@ -2,19 +2,34 @@
 // the file's pieces point there. A buffer that is full is sealed and becomes one stripe as it is; so small writes of
 // any files pack themselves. A file written in long runs gets buffers of its own.
 //
-// Order (what a crash may leave is a file's state at some moment): units are sealed in the order of writing. A file's
-// bytes in the shared buffer are older than those in its own, so sealing its own seals the shared one first; and
-// bytes in the shared buffer are changed in place only while the file has no buffer of its own.
+// 1. A file's open bytes are in one buffer: in the shared one, or in its own, which takes over what the shared one has.
+// 2. Units are sealed in the order of writing: what a crash may leave is a file's state at some moment.
+// 3. A buffer is sealed before its unit could have more ranges, files or bytes than a commit takes. Ranges count after
+//    the bytes are laid out by file (layout.ts).
 
+import assert from "node:assert/strict";
 import type { Clock } from "../../storage/clock.ts";
 import { BufferPool, newStripeBuffer } from "./buffers.ts";
 import type { StripeBuffer } from "./buffers.ts";
 import type { FileState } from "./file-state.ts";
-import { newUnit, piecesOfUnit } from "./flush-unit.ts";
+import { commitBytes, newUnit } from "./flush-unit.ts";
 import type { FlushUnit, SealedFile } from "./flush-unit.ts";
 import {
-  CODED_FROM_BYTES, INLINE_FILE_MAX_BYTES, INLINE_FLUSH_MAX_BYTES, INLINE_RANGE_MAX_BYTES, INLINE_RANGE_MIN_BYTES, LIVE_SHARE_MIN, OWN_BUFFERS_MAX, OWN_BUFFER_FROM_BYTES,
-  SHARED_RANGES_MAX, STRIPE_BUFFER_BYTES,
+  ALIGNED_FROM_BYTES,
+  bytesIn,
+  bytesOf,
+  inlineRun,
+  layOut,
+  notePart,
+  packRun,
+  piecesIn,
+  runsIn,
+  runsOf,
+} from "./layout.ts";
+import type { Laid, Run } from "./layout.ts";
+import {
+  BUFFER_FILES_MAX, BUFFER_PIECES_MAX, BUFFER_RANGES_MAX, CODED_FROM_BYTES, COMMIT_BYTES_MAX, COMMIT_FILES_MAX, COMMIT_RANGES_MAX, INLINE_FILE_MAX_BYTES,
+  INLINE_FLUSH_MAX_BYTES, INLINE_RANGE_MAX_BYTES, INLINE_RANGE_MIN_BYTES, LIVE_SHARE_MIN, OWN_BUFFERS_MAX, OWN_BUFFER_FROM_BYTES, STRIPE_BUFFER_BYTES,
 } from "./limits.ts"; // prettier-ignore
 import { BUFFERED, INLINE, Piece } from "./pieces.ts";
 
@@ -30,8 +45,6 @@ export interface Schemes {
   /** For small flushes: as many losses survived, by copies. */
   small: string;
 }
-
-const ALIGNED_FROM_BYTES = 16 * 1024;
 
 export class WriteBuffer {
   readonly #pool: BufferPool;
@@ -67,9 +80,21 @@ export class WriteBuffer {
       buffer.bytes.set(length === data.length ? data : data.subarray(done, done + length), buffer.used);
       this.#record(file, buffer, offset + done, length);
       done += length;
-      if (buffer.used === STRIPE_BUFFER_BYTES || buffer.ranges >= SHARED_RANGES_MAX) this.#seal(buffer);
+      if (buffer.used === STRIPE_BUFFER_BYTES || buffer.files.size >= BUFFER_FILES_MAX) this.#seal(buffer);
+      else if (buffer.pieces >= BUFFER_PIECES_MAX) this.#tidy(buffer);
     }
     return done;
+  }
+
+  /** Joins what many small writes have left. A buffer in which nothing is joined is sealed. */
+  #tidy(buffer: StripeBuffer): void {
+    const laid = runsIn(buffer);
+    if (rangesIn(laid) > BUFFER_RANGES_MAX || bytesIn(laid) > STRIPE_BUFFER_BYTES * LIVE_SHARE_MIN) this.#seal(buffer, laid);
+    else this.#layOut(buffer, laid);
+  }
+
+  #layOut(buffer: StripeBuffer, laid: Laid): void {
+    this.#pool.giveSpare(layOut(buffer, laid, this.#pool.takeSpare()));
   }
 
   /** Waits for a free buffer and makes it the one that the file's next bytes go to. Rejects if flushing fails. */
@@ -103,9 +128,28 @@ export class WriteBuffer {
     const bytes = this.#pool.take();
     if (bytes === null) return null;
     const buffer = newStripeBuffer(bytes, file, true, this.#clock.nowMs());
+    this.#takeOver(file, buffer);
     this.#own.add(buffer);
     file.ownBuffer = buffer;
     return buffer;
+  }
+
+  /** What the file has in the shared buffer goes to its own; where that would fill much of it, on its way. */
+  #takeOver(file: FileState, own: StripeBuffer): void {
+    const shared = this.#shared;
+    const part = shared?.files.get(file);
+    if (shared === null || part === undefined) return;
+    const runs = runsOf(file, piecesIn(file, shared));
+    const bytes = bytesOf(runs);
+    if (bytes > STRIPE_BUFFER_BYTES / 2 || runs.length > BUFFER_RANGES_MAX) return this.#seal(shared);
+    for (const run of runs) {
+      packRun(file, run, own, own.bytes, own.used);
+      own.used += run.end - run.start;
+    }
+    own.since = shared.since;
+    own.pieces = runs.length;
+    this.#leave(file, shared);
+    notePart(own, file, runs);
   }
 
   #sharedFor(length: number): StripeBuffer | null {
@@ -141,15 +185,14 @@ export class WriteBuffer {
       }
     }
     noteRange(buffer, file, offset, length);
+    buffer.pieces++;
     pieces.put(new Piece(offset, offset + length, BUFFERED, buffer, at, null));
   }
 
   /** Everything written to the file so far is on its way to the namespace after this: see file.units. */
   sealFile(file: FileState): void {
     const shared = this.#shared;
-    if (shared !== null && shared.files.has(file)) {
-      if (file.ownBuffer !== null || !this.#takeOut(file, shared)) this.#seal(shared);
-    }
+    if (shared !== null && shared.files.has(file) && !this.#takeOut(file, shared)) this.#seal(shared);
     if (file.ownBuffer !== null) this.#seal(file.ownBuffer);
   }
 
@@ -163,7 +206,7 @@ export class WriteBuffer {
   sealAttributes(file: FileState): void {
     const unit = newUnit(++this.#sequence, this.#clock.nowMs());
     addFile(unit, file, []);
-    this.#sink.enqueue(unit);
+    this.#enqueue(unit);
   }
 
   /** Called when nobody writes the file any more: a buffer of its own is worth sending off. */
@@ -186,23 +229,15 @@ export class WriteBuffer {
   /** Puts a small file's bytes alone on their way, so that a flush does not have to send everyone's. False: too much for that. */
   #takeOut(file: FileState, shared: StripeBuffer): boolean {
     const pieces = piecesIn(file, shared);
-    let bytes = 0;
-    let longest = 0;
-    for (const piece of pieces) {
-      bytes += piece.end - piece.start;
-      longest = Math.max(longest, piece.end - piece.start);
-    }
-    const kept = inlineBytesOf(rangesOf(pieces));
-    const inline = longest <= INLINE_RANGE_MAX_BYTES && bytes <= INLINE_FLUSH_MAX_BYTES && inlineFits(file, kept);
+    const runs = runsOf(file, pieces);
+    const bytes = bytesOf(runs);
+    const inline = longestOf(pieces) <= INLINE_RANGE_MAX_BYTES && bytes <= INLINE_FLUSH_MAX_BYTES && inlineFits(file, runs);
     if (!inline && (bytes >= CODED_FROM_BYTES || shared.files.size === 1 || file.openBytes > CODED_FROM_BYTES)) return false;
     const unit = newUnit(++this.#sequence, this.#clock.nowMs());
-    if (inline) {
-      toInline(pieces);
-      file.inlineBytes += kept;
-    } else this.#toSmallBuffer(unit, pieces);
-    addFile(unit, file, pieces);
+    if (inline) addFile(unit, file, toInline(file, runs));
+    else this.#toSmallBuffer(unit, file, runs, bytes);
     this.#leave(file, shared);
-    this.#sink.enqueue(unit);
+    this.#enqueue(unit);
     return true;
   }
 
@@ -212,70 +247,105 @@ export class WriteBuffer {
     if (shared.files.size === 0) {
       // Nobody's bytes are left in it: start it over.
       shared.used = 0;
-      shared.ranges = 0;
+      shared.pieces = 0;
       shared.since = this.#clock.nowMs();
     }
   }
 
-  #toSmallBuffer(unit: FlushUnit, pieces: readonly Piece[]): void {
-    let bytes = 0;
-    for (const piece of pieces) bytes += piece.end - piece.start;
+  #toSmallBuffer(unit: FlushUnit, file: FileState, runs: readonly Run[], bytes: number): void {
     const buffer = newStripeBuffer(new Uint8Array(bytes), null, false, this.#clock.nowMs());
-    for (const piece of pieces) {
-      const source = piece.source as StripeBuffer;
-      const length = piece.end - piece.start;
-      buffer.bytes.set(source.bytes.subarray(piece.sourceOffset, piece.sourceOffset + length), buffer.used);
-      piece.source = buffer;
-      piece.sourceOffset = buffer.used;
-      buffer.used += length;
+    for (const run of runs) {
+      packRun(file, run, buffer, buffer.bytes, buffer.used);
+      buffer.used += run.end - run.start;
     }
     buffer.sealed = true;
+    addFile(
+      unit,
+      file,
+      file.pieces.within(rangesOfRuns(runs), (piece) => piece.source === buffer),
+    );
     unit.buffer = buffer;
     unit.stage = "sealed";
     unit.scheme = bytes < CODED_FROM_BYTES ? this.#schemes.small : this.#schemes.full;
   }
 
-  #seal(buffer: StripeBuffer): void {
-    const owner = buffer.owner;
+  #seal(buffer: StripeBuffer, laid: Laid = runsIn(buffer)): void {
+    const { owner } = buffer;
     if (owner !== null) {
-      if (this.#shared !== null && this.#shared.files.has(owner)) this.#seal(this.#shared);
       owner.ownBuffer = null;
       this.#own.delete(buffer);
     } else {
       this.#shared = null;
     }
-    buffer.sealed = true;
     const unit = newUnit(++this.#sequence, this.#clock.nowMs());
-    unit.buffer = buffer;
-    unit.stage = "sealed";
-    let longest = 0;
-    for (const [file, part] of buffer.files) {
-      file.openBytes -= part.bytes;
-      const pieces = piecesIn(file, buffer);
-      for (const piece of pieces) longest = Math.max(longest, piece.end - piece.start);
-      addFile(unit, file, pieces);
-    }
+    if (ridesInLog(laid)) this.#sealInline(unit, buffer, laid);
+    else this.#sealBuffer(unit, buffer, laid);
     buffer.files.clear();
-    if (longest <= INLINE_RANGE_MAX_BYTES && unit.bytes <= INLINE_FLUSH_MAX_BYTES && allFit(unit)) this.#sealInline(unit, buffer);
-    else {
-      if (unit.bytes < buffer.used * LIVE_SHARE_MIN) compact(unit, buffer);
-      unit.scheme = unit.bytes < CODED_FROM_BYTES ? this.#schemes.small : this.#schemes.full;
-    }
-    this.#sink.enqueue(unit);
+    this.#enqueue(unit);
   }
 
   /** All of it is little: it rides in the log. */
-  #sealInline(unit: FlushUnit, buffer: StripeBuffer): void {
-    for (const [file, sealed] of unit.files) {
-      const pieces = piecesOfUnit(file, unit, sealed.ranges);
-      toInline(pieces);
-      sealed.ranges = rangesOf(pieces);
-      file.inlineBytes += inlineBytesOf(sealed.ranges);
+  #sealInline(unit: FlushUnit, buffer: StripeBuffer, laid: Laid): void {
+    for (const [file, runs] of laid) {
+      file.openBytes -= buffer.files.get(file)!.bytes;
+      addFile(unit, file, toInline(file, runs));
     }
-    unit.buffer = null;
-    unit.stage = "stored";
+    buffer.sealed = true;
     this.#sink.release(buffer);
   }
+
+  #sealBuffer(unit: FlushUnit, buffer: StripeBuffer, laid: Laid): void {
+    if (isScattered(buffer, laid)) this.#layOut(buffer, laid);
+    for (const [file, { bytes }] of buffer.files) {
+      file.openBytes -= bytes;
+      addFile(unit, file, piecesIn(file, buffer));
+    }
+    buffer.sealed = true;
+    unit.buffer = buffer;
+    unit.stage = "sealed";
+    unit.scheme = unit.bytes < CODED_FROM_BYTES ? this.#schemes.small : this.#schemes.full;
+  }
+
+  #enqueue(unit: FlushUnit): void {
+    const ranges = `a unit of ${unit.ranges} ranges, at most ${COMMIT_RANGES_MAX} may be committed at once`;
+    assert(unit.ranges <= COMMIT_RANGES_MAX, ranges);
+    assert(unit.files.size <= COMMIT_FILES_MAX, `a unit of ${unit.files.size} files, at most ${COMMIT_FILES_MAX}`);
+    assert(commitBytes(unit) <= COMMIT_BYTES_MAX, `a unit of ${commitBytes(unit)} bytes to commit, at most ${COMMIT_BYTES_MAX}`);
+    this.#sink.enqueue(unit);
+  }
+}
+
+function rangesIn(laid: Laid): number {
+  let ranges = 0;
+  for (const runs of laid.values()) ranges += runs.length;
+  return ranges;
+}
+
+/** Whether neighbours of a file lie apart, or much of the buffer is bytes that nobody needs. */
+function isScattered(buffer: StripeBuffer, laid: Laid): boolean {
+  let bytes = 0;
+  for (const runs of laid.values()) {
+    for (const { start, end, pieces } of runs) {
+      if (pieces.length > 1) return true;
+      bytes += end - start;
+    }
+  }
+  return bytes < buffer.used * LIVE_SHARE_MIN;
+}
+
+function ridesInLog(laid: Laid): boolean {
+  if (bytesIn(laid) > INLINE_FLUSH_MAX_BYTES) return false;
+  for (const [file, runs] of laid) {
+    for (const { pieces } of runs) if (longestOf(pieces) > INLINE_RANGE_MAX_BYTES) return false;
+    if (!inlineFits(file, runs)) return false;
+  }
+  return true;
+}
+
+function longestOf(pieces: readonly Piece[]): number {
+  let longest = 0;
+  for (const { start, end } of pieces) longest = Math.max(longest, end - start);
+  return longest;
 }
 
 /** Notes what the file has written to the buffer, so that its pieces there are found without a walk over all that it has. */
@@ -289,33 +359,20 @@ function noteRange(buffer: StripeBuffer, file: FileState, start: number, length:
     return;
   }
   part.ranges.push({ start, length });
-  buffer.ranges++;
-}
-
-/** The file's pieces in the open buffer, in the file's order. */
-function piecesIn(file: FileState, buffer: StripeBuffer): Piece[] {
-  const part = buffer.files.get(file);
-  return part === undefined ? [] : file.pieces.within(part.ranges, (piece) => piece.source === buffer);
 }
 
 /** Adds the pieces (none: only size and times) to the unit as the file's part of it. */
 export function addFile(unit: FlushUnit, file: FileState, pieces: readonly Piece[]): void {
-  const sealed: SealedFile = { dropCount: file.dropCount, size: sizeToSeal(file, pieces), ranges: rangesOf(pieces) };
+  const sealed: SealedFile = { dropCount: file.dropCount, size: file.attributes.size, ranges: rangesOf(pieces) };
   for (const piece of pieces) {
     piece.unit = unit;
     unit.bytes += piece.end - piece.start;
+    if (piece.kind === INLINE) unit.inlineBytes += piece.end - piece.start;
   }
   unit.ranges += pieces.length;
   unit.files.set(file, sealed);
   file.units.push(unit);
   file.sizeDirty = false;
-}
-
-/** The file's size, without bytes that come later, with its own buffer: a mount that dies between would leave zeros in their place. */
-function sizeToSeal(file: FileState, pieces: readonly Piece[]): number {
-  if (file.ownBuffer === null) return file.attributes.size;
-  const before = file.units.at(-1)?.files.get(file)?.size ?? file.committedSize;
-  return Math.min(file.attributes.size, Math.max(before, pieces.at(-1)?.end ?? 0));
 }
 
 function rangesOf(pieces: readonly Piece[]): SealedFile["ranges"] {
@@ -327,15 +384,23 @@ function rangesOf(pieces: readonly Piece[]): SealedFile["ranges"] {
   }));
 }
 
-/** What the ranges count for as inline ones. */
-function inlineBytesOf(ranges: SealedFile["ranges"]): number {
+function rangesOfRuns(runs: readonly Run[]): { start: number; length: number }[] {
+  return runs.map(({ start, end }) => ({ start, length: end - start }));
+}
+
+/** What the runs count for as inline ranges. */
+function inlineBytesOf(runs: readonly Run[]): number {
   let bytes = 0;
-  for (const { length } of ranges) bytes += Math.max(length, INLINE_RANGE_MIN_BYTES);
+  for (const { start, end } of runs) {
+    const rest = (end - start) % INLINE_RANGE_MAX_BYTES;
+    bytes += end - start + (rest > 0 && rest < INLINE_RANGE_MIN_BYTES ? INLINE_RANGE_MIN_BYTES - rest : 0);
+  }
   return bytes;
 }
 
 /** Whether the file may get so much more inline. At the limit what it really has is counted: much of it was overwritten, or has been moved. */
-function inlineFits(file: FileState, bytes: number): boolean {
+function inlineFits(file: FileState, runs: readonly Run[]): boolean {
+  const bytes = inlineBytesOf(runs);
   if (file.inlineBytes + bytes <= INLINE_FILE_MAX_BYTES) return true;
   file.inlineBytes = 0;
   for (const { kind, start, end } of file.pieces.all())
@@ -343,34 +408,7 @@ function inlineFits(file: FileState, bytes: number): boolean {
   return file.inlineBytes + bytes <= INLINE_FILE_MAX_BYTES;
 }
 
-function allFit(unit: FlushUnit): boolean {
-  for (const [file, { ranges }] of unit.files) if (!inlineFits(file, inlineBytesOf(ranges))) return false;
-  return true;
-}
-
-function toInline(pieces: readonly Piece[]): void {
-  for (const piece of pieces) {
-    const source = (piece.source as StripeBuffer).bytes;
-    piece.kind = INLINE;
-    piece.source = source.slice(piece.sourceOffset, piece.sourceOffset + (piece.end - piece.start));
-    piece.sourceOffset = 0;
-  }
-}
-
-/** Moves the live ranges of a sealed buffer to its front, in the order in which they lie. */
-function compact(unit: FlushUnit, buffer: StripeBuffer): void {
-  const parts: { piece: Piece; range: SealedFile["ranges"][number] }[] = [];
-  for (const [file, sealed] of unit.files) {
-    let index = 0;
-    for (const piece of piecesOfUnit(file, unit, sealed.ranges)) parts.push({ piece, range: sealed.ranges[index++] });
-  }
-  parts.sort((a, b) => a.piece.sourceOffset - b.piece.sourceOffset);
-  let used = 0;
-  for (const { piece, range } of parts) {
-    buffer.bytes.copyWithin(used, piece.sourceOffset, piece.sourceOffset + range.length);
-    piece.sourceOffset = used;
-    range.sourceOffset = used;
-    used += range.length;
-  }
-  buffer.used = used;
+function toInline(file: FileState, runs: readonly Run[]): Piece[] {
+  file.inlineBytes += inlineBytesOf(runs);
+  return runs.flatMap((run) => inlineRun(file, run));
 }

@@ -194,6 +194,11 @@ export class MemorySession implements Session {
   /** Takes the range out and, if asked, puts the extent in. */
   replace(file: FileRecord, extent: Extent, put: boolean): void {
     const end = extent.offset + extent.length;
+    const last = file.extents.at(-1);
+    if (put && (last === undefined || last.offset + last.length <= extent.offset)) {
+      file.extents.push({ ...extent, inline: extent.inline?.slice() });
+      return;
+    }
     const kept: Extent[] = [];
     for (const old of file.extents) {
       // Most are elsewhere: cutting them would copy what they hold.
