@@ -22,6 +22,7 @@ function checkName(name: ByteString): void {
 
 export function lookup(core: Core, parent: InodeId, name: ByteString, thread = core.asking): Result<Entry | NegativeEntry> {
   checkName(name);
+  if (name === "." || name === "..") return lookupByHandle(core, parent, name === "..");
   const mark = core.marks.take();
   return after(callNow(core, "lookup", { parent, name }), ({ attributes }) => {
     if (attributes !== null && core.inodes.mayBeForgotten(attributes.inode, mark))
@@ -33,6 +34,16 @@ export function lookup(core: Core, parent: InodeId, name: ByteString, thread = c
     // Names are made in directories.
     if ((attributes.mode & S_IFMT) === S_IFDIR) noteTold(core, attributes.inode, thread);
     return core.inodes.entry(attributes, "shared");
+  });
+}
+
+/** The inode itself, or the directory above it: the kernel has forgotten what a file handle names (open_by_handle_at(2), an NFS server). A handle is (inode, generation 0): inode numbers are not given again. */
+function lookupByHandle(core: Core, inode: InodeId, above: boolean): Result<Entry> {
+  const mark = core.marks.take();
+  return after(callNow(core, above ? "parent" : "getAttributes", { inode }), ({ attributes }) => {
+    if (core.inodes.mayBeForgotten(attributes.inode, mark))
+      return core.inodes.forgotten().then(() => lookupByHandle(core, inode, above));
+    return core.inodes.entry(attributes, core.marks.isCurrent(mark) ? "shared" : null);
   });
 }
 

@@ -4,6 +4,7 @@ import { FUSE_MAJOR, FUSE_MINOR, INIT_OUT_BYTES } from "./protocol.ts";
 const FUSE_ASYNC_READ = 1 << 0;
 const FUSE_POSIX_LOCKS = 1 << 1;
 const FUSE_ATOMIC_O_TRUNC = 1 << 3;
+const FUSE_EXPORT_SUPPORT = 1 << 4;
 const FUSE_BIG_WRITES = 1 << 5;
 const FUSE_DONT_MASK = 1 << 6;
 const FUSE_FLOCK_LOCKS = 1 << 10;
@@ -24,11 +25,12 @@ const FUSE_DIRECT_IO_ALLOW_MMAP = 1 << 4;
 
 /**
  * Not asked for, and why: WRITEBACK_CACHE, since a dirty page that the kernel hides cannot be recalled from it;
- * ASYNC_DIO, since an interrupted O_DIRECT read then got no INTERRUPT and hung; EXPORT_SUPPORT and NO_OPEN(DIR)_SUPPORT,
+ * ASYNC_DIO, since an interrupted O_DIRECT read then got no INTERRUPT and hung; NO_OPEN(DIR)_SUPPORT,
  * since the filesystem wants to know of every open; AUTO_INVAL_DATA, since leases say when cached pages are stale.
+ * EXPORT_SUPPORT: the kernel asks for the names "." and ".." of inodes that a file handle names and it has forgotten.
  */
 const WANTED =
-  FUSE_ASYNC_READ | FUSE_POSIX_LOCKS | FUSE_ATOMIC_O_TRUNC | FUSE_BIG_WRITES | FUSE_DONT_MASK | FUSE_FLOCK_LOCKS | FUSE_DO_READDIRPLUS |
+  FUSE_ASYNC_READ | FUSE_POSIX_LOCKS | FUSE_ATOMIC_O_TRUNC | FUSE_EXPORT_SUPPORT | FUSE_BIG_WRITES | FUSE_DONT_MASK | FUSE_FLOCK_LOCKS | FUSE_DO_READDIRPLUS |
   FUSE_READDIRPLUS_AUTO | FUSE_PARALLEL_DIROPS | FUSE_POSIX_ACL | FUSE_ABORT_ERROR | FUSE_MAX_PAGES | FUSE_CACHE_SYMLINKS |
   FUSE_EXPLICIT_INVAL_DATA | FUSE_HANDLE_KILLPRIV_V2 | FUSE_SETXATTR_EXT | FUSE_INIT_EXT; // prettier-ignore
 const WANTED2 = FUSE_HAS_EXPIRE_ONLY | FUSE_DIRECT_IO_ALLOW_MMAP;

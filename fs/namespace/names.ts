@@ -71,8 +71,8 @@ function checkLookupName(name: ByteString): void {
 
 export function parent(tx: Transaction, { inode }: Request<"parent">): Reply<"parent"> {
   const directory = tx.directory(inode);
-  const above = tx.inode(directory.parent);
   tx.reads(inode);
+  const above = tx.inode(directory.parent);
   tx.reads(above.inode);
   tx.grant(above.inode, SHARED);
   return { attributes: above.attributes() };
