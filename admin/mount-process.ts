@@ -72,8 +72,9 @@ async function openSession(
   trace: (text: string) => void,
 ): Promise<{ session: RemoteSession; deliverTo: (events: SessionEvents) => void }> {
   let receiver: SessionEvents | null = null;
-  const events: SessionEvents = {
+  const events: Required<SessionEvents> = {
     recall: (inode, mode, names) => receiver?.recall(inode, mode, names) ?? Promise.resolve(),
+    repeated: () => receiver?.repeated?.(),
     moved: (inodes) => receiver?.moved?.(inodes),
     held: () => receiver?.held?.() ?? [],
     lapsed: () => receiver?.lapsed?.(),

@@ -62,7 +62,7 @@ message ForgetRequest { repeated uint64 inodes = 1; }
 message Hello { uint32 version = 1; string mountpoint = 2; uint32 pid = 3; uint64 session = 4; string store = 5; }
 message Welcome { uint64 session = 1; uint32 timeLimitMs = 2; string scheme = 3; string store = 4; bool reclaim = 5; }
 message HeldLock { uint64 inode = 1; ByteLock lock = 2; }
-message Reclaim { repeated uint64 known = 1; repeated uint64 shared = 2; repeated uint64 exclusive = 3; repeated HeldLock locks = 4; bool last = 5; }
+message Reclaim { repeated uint64 known = 1; repeated uint64 shared = 2; repeated uint64 exclusive = 3; repeated HeldLock locks = 4; bool last = 5; repeated uint64 unanswered = 6; repeated uint64 learning = 7; }
 message Recall { uint64 inode = 1; string mode = 2; repeated bytes names = 3; bool allNames = 4; }
 `;
 

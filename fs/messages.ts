@@ -205,6 +205,8 @@ export interface SessionEvents {
    * cached. Answer without waiting for changes of one's own that are under way: they may wait for this recall.
    */
   recall(inode: InodeId, mode: LeaseMode, names?: readonly ByteString[]): Promise<void>;
+  /** A reply comes next that was made before, perhaps by a server that was started again since: what it says was so then, and it grants nothing. */
+  repeated?(): void;
   /** Committed bytes of these files, still the same, lie at other places from now on: better forget where they were. Nobody waits for an answer; who misses this finds out when the old place is removed. */
   moved?(inodes: readonly InodeId[]): void;
   /** Every inode that the session knows and the lease on it. Asked where the server was started again and has forgotten. */

@@ -3,6 +3,7 @@
 // by it, so that an operation does not run one way here and another way there.
 
 import type { BlockOperation } from "../replication/block-messages.ts";
+import type { Place } from "../replication/connection.ts";
 import type { OperationName } from "./messages.ts";
 import type { EntryKind } from "./namespace/entry.ts";
 
@@ -17,19 +18,25 @@ export interface OperationRule {
   readonly synced: boolean;
   /** It means the same under another session: it may be sent again where the one that it was asked under is over. */
   readonly renewable: boolean;
+  /** The mount comes to know the inode of the reply's attributes by it: one that perhaps nobody else knows. */
+  readonly learns: boolean;
+  /** Its place in a connection. "flush": what a mount may need to answer a recall, and what never waits for one. "long" only where the request says that it waits. */
+  readonly place: Place;
 }
 
-function asks(runs: OperationRule["runs"] = "transaction"): OperationRule {
-  return { once: false, entry: "none", runs, synced: false, renewable: true };
+const USUAL = { runs: "transaction", synced: false, learns: false, place: "ordinary" } as const;
+
+function asks(special: Partial<OperationRule> = {}): OperationRule {
+  return { ...USUAL, once: false, entry: "none", renewable: true, ...special };
 }
 
 /** What is said about the session itself: about what it holds, and about nothing else. */
-function ofSession(): OperationRule {
-  return { once: false, entry: "none", runs: "directly", synced: false, renewable: false };
+function ofSession(place: Place): OperationRule {
+  return { ...USUAL, once: false, entry: "none", runs: "directly", renewable: false, place };
 }
 
 function changes(entry: EntryKind, special: Partial<OperationRule> = {}): OperationRule {
-  return { once: true, entry, runs: "transaction", synced: false, renewable: false, ...special };
+  return { ...USUAL, once: true, entry, renewable: false, ...special };
 }
 
 export const OPERATION_RULES: Readonly<Record<OperationName, OperationRule>> = {
@@ -40,30 +47,35 @@ export const OPERATION_RULES: Readonly<Record<OperationName, OperationRule>> = {
   list: asks(),
   getXattr: asks(),
   listXattrs: asks(),
-  extents: asks(),
+  // Asked under a lease: a recall may wait for pages that are being read.
+  extents: asks({ place: "read" }),
   acquire: asks(),
-  statistics: asks("directly"),
-  testLock: asks("directly"),
-  sync: asks("directly"),
+  statistics: asks({ runs: "directly" }),
+  testLock: asks({ runs: "directly" }),
+  sync: asks({ runs: "directly", place: "flush" }),
   setAttributes: changes("setAttributes"),
-  make: changes("make"),
-  makeUnnamed: changes("makeUnnamed"),
-  link: changes("link"),
+  make: changes("make", { learns: true }),
+  makeUnnamed: changes("makeUnnamed", { learns: true }),
+  link: changes("link", { learns: true }),
   unlink: changes("unlink"),
   rename: changes("rename"),
   setXattr: changes("setXattr"),
   removeXattr: changes("removeXattr"),
-  commit: changes("commit"),
+  // Of what is held exclusively. Access times of other files may wait for a recall: one such request of a mount at a time.
+  commit: changes("commit", { place: "flush" }),
   reshape: changes("reshape", { runs: "pieces" }),
   share: changes("share"),
   // Numbers that a power cut takes back would be given out again, to blocks other than those that lie on the disks under
   // them: so they are durable before anyone uses them.
-  reserveStripes: changes("reserveStripes", { synced: true }),
-  lock: ofSession(),
-  cancelLock: ofSession(),
-  releaseLocks: ofSession(),
-  forget: ofSession(),
+  reserveStripes: changes("reserveStripes", { synced: true, place: "flush" }),
+  lock: ofSession("long"),
+  cancelLock: ofSession("flush"),
+  releaseLocks: ofSession("flush"),
+  forget: ofSession("flush"),
 };
+
+/** Requests about blocks wait for disks alone, and everything that is flushed needs them. */
+export const BLOCK_PLACE: Place = "flush";
 
 export interface BlockRule {
   /** As in OperationRule: stripe numbers belong to the session that reserved them. */

@@ -11,8 +11,9 @@ import { FsError, type ErrnoName, errno } from "./errno.ts";
 import { decodeMessage, decodeReply, encodeMessage, encodeRequest } from "./message-codec.ts";
 import type { HeldLock, LeaseMode, OperationName, Reply, Request, Session, SessionEvents } from "./messages.ts";
 import { Locks } from "./namespace/locks.ts";
-import { BLOCK_RULES, OPERATION_RULES } from "./operation-rules.ts";
+import { BLOCK_PLACE, BLOCK_RULES, OPERATION_RULES } from "./operation-rules.ts";
 import { SessionLink, SessionOver } from "./session-link.ts";
+import { type Numbered, RequestNumbers } from "./request-numbers.ts";
 import { RECLAIM_MAX, SESSION_PROTOCOL_VERSION } from "./session-server.ts";
 import type { ByteString, InodeId, SessionId } from "./types.ts";
 
@@ -25,9 +26,6 @@ const BYE_DEADLINE_MS = 5_000;
 const CONTACT_MS = 60_000;
 /** Heard of this often within its time limit, a session survives two lost turns. */
 const PINGS_PER_LIMIT = 3;
-/** The server keeps the replies to a session's last 256 numbered requests: no more than this are in flight between the oldest and the newest. */
-const NUMBERS_IN_FLIGHT_MAX = 128;
-
 interface RecallMessage {
   inode: InodeId;
   mode: LeaseMode;
@@ -70,9 +68,7 @@ export class RemoteSession implements Session {
   readonly #locks: Locks;
   /** The last recall of each inode that is under way. */
   readonly #recalls = new Map<InodeId, Promise<void>>();
-  readonly #unsettled = new Set<number>();
-  #numberQueue: (() => void)[] = [];
-  #nextNumber = 1;
+  readonly #numbers: RequestNumbers;
   #welcome: Welcome | null = null;
   #blocks!: BlockClient;
   #cancelPing: () => void = () => {};
@@ -85,6 +81,7 @@ export class RemoteSession implements Session {
   private constructor(options: RemoteSessionOptions) {
     this.#options = options;
     this.#locks = new Locks(options.clock);
+    this.#numbers = new RequestNumbers(options.clock);
     this.#link = new SessionLink({
       connect: options.connect,
       greet: (connection) => this.#greet(connection),
@@ -106,7 +103,11 @@ export class RemoteSession implements Session {
       await session.#link.open();
       const requester = {
         request: (name: string, message: Message, { deadlineMs }: { deadlineMs: number }) =>
-          session.#link.request(name, message, { deadlineMs, renewable: BLOCK_RULES[name as BlockOperation].renewable }),
+          session.#link.request(name, message, {
+            deadlineMs,
+            place: BLOCK_PLACE,
+            renewable: BLOCK_RULES[name as BlockOperation].renewable,
+          }),
       };
       session.#blocks = await RemoteBlocks.open(requester, () => options.clock.nowMs());
       return session;
@@ -150,7 +151,7 @@ export class RemoteSession implements Session {
       const [sentAt, deadlineMs] = [clock.nowMs(), giveUpAt - clock.nowMs()];
       try {
         if (deadlineMs <= 0) throw new Error(`no answer in time within ${CONTACT_MS / 1000} s`);
-        await this.#link.request("ping", { body: encodeMessage("Empty", {}) }, { deadlineMs, urgent: true, renewable: true });
+        await this.#link.request("ping", { body: encodeMessage("Empty", {}) }, { deadlineMs, place: "urgent", renewable: true });
       } catch (error) {
         throw new FsError("EIO", `the namespace was not heard of for longer than the session's time limit: ${(error as Error).message}`, { cause: error }); // prettier-ignore
       }
@@ -171,22 +172,27 @@ export class RemoteSession implements Session {
   }
 
   async call<Name extends OperationName>(operation: Name, request: Request<Name>): Promise<Reply<Name>> {
+    const { clock, events } = this.#options;
+    const { once, renewable, place: usual } = OPERATION_RULES[operation];
     const waits = operation === "lock" && (request as Request<"lock">).wait;
-    const deadlineMs = waits ? LOCK_DEADLINE_MS : DEADLINE_MS;
+    const place = usual === "long" && !waits ? "ordinary" : usual;
+    const giveUpAt = clock.nowMs() + (waits ? LOCK_DEADLINE_MS : DEADLINE_MS);
     // What is asked was gathered under this session: while it waits for a number another may take its place.
     const { generation } = this.#link;
-    const { once, renewable } = OPERATION_RULES[operation];
-    const number = once ? await this.#takeNumber() : undefined;
+    let numbered: Numbered | undefined;
     try {
+      if (once) numbered = this.#numbers.take(operation, place) ?? (await this.#numbers.wait(operation, DEADLINE_MS));
       const body = encodeRequest(operation, request);
-      const message = await this.#link.request(operation, { body }, { deadlineMs, long: waits, number, renewable, generation }); // prettier-ignore
+      const deadlineMs = Math.max(1, giveUpAt - clock.nowMs());
+      const message = await this.#link.request(operation, { body }, { deadlineMs, place, ...numbered, renewable, generation });
       this.#note(operation, request, true);
+      if (message.repeated) events.repeated?.();
       return decodeReply(operation, message.body);
     } catch (error) {
       this.#note(operation, request, false);
       throw refusal(error);
     } finally {
-      if (number !== undefined) this.#settleNumber(number);
+      if (numbered !== undefined) this.#numbers.settle(numbered.number);
     }
   }
 
@@ -199,22 +205,6 @@ export class RemoteSession implements Session {
         .request("bye", { body: encodeMessage("Empty", {}) }, { deadlineMs: BYE_DEADLINE_MS, renewable: false })
         .catch(() => {});
     this.#link.close();
-  }
-
-  async #takeNumber(): Promise<number> {
-    for (;;) {
-      const [oldest] = this.#unsettled;
-      if (oldest === undefined || this.#nextNumber - oldest < NUMBERS_IN_FLIGHT_MAX) break;
-      await new Promise<void>((resolve) => this.#numberQueue.push(resolve));
-    }
-    const number = this.#nextNumber++;
-    this.#unsettled.add(number);
-    return number;
-  }
-
-  #settleNumber(number: number): void {
-    this.#unsettled.delete(number);
-    for (const wake of this.#numberQueue.splice(0)) wake();
   }
 
   /** Keeps what locks are held. */
@@ -295,9 +285,16 @@ export class RemoteSession implements Session {
       }
       const someLocks: HeldLock[] = locks.splice(0, RECLAIM_MAX);
       last &&= locks.length === 0;
-      const body = encodeMessage("Reclaim", { ...part, locks: someLocks, last });
+      const body = encodeMessage("Reclaim", { ...part, locks: someLocks, last, ...(last ? this.#unanswered() : {}) });
       await connection.request("reclaim", { body }, { deadlineMs: DEADLINE_MS });
     }
+  }
+
+  /** Numbers whose replies are still to come. Those of `learning` tell the mount of an inode that nobody else may know of. */
+  #unanswered(): { unanswered: number[]; learning: number[] } {
+    const all = [...this.#numbers.unanswered()];
+    const learning = all.filter(([, operation]) => OPERATION_RULES[operation].learns);
+    return { unanswered: all.map(([number]) => number), learning: learning.map(([number]) => number) };
   }
 
   #ping(connection: Connection): void {
@@ -305,7 +302,7 @@ export class RemoteSession implements Session {
     if (this.#closed) return;
     const { timeLimitMs } = this.#welcome!;
     const sentAt = this.#options.clock.nowMs();
-    connection.request("ping", { body: encodeMessage("Empty", {}) }, { deadlineMs: timeLimitMs, urgent: true }).then(
+    connection.request("ping", { body: encodeMessage("Empty", {}) }, { deadlineMs: timeLimitMs, place: "urgent" }).then(
       () => {
         this.#heard(sentAt);
         this.#cancelPing = this.#options.clock.after(timeLimitMs / PINGS_PER_LIMIT, () => this.#ping(connection));

@@ -9,7 +9,15 @@
 //    are refused at once, until it is back. At most WAITING_MAX wait.
 
 import type { Duplex } from "node:stream";
-import { Connection, type Message, RequestError, type RequestHandler } from "../replication/connection.ts";
+import {
+  Connection,
+  LONG_REQUESTS_MAX,
+  type Message,
+  type Place,
+  RequestError,
+  type RequestHandler,
+  REQUESTS_MAX,
+} from "../replication/connection.ts";
 import type { Clock } from "../storage/clock.ts";
 
 /** A restart takes a second, replaying a long log some tens: longer is no pause any more, and programs want to know. */
@@ -17,7 +25,7 @@ export const PAUSE_MAX_MS = 60_000;
 const BACKOFF_FIRST_MS = 20;
 const BACKOFF_MAX_MS = 1_000;
 /** Twice what may be in flight on a connection. */
-const WAITING_MAX = 8_704;
+const WAITING_MAX = 2 * (3 * REQUESTS_MAX + LONG_REQUESTS_MAX);
 
 /** The session cannot go on, nor can another in its place. */
 export class SessionOver extends Error {}
@@ -38,11 +46,11 @@ export interface SessionLinkOptions {
 
 export interface LinkRequestOptions {
   deadlineMs: number;
-  long?: boolean;
   /** As in RequestOptions. */
-  urgent?: boolean;
+  place?: Place;
   /** Its number in the session: see Frame. */
   number?: number;
+  unanswered?: readonly number[];
   renewable: boolean;
   /** Under which session it was made (`generation`), where that was before this call. */
   generation?: number;

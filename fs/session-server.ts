@@ -17,7 +17,7 @@ import type { HeldLock, LeaseMode, OperationName, Reply, Request, Session, Sessi
 import type { ByteString, InodeId, SessionId } from "./types.ts";
 
 /** Goes up when the messages change in a way that an older side cannot speak. */
-export const SESSION_PROTOCOL_VERSION = 2;
+export const SESSION_PROTOCOL_VERSION = 3;
 /** Leases, and locks, in one reclaim request. */
 export const RECLAIM_MAX = 8192;
 /** PATH_MAX. */
@@ -28,10 +28,16 @@ const PROCESS_CHECK_MS = 250;
 /** A session as the namespace gives it out (NamespaceSession). */
 export interface ServedSession extends Session {
   heard(): void;
-  callNumbered<Name extends OperationName>(number: number, operation: Name, request: Request<Name>): Promise<Reply<Name>>;
+  call<Name extends OperationName>(operation: Name, request: Request<Name>, signal?: AbortSignal): Promise<Reply<Name>>;
+  callNumbered<Name extends OperationName>(
+    number: number,
+    operation: Name,
+    request: Request<Name>,
+    options: { unanswered?: readonly number[]; signal: AbortSignal },
+  ): Promise<{ reply: Reply<Name>; repeated: boolean }>;
   readonly reclaiming: boolean;
   reclaim(leases: readonly { inode: InodeId; mode: LeaseMode }[], locks: readonly HeldLock[]): void;
-  reclaimed(): Promise<void>;
+  reclaimed(unanswered: readonly number[], learning: readonly number[]): Promise<void>;
 }
 
 export interface SessionRequest {
@@ -70,6 +76,9 @@ interface Hello {
 interface Reclaim extends Record<LeaseMode, InodeId[]> {
   locks: HeldLock[];
   last: boolean;
+  /** With the last: numbers of requests whose replies are still to come, and those of them by which the mount comes to know an inode. */
+  unanswered: number[];
+  learning: number[];
 }
 
 export interface ServedReport {
@@ -270,21 +279,25 @@ export class SessionServer {
     // A lock that nobody waits for any more must not be granted.
     if (name === "lock")
       signal.addEventListener("abort", () => this.#cancelLock(session, request as Request<"lock">), { once: true });
-    const reply = await (message.number ? session.callNumbered(message.number, name, request) : session.call(name, request));
+    const { number, unanswered } = message;
+    // What the mount gave up, or asked over a connection that broke, is not done any more: it would be granted what it does not know of.
+    const { reply, repeated } = number
+      ? await session.callNumbered(number, name, request, { unanswered, signal })
+      : { reply: await session.call(name, request, signal), repeated: false };
     // A daemon that is killed must not have told what it then has forgotten: the mount goes on.
     const written = this.#options.written();
     if (written !== undefined) {
       host.held.add(written);
       await written.finally(() => host.held.delete(written));
     }
-    return { body: encodeReply(name, reply) };
+    return { body: encodeReply(name, reply), repeated };
   }
 
   #cancelLock(session: ServedSession, { wait, ticket }: Request<"lock">): void {
     if (wait) session.call("cancelLock", { ticket }).catch(() => {});
   }
 
-  async #reclaim(host: Hosted, { known, shared, exclusive, locks, last }: Reclaim): Promise<Message> {
+  async #reclaim(host: Hosted, { known, shared, exclusive, locks, last, unanswered, learning }: Reclaim): Promise<Message> {
     const held = Math.max(known.length + shared.length + exclusive.length, locks.length);
     if (held > RECLAIM_MAX)
       throw new FsError("EINVAL", `reclaim of ${held} leases or locks at once; at most ${RECLAIM_MAX} are taken`);
@@ -297,7 +310,7 @@ export class SessionServer {
       await this.#end(host, (error as Error).message);
       throw error;
     }
-    if (last) await host.session.reclaimed();
+    if (last) await host.session.reclaimed(unanswered, learning);
     return EMPTY();
   }
 

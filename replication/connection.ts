@@ -1,10 +1,12 @@
 // Requests and replies over a stream of frames, in both directions at once. Used on Unix sockets; the cluster's TLS
 // sockets are streams too.
 //
-// Bounds: at most REQUESTS_MAX of this side's requests are in flight, with at most PAYLOADS_MAX_BYTES of payload, and further
-// callers wait in line, those with a payload in one of their own; a request that may wait long by its nature (a lock) takes one of LONG_REQUESTS_MAX places of its own,
-// so that those can never stop the others. A side that sends more than RECEIVED_MAX requests at once, or more than
-// RECEIVED_MAX_BYTES of them, breaks the protocol (twice what is in flight: cancelled ones may still be worked on).
+// Bounds: each request in flight has a place, and there are kinds of places (Place) with a number each. Where all of a kind
+// are taken, further callers wait in a line of that kind. So what waits for one thing never stops what that thing needs: a
+// side that is asked to write something back does so although all its other requests wait for just that. At most
+// PAYLOADS_MAX_BYTES are in flight; what is large waits for room in a line of its own. A side that sends more than RECEIVED_MAX
+// requests at once, or more than RECEIVED_MAX_BYTES of them, breaks the protocol (twice what is in flight: cancelled ones
+// may still be worked on).
 // Every request has a deadline, which begins with the call, after which it is refused here and cancelled there.
 //
 // The stream is always read: a reply must never wait behind a request. So what bounds memory where the other side does not read
@@ -15,13 +17,28 @@
 import type { Duplex } from "node:stream";
 import { encodeFrame, type Frame, FrameDecoder, FrameError, PAYLOAD_MAX_BYTES } from "./frame.ts";
 
+/**
+ * What a request may wait for at the other side:
+ * - "ordinary": for others to give something up, as most may.
+ * - "read": for that, too, where it was overtaken; usually for nothing but the disks. Others may wait for it to be answered.
+ * - "flush": for nothing but the disks and the log. What others wait for goes here.
+ * - "long": for as long as it takes, by its nature (a lock). Refused with EAGAIN where all such places are taken.
+ * - "urgent": for nothing. It needs no place: for the few by which a side shows that it is there.
+ */
+export type Place = "ordinary" | "read" | "flush" | "long" | "urgent";
+type LinePlace = "ordinary" | "read" | "flush";
+
+/** Places of each kind that has a line. */
 export const REQUESTS_MAX = 256;
 export const LONG_REQUESTS_MAX = 4096;
-const RECEIVED_MAX = 2 * (REQUESTS_MAX + LONG_REQUESTS_MAX);
+const LINE_PLACES: readonly LinePlace[] = ["ordinary", "read", "flush"];
+const RECEIVED_MAX = 2 * (LINE_PLACES.length * REQUESTS_MAX + LONG_REQUESTS_MAX);
 /** Eight stripes in three copies of 4 MiB on their way to the disks; of rs:4+2 they take half. */
 export const PAYLOADS_MAX_BYTES = 96 * 1024 * 1024;
-/** Twice the payloads in flight, and 128 commits with 4 MiB of inline data each. */
-const RECEIVED_MAX_BYTES = 2 * PAYLOADS_MAX_BYTES + 128 * 4 * 1024 * 1024;
+/** Requests below this are not counted: the room that they take follows from their number. */
+const COUNTED_FROM_BYTES = 64 * 1024;
+/** Twice what is in flight; long requests are small. */
+const RECEIVED_MAX_BYTES = 2 * (PAYLOADS_MAX_BYTES + LINE_PLACES.length * REQUESTS_MAX * COUNTED_FROM_BYTES);
 /** 20 ms of what a socket carries: more gains nothing while the other side reads. */
 export const UNSENT_WAIT_BYTES = 32 * 1024 * 1024;
 /** REQUESTS_MAX replies of a few hundred KiB on top of it. */
@@ -47,6 +64,9 @@ export interface Message {
   payload?: Uint8Array;
   /** Of a received request: see RequestOptions. */
   number?: number;
+  unanswered?: readonly number[];
+  /** Of a reply: see Frame. */
+  repeated?: boolean;
 }
 
 const NO_BYTES = new Uint8Array();
@@ -66,11 +86,23 @@ interface Waiting {
   resolve: (message: Message) => void;
   reject: (error: Error) => void;
   cancelTimer: () => void;
-  long: boolean;
-  payloadBytes: number;
+  place: Place;
+  /** Its bytes, where they count. */
+  countedBytes: number;
 }
 
 type Line = Map<number, { waiting: Waiting; frame: Frame }>;
+
+/** Places of one kind, and the requests that wait for one, the oldest first; those that also wait for room apart. */
+class Places {
+  taken = 0;
+  readonly line: Line = new Map();
+  readonly largeLine: Line = new Map();
+
+  lineOf(countedBytes: number): Line {
+    return countedBytes > 0 ? this.largeLine : this.line;
+  }
+}
 
 /** A request of the other side that waits for room for its reply. */
 interface Held {
@@ -83,24 +115,22 @@ export interface RequestOptions {
   signal?: AbortSignal;
   /** Given to the handler beside the message: for who must know a request that is sent again on another connection. */
   number?: number;
-  /** It goes out although all places are taken: for the few by which a side shows that it is there. */
-  urgent?: boolean;
-  /** It may wait long by its nature. Refused with EAGAIN where all places for such are taken. */
-  long?: boolean;
+  /** As in Frame. */
+  unanswered?: readonly number[];
+  /** Default "ordinary". */
+  place?: Place;
 }
 
 export class Connection {
   readonly #options: ConnectionOptions;
   readonly #decoder = new FrameDecoder();
   readonly #sent = new Map<number, Waiting>();
-  /** Requests that wait in line, the oldest first. */
-  readonly #line: Line = new Map();
-  readonly #payloadLine: Line = new Map();
+  readonly #places: Readonly<Record<LinePlace, Places>> = { ordinary: new Places(), read: new Places(), flush: new Places() };
   readonly #received = new Map<number, AbortController>();
   readonly #held: Held[] = [];
   #nextId = 1;
   #long = 0;
-  #payloadBytes = 0;
+  #countedBytes = 0;
   #receivedBytes = 0;
   /** Of large replies that are being made. */
   #promisedBytes = 0;
@@ -120,13 +150,15 @@ export class Connection {
     const { body, payload = NO_BYTES } = message;
     if (payload.length > PAYLOAD_MAX_BYTES)
       throw new RequestError("E2BIG", `request ${name} has ${payload.length} bytes; at most ${PAYLOAD_MAX_BYTES} are allowed`);
-    const { deadlineMs, signal, number, urgent = false, long = false } = options;
-    if (long && this.#long >= LONG_REQUESTS_MAX)
+    const { deadlineMs, signal, number, unanswered, place = "ordinary" } = options;
+    if (place === "long" && this.#long >= LONG_REQUESTS_MAX)
       throw new RequestError("EAGAIN", `${LONG_REQUESTS_MAX} requests like ${name} wait already`);
     if (this.#failure) throw this.#failure;
     if (signal?.aborted) throw new RequestError("EINTR", `${name} was interrupted`);
-    const line = payload.length > 0 ? this.#payloadLine : this.#line;
-    const inLine = !long && !urgent && (line.size > 0 || !this.#hasPlace(payload.length));
+    const bytes = body.length + payload.length;
+    const countedBytes = bytes >= COUNTED_FROM_BYTES ? bytes : 0;
+    const line = place === "long" || place === "urgent" ? null : this.#places[place].lineOf(countedBytes);
+    const inLine = line !== null && (line.size > 0 || !this.#hasPlace(place as LinePlace, countedBytes));
     if (inLine && line.size >= WAITING_MAX)
       throw new RequestError("EAGAIN", `${WAITING_MAX} requests wait for this connection already`);
     const id = this.#nextId++;
@@ -134,8 +166,8 @@ export class Connection {
       const late = (): void => this.#giveUp(id, "ETIMEDOUT", `no reply to ${name} within ${deadlineMs} ms`);
       const cancelTimer = this.#options.setTimer(late, deadlineMs);
       signal?.addEventListener("abort", () => this.#giveUp(id, "EINTR", `${name} was interrupted`), { once: true });
-      const waiting = { name, resolve, reject, cancelTimer, long, payloadBytes: payload.length };
-      const frame: Frame = { kind: "request", id, name, deadlineMs, message: "", body, payload, number };
+      const waiting: Waiting = { name, resolve, reject, cancelTimer, place, countedBytes };
+      const frame: Frame = { kind: "request", id, name, deadlineMs, message: "", body, payload, number, unanswered };
       if (inLine) line.set(id, { waiting, frame });
       else this.#start(waiting, frame);
     });
@@ -147,18 +179,24 @@ export class Connection {
   }
 
   /** Whether one more request may be in flight. */
-  #hasPlace(payloadBytes: number): boolean {
+  #hasPlace(place: LinePlace, countedBytes: number): boolean {
     return (
-      this.#sent.size - this.#long < REQUESTS_MAX &&
-      (payloadBytes === 0 || this.#payloadBytes + payloadBytes <= PAYLOADS_MAX_BYTES) &&
+      this.#places[place].taken < REQUESTS_MAX &&
+      (countedBytes === 0 || this.#countedBytes + countedBytes <= PAYLOADS_MAX_BYTES) &&
       this.#options.stream.writableLength <= UNSENT_WAIT_BYTES
     );
   }
 
+  /** Takes or gives back (-1) what the request takes of places and room. */
+  #count({ place, countedBytes }: Waiting, by: 1 | -1): void {
+    if (place === "long") this.#long += by;
+    else if (place !== "urgent") this.#places[place].taken += by;
+    this.#countedBytes += by * countedBytes;
+  }
+
   #start(waiting: Waiting, frame: Frame): void {
     this.#sent.set(frame.id, waiting);
-    if (waiting.long) this.#long++;
-    this.#payloadBytes += waiting.payloadBytes;
+    this.#count(waiting, 1);
     try {
       this.#send(frame);
     } catch (error) {
@@ -168,13 +206,15 @@ export class Connection {
   }
 
   #giveUp(id: number, code: string, message: string): void {
-    for (const line of [this.#line, this.#payloadLine]) {
-      const inLine = line.get(id);
+    for (const place of LINE_PLACES) {
+      const { line, largeLine } = this.#places[place];
+      const inLine = line.get(id) ?? largeLine.get(id);
       if (inLine === undefined) continue;
       line.delete(id);
+      largeLine.delete(id);
       inLine.waiting.cancelTimer();
       inLine.waiting.reject(new RequestError(code, `${message}; it waited in line and was not sent`));
-      this.#admit(line);
+      this.#admit();
       return;
     }
     const waiting = this.#settle(id);
@@ -188,17 +228,23 @@ export class Connection {
     if (!waiting) return null;
     this.#sent.delete(id);
     waiting.cancelTimer();
-    if (waiting.long) this.#long--;
-    this.#payloadBytes -= waiting.payloadBytes;
-    if (this.#line.size > 0) this.#admit(this.#line);
-    if (this.#payloadLine.size > 0) this.#admit(this.#payloadLine);
+    this.#count(waiting, -1);
+    this.#admit();
     return waiting;
   }
 
   /** Sends what waits in line, as far as there is place. */
-  #admit(line: Line): void {
+  #admit(): void {
+    for (const place of LINE_PLACES) {
+      const { line, largeLine } = this.#places[place];
+      if (line.size > 0) this.#admitFrom(line, place);
+      if (largeLine.size > 0) this.#admitFrom(largeLine, place);
+    }
+  }
+
+  #admitFrom(line: Line, place: LinePlace): void {
     for (const [id, { waiting, frame }] of line) {
-      if (this.#failure || !this.#hasPlace(waiting.payloadBytes)) return;
+      if (this.#failure || !this.#hasPlace(place, waiting.countedBytes)) return;
       line.delete(id);
       this.#start(waiting, frame);
     }
@@ -206,8 +252,7 @@ export class Connection {
 
   /** The system has taken all that was written. */
   #drained(): void {
-    this.#admit(this.#line);
-    this.#admit(this.#payloadLine);
+    this.#admit();
     this.#beginHeld();
   }
 
@@ -244,13 +289,13 @@ export class Connection {
     else if (frame.kind === "cancel") this.#received.get(frame.id)?.abort();
     else {
       const waiting = this.#settle(frame.id);
-      if (frame.kind === "reply") waiting?.resolve({ body: frame.body, payload: frame.payload });
+      if (frame.kind === "reply") waiting?.resolve({ body: frame.body, payload: frame.payload, repeated: frame.repeated });
       else waiting?.reject(new RequestError(frame.name, frame.message));
     }
   }
 
   async #work(frame: Frame): Promise<void> {
-    const { id, name, body, payload, number } = frame;
+    const { id, name, body, payload, number, unanswered } = frame;
     const bytes = body.length + payload.length;
     if (!this.#mayReceive(id, bytes)) return;
     const abort = new AbortController();
@@ -258,7 +303,7 @@ export class Connection {
     this.#receivedBytes += bytes;
     let promised = 0;
     try {
-      const message = { body, payload, number };
+      const message = { body, payload, number, unanswered };
       promised = Math.min(this.#options.replyBytes?.(name, message) ?? 0, UNSENT_WAIT_BYTES / 2);
       if (promised > 0 && !this.#takeRoom(promised)) {
         await new Promise<void>((begin) => this.#held.push({ bytes: promised, begin }));
@@ -273,6 +318,7 @@ export class Connection {
         message: "",
         body: reply.body,
         payload: reply.payload ?? NO_BYTES,
+        repeated: reply.repeated,
       });
     } catch (error) {
       const { code, message } = error as { code?: unknown; message?: unknown };
@@ -323,12 +369,15 @@ export class Connection {
     if (this.#failure) return;
     this.#failure = reason instanceof RequestError ? reason : new RequestError("ECONNRESET", reason.message, { cause: reason });
     for (const id of [...this.#sent.keys()]) this.#settle(id)?.reject(this.#failure);
-    for (const { waiting } of [...this.#line.values(), ...this.#payloadLine.values()]) {
-      waiting.cancelTimer();
-      waiting.reject(this.#failure);
+    for (const place of LINE_PLACES) {
+      const { line, largeLine } = this.#places[place];
+      for (const { waiting } of [...line.values(), ...largeLine.values()]) {
+        waiting.cancelTimer();
+        waiting.reject(this.#failure);
+      }
+      line.clear();
+      largeLine.clear();
     }
-    this.#line.clear();
-    this.#payloadLine.clear();
     for (const abort of this.#received.values()) abort.abort();
     this.#beginHeld();
     this.#options.stream.destroy();

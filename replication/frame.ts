@@ -6,8 +6,8 @@
 //    5  1  kind: 1 request, 2 reply, 3 refusal, 4 cancel
 //    6  2  zero
 //    8  4  header bytes, at most 8 MiB
-//   12  .  header: a protobuf message, FrameHeader below; its body is the message of whoever asks or answers, its number
-//          is absent where it is 0
+//   12  .  header: a protobuf message, FrameHeader below; its body is the message of whoever asks or answers; what is 0,
+//          false or empty is absent
 //    .  .  payload: raw bytes (of a block), what is left of the length, at most 8 MiB
 //
 // A decoder trusts nothing: a length, version or kind that cannot be ends the connection with a FrameError.
@@ -41,6 +41,10 @@ export interface FrameHeader {
   body: Uint8Array;
   /** Of a request: its number in the session, the same when it is sent again on another connection; 0: none. */
   number?: number;
+  /** Of a request with a number: those before it whose replies have not come. */
+  unanswered?: readonly number[];
+  /** Of a reply: the request was carried out before, and this is what it was answered with then. */
+  repeated?: boolean;
 }
 
 export interface Frame extends FrameHeader {
@@ -55,7 +59,7 @@ export class FrameError extends Error {
 const headerType = protobuf
   .parse(
     `syntax = "proto3";
-     message FrameHeader { uint64 id = 1; string name = 2; uint32 deadline_ms = 3; string message = 4; bytes body = 5; uint64 number = 6; }`,
+     message FrameHeader { uint64 id = 1; string name = 2; uint32 deadline_ms = 3; string message = 4; bytes body = 5; uint64 number = 6; repeated uint64 unanswered = 7; bool repeated = 8; }`,
   )
   .root.lookupType("FrameHeader");
 
@@ -69,6 +73,8 @@ export function encodeFrame(frame: Frame): Uint8Array[] {
       message: frame.message,
       body: frame.body,
       number: frame.number ?? 0,
+      unanswered: frame.unanswered,
+      repeated: frame.repeated ?? false,
     })
     .finish();
   if (header.length > HEADER_MAX_BYTES)
@@ -88,10 +94,10 @@ export function encodeFrame(frame: Frame): Uint8Array[] {
 function decodeHeader(bytes: Uint8Array): FrameHeader {
   try {
     const decoded = headerType.decode(bytes) as unknown as FrameHeader;
-    const { id, name, deadlineMs, message, body, number } = decoded;
+    const { id, name, deadlineMs, message, body, number, unanswered, repeated } = decoded;
     if (!Number.isSafeInteger(id)) throw new FrameError(`frame id ${id} is beyond 2^53`);
     if (!Number.isSafeInteger(number)) throw new FrameError(`frame number ${number} is beyond 2^53`);
-    return { id, name, deadlineMs, message, body, number };
+    return { id, name, deadlineMs, message, body, number, unanswered, repeated };
   } catch (error) {
     throw new FrameError(`frame header of ${bytes.length} bytes cannot be decoded: ${(error as Error).message}`, {
       cause: error,

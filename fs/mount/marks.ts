@@ -5,6 +5,7 @@
 //    recalled for. So what is asked or answered during any recall is shown, and not kept.
 // 2. Another session: it holds nothing of what the one before was granted.
 // 3. A forget of the inode: the namespace may have granted first and forgotten then.
+// 4. A restart of the namespace: a reply that is repeated after it may be of before, and what it granted was forgotten.
 
 import type { InodeId } from "../types.ts";
 import { FORGOTTEN_INODES_MAX } from "./limits.ts";
@@ -46,6 +47,11 @@ export class Marks {
 
   sessionBegins(): void {
     this.session++;
+    this.#overtaken = ++this.#now;
+  }
+
+  /** The reply that comes next was made before. Others that are awaited just now are taken for the same. */
+  replyRepeated(): void {
     this.#overtaken = ++this.#now;
   }
 

@@ -85,6 +85,7 @@ export class Mount implements Handlers {
     const session = await options.openSession({
       // Before the session is there, it holds nothing.
       recall: async (inode, mode, names) => (core === null ? undefined : recall(core, inode, mode, names)),
+      repeated: () => core?.marks.replyRepeated(),
       moved: (inodes) => (core === null ? undefined : moved(core, inodes)),
       held: () => core?.inodes.held() ?? [],
       lapsed: () => void (core !== null && lapse(core)),

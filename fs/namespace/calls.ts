@@ -60,6 +60,14 @@ function reserveStripes(tx: Transaction, { count }: Request<"reserveStripes">, s
   return { first: services.reserveStripes(tx, count) };
 }
 
+export interface CallOptions {
+  recording?: Recording;
+  /** Aborted where nobody waits for the reply any more: what has not been done by then is not done. */
+  signal?: AbortSignal;
+}
+
+const NO_OPTIONS: CallOptions = {};
+
 export class Calls {
   readonly #server: Server;
 
@@ -71,9 +79,9 @@ export class Calls {
     session: ServerSession,
     name: Name,
     request: Request<Name>,
-    recording?: Recording,
+    options?: CallOptions,
   ): Promise<Reply<Name>> {
-    return this.callNow(session, name, request, recording);
+    return this.callNow(session, name, request, options);
   }
 
   /** The reply itself, or a throw, where nothing has to be waited for. */
@@ -81,21 +89,23 @@ export class Calls {
     session: ServerSession,
     name: Name,
     request: Request<Name>,
-    recording?: Recording,
+    options: CallOptions = NO_OPTIONS,
   ): Reply<Name> | Promise<Reply<Name>> {
     if (session.expires) session.lastHeard = this.#server.clock.nowMs();
     const rule = OPERATION_RULES[name];
     if (rule === undefined || rule.runs === "directly") return this.#callOther(session, name, request);
     if (name === "extents")
-      return this.#callExtents(session, request as Request<"extents">) as Reply<Name> | Promise<Reply<Name>>;
-    if (rule.runs === "pieces")
-      return this.#callPieces(session, request as Request<"reshape">, recording) as Promise<Reply<Name>>;
+      return this.#callExtents(session, request as Request<"extents">, options.signal) as Reply<Name> | Promise<Reply<Name>>;
+    if (rule.runs === "pieces") return this.#callPieces(session, request as Request<"reshape">, options) as Promise<Reply<Name>>;
     const run = OPERATIONS[name]!;
-    const reply = this.#server.transactions.runNow(rule.entry, session, (tx) => {
+    const { recording, signal } = options;
+    const transaction = (tx: Transaction): unknown => {
       const made = run(tx, request as never, this.#server.identities);
       recording?.done(tx, made);
       return made;
-    }) as Reply<Name> | Promise<Reply<Name>>;
+    };
+    const reply = this.#server.transactions.runNow(rule.entry, session, transaction, signal) as
+      Reply<Name> | Promise<Reply<Name>>;
     return rule.synced ? this.#synced(reply) : reply;
   }
 
@@ -109,7 +119,7 @@ export class Calls {
   async #callPieces(
     session: ServerSession,
     request: Request<"reshape">,
-    recording: Recording | undefined,
+    { recording, signal }: CallOptions,
   ): Promise<Reply<"reshape">> {
     const { kind, inode, offset: start, length: whole } = request;
     const end = start + whole;
@@ -124,20 +134,25 @@ export class Calls {
       let next = inOne ? end : offset + length;
       if (kind === "punch" && next < end) next = Math.max(next, await this.#server.nextExtent(inode, next));
       const piece = { ...request, offset, length };
-      const reply = await this.#server.transact("reshape", session, (tx) => {
+      const transaction = (tx: Transaction): Reply<"reshape"> => {
         const made = reshape(tx, piece, this.#server.identities);
         if (next < end) recording?.goesOn(tx, next);
         else recording?.done(tx, made);
         return made;
-      });
+      };
+      const reply = await this.#server.transact("reshape", session, transaction, signal);
       if (next >= end) return reply;
       offset = next;
     }
   }
 
   /** The reply, and where it found nothing, how far nothing is to be found: files may be sparse over petabytes. */
-  #callExtents(session: ServerSession, request: Request<"extents">): Reply<"extents"> | Promise<Reply<"extents">> {
-    const reply = this.#server.transactions.runNow("none", session, (tx) => extents(tx, request));
+  #callExtents(
+    session: ServerSession,
+    request: Request<"extents">,
+    signal: AbortSignal | undefined,
+  ): Reply<"extents"> | Promise<Reply<"extents">> {
+    const reply = this.#server.transactions.runNow("none", session, (tx) => extents(tx, request), signal);
     if (reply instanceof Promise) return reply.then((found) => this.#reachOfExtents(request, found));
     return this.#reachOfExtents(request, reply);
   }

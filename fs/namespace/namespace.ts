@@ -6,6 +6,7 @@
 // without giving the event loop up. What is in the log reaches the table later, many changes at once (overlay.ts).
 
 import type { HeldLease, HeldLock, OperationName, Reply, Request, Session, SessionEvents } from "../messages.ts";
+import { UNANSWERED_MAX } from "../request-numbers.ts";
 import type { SessionId, StripeId } from "../types.ts";
 import type { Log, LogIndex } from "../../storage/log.ts";
 import type { Table } from "../../storage/table.ts";
@@ -62,8 +63,8 @@ export interface NamespaceLimits extends OverlayLimits {
   trimIntervalMs: number;
   /** How long a dead stripe's blocks stay, for readers that are just using them. */
   deadStripeGraceMs: number;
-  /** Replies kept for each durable session. */
-  answersPerSession: number;
+  /** Numbered requests that a session may have unanswered: their replies are kept. */
+  unanswered: number;
   /** What a file may get inline, short ranges counted as 1 KiB, before it is moved to a stripe. */
   inlineFileBytes: number;
   sessions: number;
@@ -80,7 +81,7 @@ const DEFAULT_LIMITS: NamespaceLimits = {
   applyIntervalMs: 1000,
   trimIntervalMs: 10_000,
   deadStripeGraceMs: 2_000,
-  answersPerSession: 256,
+  unanswered: UNANSWERED_MAX,
   inlineFileBytes: 2 * 1024 * 1024,
   sessions: 1024,
   resumeMs: 10_000,
@@ -99,18 +100,38 @@ export interface SessionOptions {
   resume?: SessionId;
 }
 
+export interface NumberedOptions {
+  /** Numbers below this one whose replies have not come. The replies to all others need not be kept any more. */
+  unanswered?: readonly number[];
+  /** As of NamespaceSession.call. */
+  signal?: AbortSignal;
+}
+
+export interface Answered<Name extends OperationName> {
+  reply: Reply<Name>;
+  /** It was carried out before. The reply grants nothing, but that the session knows the inode of a make, makeUnnamed or link. */
+  repeated: boolean;
+}
+
 /** A session as the server sees it. */
 export interface NamespaceSession extends Session {
+  /** As in Session. With the signal aborted, what has not been done yet is not done: nobody waits for it. */
+  call<Name extends OperationName>(operation: Name, request: Request<Name>, signal?: AbortSignal): Promise<Reply<Name>>;
   /** For transports that may repeat a request: the same number gets the same reply. Numbers grow by one. */
-  callNumbered<Name extends OperationName>(number: number, operation: Name, request: Request<Name>): Promise<Reply<Name>>;
+  callNumbered<Name extends OperationName>(
+    number: number,
+    operation: Name,
+    request: Request<Name>,
+    options?: NumberedOptions,
+  ): Promise<Answered<Name>>;
   /** The session was heard of. Every call says so by itself. */
   heard(): void;
   /** Resumed after a restart of the server, and not yet done with saying what it held: it makes no calls until `reclaimed`. */
   readonly reclaiming: boolean;
   /** Says what a resumed session held. ESTALE where another holds what conflicts: the session cannot go on then. */
   reclaim(leases: readonly HeldLease[], locks: readonly HeldLock[]): void;
-  /** That was all. Resolves when every other session had its turn, too: from then on there may be changes. */
-  reclaimed(): Promise<void>;
+  /** That was all, and these numbered requests wait for their replies; by those of `learning` the mount comes to know an inode. Resolves when every other session had its turn, too: from then on there may be changes. */
+  reclaimed(unanswered?: readonly number[], learning?: readonly number[]): Promise<void>;
 }
 
 export interface Namespace {

@@ -112,8 +112,13 @@ export class Server implements Namespace {
   }
 
   /** One transaction: `run` is attempted until everything that it needs is in memory. */
-  async transact<T>(kind: EntryKind, session: ServerSession | null, run: (tx: Transaction) => T): Promise<T> {
-    return this.transactions.runNow(kind, session, run);
+  async transact<T>(
+    kind: EntryKind,
+    session: ServerSession | null,
+    run: (tx: Transaction) => T,
+    signal?: AbortSignal,
+  ): Promise<T> {
+    return this.transactions.runNow(kind, session, run, signal);
   }
 
   openSession(events: SessionEvents, options: SessionOptions = {}): Promise<NamespaceSession> {

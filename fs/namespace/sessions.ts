@@ -1,7 +1,7 @@
 // The sessions of the server: opened, resumed after a restart with what they held, expired, ended.
 
 import { FsError } from "../errno.ts";
-import type { HeldLease, HeldLock, Session, SessionEvents } from "../messages.ts";
+import type { HeldLease, HeldLock, SessionEvents } from "../messages.ts";
 import type { InodeId, SessionId } from "../types.ts";
 import { id8, TAG_SESSION } from "./keys.ts";
 import { ended, leaseLevel, type LeaseLevel, type SessionLeases } from "./leases.ts";
@@ -26,6 +26,8 @@ export class ServerSession implements SessionLeases {
   /** Of requests that are done piece by piece and not done yet: up to which offset they are, by number. */
   readonly doneTo = new Map<number, number>();
   newestNumber = 0;
+  /** Numbers below the newest that were not answered when it was sent. */
+  unanswered: readonly number[] = [];
   ended = false;
   reclaiming = false;
   lastHeard = 0;
@@ -77,12 +79,11 @@ export class Sessions {
 
   #handleOf(session: ServerSession): NamespaceSession {
     const { clock, calls, answers, resumption } = this.#server;
-    const call: Session["call"] = (operation, request) => calls.call(session, operation, request);
     return {
       id: session.id,
-      call,
+      call: (operation, request, signal) => calls.call(session, operation, request, { signal }),
       callNow: (operation, request) => calls.callNow(session, operation, request),
-      callNumbered: (number, operation, request) => answers.call(session, number, operation, request),
+      callNumbered: (number, operation, request, options) => answers.call(session, number, operation, request, options),
       heard: () => {
         session.lastHeard = clock.nowMs();
       },
@@ -90,7 +91,8 @@ export class Sessions {
         return session.reclaiming;
       },
       reclaim: (leases, locks) => this.#reclaim(session, leases, locks),
-      reclaimed: async () => {
+      reclaimed: async (unanswered = [], learning = []) => {
+        await answers.reclaim(session, unanswered, learning);
         session.reclaiming = false;
         resumption.settled(session.id);
         await resumption.over;

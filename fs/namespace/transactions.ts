@@ -16,6 +16,13 @@ const ATTEMPTS_MAX = 100_000;
 /** A call that needs more attempts may need more records at once than the caches keep: from here on they forget nothing until it is over. */
 const ATTEMPTS_BEFORE_HOLD = 16;
 
+/** Whoever asked does not wait for it any more: it is not done. */
+export class GivenUp extends FsError {
+  constructor(kind: EntryKind) {
+    super("EINTR", `${kind}: given up by whoever asked`);
+  }
+}
+
 export class Transactions {
   readonly #server: Server;
   readonly #tx: Transaction;
@@ -50,15 +57,15 @@ export class Transactions {
     for (const stripe of tx.newlyDead()) ticks.becameDead(stripe, index);
   }
 
-  /** One transaction: `run` is attempted until everything that it needs is in memory. The reply itself, or a throw, where nothing has to be waited for. */
-  runNow<T>(kind: EntryKind, session: ServerSession | null, run: (tx: Transaction) => T): T | Promise<T> {
+  /** One transaction: `run` is attempted until everything that it needs is in memory, and not any more once the signal is aborted (GivenUp). The reply itself, or a throw, where nothing has to be waited for. */
+  runNow<T>(kind: EntryKind, session: ServerSession | null, run: (tx: Transaction) => T, signal?: AbortSignal): T | Promise<T> {
     const call = this.#server.leases.quiet ? null : {};
-    if (this.#mustWait()) return this.#runSlowly(kind, session, run);
+    if (this.#mustWait()) return this.#runSlowly(kind, session, run, signal);
     try {
       return this.attempt(kind, session, call, run);
     } catch (error) {
       if (error !== INTERRUPTED) throw error;
-      return this.#runSlowly(kind, session, run);
+      return this.#runSlowly(kind, session, run, signal);
     }
   }
 
@@ -102,7 +109,12 @@ export class Transactions {
     }
   }
 
-  async #runSlowly<T>(kind: EntryKind, session: ServerSession | null, run: (tx: Transaction) => T): Promise<T> {
+  async #runSlowly<T>(
+    kind: EntryKind,
+    session: ServerSession | null,
+    run: (tx: Transaction) => T,
+    signal: AbortSignal | undefined,
+  ): Promise<T> {
     const { state, leases } = this.#server;
     const call = {};
     const gates = new Set<InodeId>();
@@ -110,6 +122,7 @@ export class Transactions {
     try {
       for (let attempt = 0; attempt < ATTEMPTS_MAX; attempt++) {
         while (this.#mustWait()) await this.#room();
+        if (signal?.aborted) throw new GivenUp(kind);
         if (attempt === ATTEMPTS_BEFORE_HOLD) {
           state.hold(1);
           held = true;

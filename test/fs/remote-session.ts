@@ -232,4 +232,6 @@ test("hello's and reclaim's golden bytes", () => {
   assert.equal(Buffer.from(welcome).toString("hex"), "0805" + "10904e" + "1a0672733a342b32" + "220173" + "2801");
   const reclaim = encodeMessage("Reclaim", { known: [1], shared: [300], exclusive: [2, 3], locks: [], last: true });
   assert.equal(Buffer.from(reclaim).toString("hex"), "0a0101" + "1202ac02" + "1a020203" + "2801");
+  const last = { known: [], shared: [], exclusive: [], locks: [], last: true, unanswered: [7, 300], learning: [7] };
+  assert.equal(Buffer.from(encodeMessage("Reclaim", last)).toString("hex"), "2801" + "320307ac02" + "3a0107");
 });

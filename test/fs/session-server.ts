@@ -64,7 +64,7 @@ function simpleSession(id: number): ServedSession {
   return {
     id: id as SessionId,
     call: async () => ({ attributes: undefined }) as never,
-    callNumbered: async () => ({}) as never,
+    callNumbered: async () => ({ reply: {}, repeated: false }) as never,
     heard: () => {},
     reclaiming: false,
     reclaim: () => {},

@@ -74,6 +74,7 @@ test("payloads in flight are bounded, and requests without one pass by", () =>
     const all = Array.from({ length: 150 }, () =>
       client.request("store", { body: none, payload: block }, { deadlineMs: 20_000 }),
     );
+    while (answers.length < PAYLOADS_MAX_BYTES / MIB) await sleep(1);
     assert.equal(await settled(() => answers.length), PAYLOADS_MAX_BYTES / MIB);
     await client.request("small", { body: none }, { deadlineMs: 5_000 });
     for (let done = 0; done < 150; done++) {

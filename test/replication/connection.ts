@@ -1,7 +1,14 @@
 import assert from "node:assert/strict";
 import { duplexPair } from "../fixture/duplex.ts";
 import test from "node:test";
-import { Connection, type RequestHandler, RequestError, REQUESTS_MAX } from "../../replication/connection.ts";
+import {
+  Connection,
+  LONG_REQUESTS_MAX,
+  type Place,
+  type RequestHandler,
+  RequestError,
+  REQUESTS_MAX,
+} from "../../replication/connection.ts";
 
 const none = new Uint8Array();
 const setTimer = (action: () => void, delayMs: number): (() => void) => {
@@ -74,11 +81,50 @@ test("no more than REQUESTS_MAX are in flight; the rest wait their turn and are 
 test("waiting long requests do not stop the others", async () => {
   const both = pair((name) => (name === "lock" ? new Promise(() => {}) : Promise.resolve({ body: none })));
   const locks = Array.from({ length: 2 * REQUESTS_MAX }, () =>
-    both.client.request("lock", { body: none }, { deadlineMs: 60_000, long: true }),
+    both.client.request("lock", { body: none }, { deadlineMs: 60_000, place: "long" }),
   );
   await both.client.request("lookup", { body: none }, { deadlineMs: 5_000 });
   both.close();
   for (const lock of locks) await assert.rejects(lock, { code: "ECONNRESET" });
+});
+
+test("each kind of places is reached and passed, and never stops the others", async () => {
+  const waiting = new Map<string, (() => void)[]>();
+  const both = pair(async (name) => {
+    if (!name.endsWith("full")) return { body: none };
+    await new Promise<void>((resolve) => waiting.set(name, [...(waiting.get(name) ?? []), resolve]));
+    return { body: none };
+  });
+  const kinds = ["ordinary", "read", "flush"] as const;
+  const deadlineMs = 10_000;
+  const ask = (name: string, place: Place, payload?: Uint8Array): Promise<unknown> =>
+    both.client.request(name, { body: none, payload }, { deadlineMs, place });
+  const all: Promise<unknown>[] = [];
+  for (const [index, place] of kinds.entries()) {
+    // All other kinds are still free.
+    for (const free of kinds.slice(index)) await ask("free", free);
+    all.push(...Array.from({ length: REQUESTS_MAX + 10 }, (_, count) => ask(`${place} full`, place, new Uint8Array(count % 2 && 100_000)))); // prettier-ignore
+    while ((waiting.get(`${place} full`)?.length ?? 0) < REQUESTS_MAX) await new Promise(setImmediate);
+  }
+  await ask("free", "urgent");
+  await ask("free", "long");
+  assert.deepEqual([...waiting.values()].map(({ length }) => length), [REQUESTS_MAX, REQUESTS_MAX, REQUESTS_MAX]); // prettier-ignore
+  let answered = false;
+  void Promise.all(all).then(() => (answered = true));
+  while (!answered) {
+    for (const [name, resolves] of waiting) for (const resolve of (waiting.set(name, []), resolves)) resolve();
+    await new Promise(setImmediate);
+  }
+  both.close();
+});
+
+test("long requests are refused where all their places are taken", async () => {
+  const both = pair(() => new Promise(() => {}));
+  const ask = (): Promise<unknown> => both.client.request("lock", { body: none }, { deadlineMs: 60_000, place: "long" });
+  const taken = Promise.allSettled(Array.from({ length: LONG_REQUESTS_MAX }, ask));
+  await assert.rejects(ask(), { code: "EAGAIN" });
+  both.close();
+  await taken;
 });
 
 test("garbage on the stream ends the connection, and what was in flight is refused", async () => {

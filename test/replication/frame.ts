@@ -21,6 +21,19 @@ test("a request's golden bytes", () => {
   );
 });
 
+test("golden bytes of a numbered request, and of a repeated reply", () => {
+  const numbered = frame({ number: 300, unanswered: [1, 298], payload: new Uint8Array() });
+  assert.equal(
+    bytesOf(numbered).toString("hex"),
+    "20000000" + "01" + "01" + "0000" + "18000000" + "0807" + "12066c6f6f6b7570" + "18e807" + "2a0109" + "30ac02" + "3a0301aa02",
+  );
+  const repeated = frame({ kind: "reply", name: "", deadlineMs: 0, repeated: true, payload: new Uint8Array() });
+  assert.equal(bytesOf(repeated).toString("hex"), "0f000000" + "01" + "02" + "0000" + "07000000" + "0807" + "2a0109" + "4001");
+  const [back, reply] = new FrameDecoder().push(Buffer.concat([numbered, repeated].map(bytesOf)));
+  assert.deepEqual([back.number, [...back.unanswered!], back.repeated], [300, [1, 298], false]);
+  assert.deepEqual([reply.number, [...reply.unanswered!], reply.repeated], [0, [], true]);
+});
+
 test("frames cut at every place come out whole and in order", () => {
   const stream = Buffer.concat(
     [

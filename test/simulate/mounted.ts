@@ -74,6 +74,7 @@ export class Mounted {
       mountpoint: `/mount-${options.name}`,
       events: {
         recall: async (inode, mode, names) => events?.recall(inode, mode, names),
+        repeated: () => events?.repeated?.(),
         moved: (inodes) => events?.moved?.(inodes),
         held: () => events?.held?.() ?? [],
         lapsed: () => events?.lapsed?.(),

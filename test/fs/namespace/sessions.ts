@@ -1,8 +1,7 @@
 import assert from "node:assert/strict";
 import test from "node:test";
-import type { ByteLock, LeaseMode, Request } from "../../../fs/messages.ts";
+import type { ByteLock, LeaseMode } from "../../../fs/messages.ts";
 import type { NamespaceSession, SessionOptions } from "../../../fs/namespace/namespace.ts";
-import type { Server } from "../../../fs/namespace/server.ts";
 import type { ByteString, InodeId } from "../../../fs/types.ts";
 import { makeEntry, name, openStore, problems, quietEvents, type TestStore } from "./memory-log.ts";
 
@@ -323,10 +322,12 @@ test("a repeated request of a durable session is answered and not done again, al
   const session = await store.namespace.openSession(quietEvents, { durable: true });
   const request = { parent: store.root, name: name("once"), mode: 0o100644, umask: 0, uid: 0, gid: 0, exclusive: true };
   const first = await session.callNumbered(1, "make", request);
-  assert.deepEqual(await session.callNumbered(1, "make", request), first);
+  assert.equal(first.repeated, false);
+  const { reply } = first;
+  assert.deepEqual(await session.callNumbered(1, "make", request), { reply, repeated: true });
   const again = await openNamespace({ table: store.table, log: store.log, clock: store.clock });
   const resumed = await again.openSession(quietEvents, { durable: true, resume: session.id });
-  assert.deepEqual(await resumed.callNumbered(1, "make", request), first);
+  assert.deepEqual(await resumed.callNumbered(1, "make", request), { reply, repeated: true });
   await assert.rejects(resumed.callNumbered(2, "make", request), { code: "EEXIST" });
   await assert.rejects(again.openSession(quietEvents, { durable: true, resume: 999 as never }), { code: "ESTALE" });
 });
@@ -336,34 +337,12 @@ test("the log's replay counts no inode for a name that was there when a durable 
   const store = await openStore();
   const session = await store.namespace.openSession(quietEvents, { durable: true });
   const request = { parent: store.root, name: name("both"), mode: 0o100644, umask: 0, uid: 0, gid: 0, exclusive: false };
-  assert.equal((await session.callNumbered(1, "make", request)).created, true);
-  assert.equal((await session.callNumbered(2, "make", request)).created, false);
+  assert.equal((await session.callNumbered(1, "make", request)).reply.created, true);
+  assert.equal((await session.callNumbered(2, "make", request)).reply.created, false);
   const again = await openNamespace({ table: store.table, log: store.log, clock: store.clock });
   assert.equal(again.status().inodes, 2);
   await again.openSession(quietEvents, { durable: true, resume: session.id });
   assert.deepEqual(await problems(again), []);
-});
-
-test("replies beyond those kept are dropped, also behind requests that failed, and their numbers are not done again", async () => {
-  const store = await openStore({ limits: { answersPerSession: 8 } });
-  const session = await store.namespace.openSession(quietEvents, { durable: true });
-  const request = (text: string): Request<"make"> => ({ parent: store.root, name: name(text), mode: 0o100644, umask: 0, uid: 0, gid: 0, exclusive: true }); // prettier-ignore
-  const { identities } = store.namespace as Server;
-  let number = 0;
-  for (let round = 0; round < 40; round++) {
-    await session.callNumbered(++number, "make", request(`file-${round}`));
-    // A number for nothing: no reply of it is stored.
-    for (let count = 0; count < 3; count++)
-      await assert.rejects(session.callNumbered(++number, "make", request(`file-${round}`)), { code: "EEXIST" });
-  }
-  const kept = await identities.answers(session.id);
-  assert.deepEqual(
-    kept.map(([stored]) => stored),
-    [number - 7, number - 3],
-  );
-  await session.callNumbered(number - 3, "make", request("ignored"));
-  await assert.rejects(session.callNumbered(number - 8, "make", request("late")), { code: "EIO", message: /may be done or not/ });
-  assert.equal((await session.call("lookup", { parent: store.root, name: name("ignored") })).attributes, null);
 });
 
 test("what is no lock and no lease is refused", async () => {
