@@ -62,13 +62,13 @@ test("a recall that outlives its session leaves no lease, and nothing of what wa
 test("a file that is recalled is not replaced by another state of it, however many are closed meanwhile", async () => {
   const store = await Store.open();
   const [one, two] = [await store.mount(), await store.mount()];
-  const made = await createFile(one.mount, "file");
+  const theirs = await createFile(two.mount, "file");
+  const made = await openFile(one.mount, "file");
   await write(made, 0, bytes(1, 8192));
   await sync(made);
   await close(made);
   const pages = new Moment();
   one.kernel.drop = () => pages.happened;
-  const theirs = await openFile(two.mount, "file");
   const written = write(theirs, 0, bytes(2, 100));
   await settled();
   for (let number = 0; number <= IDLE_FILES_MAX; number++) await close(await createFile(one.mount, `other-${number}`));
