@@ -22,9 +22,10 @@ import { Flusher } from "./flush.ts";
 import type {
   AttributesReply, Caller, DirectorySink, Entry, FileLock, Handlers, KernelCaches, NegativeEntry, Opened, ReadReply, Result, SetAttributesFields, StatfsReply,
 } from "./handlers.ts"; // prettier-ignore
+import { askFreshness } from "./fresh.ts";
 import { Handles } from "./handles.ts";
 import { Inodes } from "./inodes.ts";
-import { lapse, renew, whileFresh } from "./renewal.ts";
+import { lapse, renew } from "./renewal.ts";
 import { Marks } from "./marks.ts";
 import { DIRTY_AGE_MAX_MS, TICK_MS, WRITE_BUFFERS_MAX } from "./limits.ts";
 import { noteLockOwner, releaseDescriptionLocks, releaseFlock, setLock, testLock } from "./locks.ts";
@@ -76,6 +77,7 @@ export class Mount implements Handlers {
 
   private constructor(core: Core) {
     this.#core = core;
+    askFreshness(this, core);
     this.#scheduleTick();
   }
 
@@ -134,7 +136,7 @@ export class Mount implements Handlers {
 
   getattr(caller: Caller, inode: InodeId, _handle: number | null): Result<AttributesReply> {
     this.#core.asking = caller.pid;
-    return whileFresh(this.#core, () => getAttributes(this.#core, inode));
+    return getAttributes(this.#core, inode);
   }
 
   setattr(caller: Caller, inode: InodeId, fields: SetAttributesFields): Result<AttributesReply> {
@@ -191,7 +193,7 @@ export class Mount implements Handlers {
   }
 
   open(_caller: Caller, inode: InodeId, flags: number, killSetId: boolean): Result<Opened> {
-    return whileFresh(this.#core, () => openInode(this.#core, inode, flags, killSetId));
+    return openInode(this.#core, inode, flags, killSetId);
   }
 
   create(
@@ -236,9 +238,8 @@ export class Mount implements Handlers {
     fromCache: boolean,
   ): Result<number> {
     const core = this.#core;
-    const request = { handle: core.handles.file(handle), session: core.session.id, offset, data, flags, killSetId, fromCache };
-    // The kernel may send pages back before it can drop them: they are written under the lease, or lost with it.
-    return fromCache ? writeFile(core, request) : whileFresh(core, () => writeFile(core, request));
+    const request = { handle: core.handles.file(handle), session: core.marks.session, offset, data, flags, killSetId, fromCache };
+    return writeFile(core, request);
   }
 
   flush(_caller: Caller, _inode: InodeId, handle: number, lockOwner: string): Result<void> {
@@ -257,12 +258,12 @@ export class Mount implements Handlers {
   }
 
   opendir(_caller: Caller, inode: InodeId, _flags: number): Result<Opened> {
-    return whileFresh(this.#core, () => openDirectory(this.#core, inode));
+    return openDirectory(this.#core, inode);
   }
 
   readdir(caller: Caller, _inode: InodeId, handle: number, offset: number, plus: boolean, sink: DirectorySink): Result<void> {
     this.#core.asking = caller.pid;
-    return whileFresh(this.#core, () => readDirectory(this.#core, handle, offset, plus, sink));
+    return readDirectory(this.#core, handle, offset, plus, sink);
   }
 
   releasedir(_caller: Caller, _inode: InodeId, handle: number): Result<void> {
@@ -355,7 +356,7 @@ export class Mount implements Handlers {
   }
 
   lseek(_caller: Caller, _inode: InodeId, handle: number, offset: number, whence: number): Result<number> {
-    return whileFresh(this.#core, () => seek(this.#core, this.#core.handles.file(handle), offset, whence));
+    return seek(this.#core, this.#core.handles.file(handle), offset, whence);
   }
 
   async copyFileRange(

@@ -5,7 +5,6 @@ import type { InodeId } from "../types.ts";
 import { call } from "./core.ts";
 import type { Core } from "./core.ts";
 import { forgetSession } from "./file-state.ts";
-import type { Result } from "./handlers.ts";
 
 /** Inodes that the kernel, or the namespace, is told of at once: one whose page is just being read waits for that. */
 const LANES = 16;
@@ -63,13 +62,6 @@ export function lapse(core: Core): void {
   const cached: InodeId[] = [];
   for (const { inode, mode } of core.inodes.held()) if (mode !== "known") cached.push(inode);
   dropCaches(core, cached, false);
-}
-
-/** Answers from what is cached under leases, once they are known to be held. */
-export function whileFresh<T>(core: Core, answer: () => Result<T>): Result<T> {
-  const { session } = core;
-  if (session.fresh !== false) return answer();
-  return session.contact!().then(answer);
 }
 
 /** Not awaited by anyone: a page that is being read is locked until that read is answered. `wrong`: until it is an inode's turn, no open may keep what the kernel has of it. */

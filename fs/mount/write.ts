@@ -2,7 +2,6 @@
 
 import { FsError } from "../errno.ts";
 import { FILE_MAX_BYTES, S_ISGID, S_ISUID } from "../types.ts";
-import type { SessionId } from "../types.ts";
 import { timeStamp } from "../clock.ts";
 import { acquire, call, flushFile, throwKeptError } from "./core.ts";
 import type { Core } from "./core.ts";
@@ -27,8 +26,8 @@ const DIRECT_UNCUT_BYTES = (MAX_PAGES - 1) * PAGE_BYTES;
 
 export interface WriteRequest {
   handle: FileHandle;
-  /** The session that the mount had when the request came. */
-  session: SessionId;
+  /** The session (marks.ts) that the mount had when the request came. */
+  session: number;
   offset: number;
   data: Uint8Array;
   flags: number;
@@ -131,10 +130,10 @@ function staleTail(core: Core, request: WriteRequest): boolean {
 
 /** A write that hung while the session was replaced must not be made: others may have been told since that the lock or lease it was made under is gone. */
 function checkSession(core: Core, { handle, session }: WriteRequest): void {
-  if (session === core.session.id) return;
+  if (session === core.marks.session) return;
   throw new FsError(
     "EIO",
-    `write to inode ${handle.file.inode}: session ${session} was over before it was made, ${core.session.id} goes on`,
+    `write to inode ${handle.file.inode}: its session was over before it was made, ${core.session.id} goes on`,
   );
 }
 

@@ -132,8 +132,8 @@ function held(by: Map<OperationName, Promise<void>>, operation: OperationName): 
 export interface AskedOfKernel {
   /** Inodes whose pages were dropped, in order. */
   readonly dropped: InodeId[];
-  /** Resolves where the kernel has dropped them. */
-  drop: (inode: InodeId) => Promise<void>;
+  /** Resolves where the kernel has dropped them, from the offset on. */
+  drop: (inode: InodeId, offset: number) => Promise<void>;
   epochs: number;
 }
 
@@ -187,7 +187,7 @@ function cachesOf(kernel: AskedOfKernel): KernelCaches {
     mapsDirect: true,
     invalidateInode: async (inode, offset) => {
       if (offset < 0) return true;
-      await kernel.drop(inode);
+      await kernel.drop(inode, offset);
       kernel.dropped.push(inode);
       return true;
     },
