@@ -96,7 +96,8 @@ export interface StatusReport {
   problems: string[];
   mounts: MountReport[];
   disks: DiskReport[];
-  space: { totalBytes: number; freeBytes: number };
+  /** `reservedBytes` are promised to files (fallocate) and not written yet: they do not count as free. */
+  space: { totalBytes: number; freeBytes: number; reservedBytes: number };
   inodes: number;
   stripes: { total: number; degraded: number; unreadable: number };
   tasks: TaskReport[];

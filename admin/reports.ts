@@ -101,12 +101,17 @@ export async function reportStatus(
     problems,
     mounts,
     disks,
-    space: store.stripes.space(),
+    space: reportSpace(store),
     inodes: store.namespace.status().inodes,
     stripes: { total: await countStripes(store), degraded, unreadable },
     tasks,
     cleaner: store.embedded.cleaner.report(),
   };
+}
+
+function reportSpace(store: RunningStore): StatusReport["space"] {
+  const { totalBytes, freeBytes } = store.namespace.space();
+  return { totalBytes, freeBytes, reservedBytes: store.namespace.status().promisedBytes };
 }
 
 export async function countStripes(store: RunningStore): Promise<number> {

@@ -31,6 +31,10 @@ function cleanerText(cleaner: StatusReport["cleaner"]): string {
   return `${state}${busy}, ${formatBytes(movedBytes)} moved, ${formatBytes(compactedBytes)} compacted${waste}${why}`;
 }
 
+function reservedText(reservedBytes: number): string {
+  return reservedBytes > 0 ? `; ${formatBytes(reservedBytes)} of the used are reserved by files and not written yet` : "";
+}
+
 function statusText(status: StatusReport): string {
   const { store, daemon, space, stripes } = status;
   const used = space.totalBytes - space.freeBytes;
@@ -39,7 +43,7 @@ function statusText(status: StatusReport): string {
     `daemon   process ${daemon.pid}, version ${daemon.version}, up since ${daemon.startedAt}, ${formatBytes(daemon.residentBytes)} resident`,
     `health   ${status.health}`,
     ...status.problems.map((problem) => `         ${problem}`),
-    `space    ${formatBytes(space.freeBytes)} free of ${formatBytes(space.totalBytes)} (${formatPercent(used, space.totalBytes)} used), after redundancy`,
+    `space    ${formatBytes(space.freeBytes)} free of ${formatBytes(space.totalBytes)} (${formatPercent(used, space.totalBytes)} used), after redundancy${reservedText(space.reservedBytes)}`,
     `files    ${status.inodes} inodes`,
     `stripes  ${stripes.total} in all, ${stripes.degraded} degraded, ${stripes.unreadable} unreadable`,
     `repair   at most ${formatBytes(store.repairBytesPerSecond)} a second`,

@@ -19,6 +19,9 @@ const INSERT_RANGE = 32;
 const SEEK_DATA = 3;
 const SEEK_HOLE = 4;
 
+/** Space is reserved in whole blocks of this size. */
+const BLOCK_BYTES = 4096;
+
 type Kind = "allocate" | "punch" | "zero" | "collapse" | "insert";
 
 function kindOf(mode: number): Kind {
@@ -45,13 +48,13 @@ export async function reshape(core: Core, file: FileState, offset: number, lengt
   const keepSize = (mode & KEEP_SIZE) !== 0;
   if (offset + length > FILE_MAX_BYTES)
     throw new FsError("EFBIG", `fallocate up to ${offset + length}: files end at ${FILE_MAX_BYTES} bytes`);
-  if (kind === "allocate") core.space.reserve(length);
   await inTurn(file, async () => {
     if (file.lease !== "exclusive") await acquire(core, file, "exclusive");
     if (file.dirty) await flushFile(core, file);
     const { attributes } = await call(core, "reshape", { inode: file.inode, kind, offset, length, keepSize });
     core.changes++;
-    forgetCleanIn(file, offset, kind === "collapse" || kind === "insert" ? Infinity : offset + length);
+    const end = Math.ceil((offset + length) / BLOCK_BYTES) * BLOCK_BYTES;
+    forgetCleanIn(file, offset - (offset % BLOCK_BYTES), kind === "collapse" || kind === "insert" ? Infinity : end);
     if (kind === "collapse") file.attributes.size = attributes.size;
     core.inodes.learned(attributes);
   });

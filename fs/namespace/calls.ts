@@ -5,7 +5,7 @@ import type { OperationName, Reply, Request, Statistics } from "../messages.ts";
 import { OPERATION_RULES } from "../operation-rules.ts";
 import type { InodeId } from "../types.ts";
 import { acquire, getAttributes, setAttributes } from "./attributes.ts";
-import { commit, extents, PIECE_BYTES, reshape, share } from "./files.ts";
+import { commit, extents, missingBytes, PIECE_BYTES, reshape, share } from "./files.ts";
 import { ended } from "./leases.ts";
 import { link, list, lookup, make, makeUnnamed, parent, readLink, rename, unlink } from "./names.ts";
 import type { Server } from "./server.ts";
@@ -68,6 +68,14 @@ export interface CallOptions {
 
 const NO_OPTIONS: CallOptions = {};
 
+function isOnePiece({ kind, length }: Request<"reshape">): boolean {
+  return kind === "collapse" || kind === "insert" || length <= PIECE_BYTES || length !== Math.trunc(length);
+}
+
+function pieceOf(request: Request<"reshape">, offset: number): Request<"reshape"> {
+  return { ...request, offset, length: Math.min(request.offset + request.length - offset, PIECE_BYTES) };
+}
+
 export class Calls {
   readonly #server: Server;
 
@@ -115,35 +123,50 @@ export class Calls {
     return made;
   }
 
-  /** fallocate(2) over much of a file, piece by piece: each is a transaction. A request that is carried out again goes on behind the last piece that was done: others may have written since into those before. */
+  /** fallocate(2) over much of a file, piece by piece: each is a transaction. Room for all of it is held before the first. A request that is carried out again goes on behind the last piece that was done: others may have written since into those before. */
   async #callPieces(
     session: ServerSession,
     request: Request<"reshape">,
     { recording, signal }: CallOptions,
   ): Promise<Reply<"reshape">> {
-    const { kind, inode, offset: start, length: whole } = request;
-    const end = start + whole;
-    const inOne = kind === "collapse" || kind === "insert" || whole <= PIECE_BYTES || whole !== Math.trunc(whole);
-    if (!inOne && kind !== "punch") {
-      const { attributes } = await this.#server.transact("none", session, (tx) => getAttributes(tx, request));
-      // At least this much is not there yet: refused before any of the pieces.
-      this.#server.identities.checkSpace(Math.max(0, whole - attributes.allocatedBytes));
+    const from = recording?.doneTo ?? request.offset;
+    const promises = !isOnePiece(request) && request.kind !== "punch";
+    const hold = promises ? await this.#server.room.hold(await this.#missing(session, request, from)) : null;
+    try {
+      for (let offset = from; ;) {
+        const piece = isOnePiece(request) ? request : pieceOf(request, offset);
+        const next = await this.#nextPiece(request, offset + piece.length);
+        const transaction = (tx: Transaction): Reply<"reshape"> => {
+          const made = reshape(tx, piece, this.#server.identities, hold);
+          if (next === null) recording?.done(tx, made);
+          else recording?.goesOn(tx, next);
+          return made;
+        };
+        const reply = await this.#server.transact("reshape", session, transaction, signal);
+        if (next === null) return reply;
+        offset = next;
+      }
+    } finally {
+      hold?.end();
     }
-    for (let offset = recording?.doneTo ?? start; ;) {
-      const length = inOne ? whole : Math.min(end - offset, PIECE_BYTES);
-      let next = inOne ? end : offset + length;
-      if (kind === "punch" && next < end) next = Math.max(next, await this.#server.nextExtent(inode, next));
-      const piece = { ...request, offset, length };
-      const transaction = (tx: Transaction): Reply<"reshape"> => {
-        const made = reshape(tx, piece, this.#server.identities);
-        if (next < end) recording?.goesOn(tx, next);
-        else recording?.done(tx, made);
-        return made;
-      };
-      const reply = await this.#server.transact("reshape", session, transaction, signal);
-      if (next >= end) return reply;
-      offset = next;
+  }
+
+  /** Where the piece that follows begins; null where none does. Holes need not be punched. */
+  async #nextPiece({ kind, inode, offset, length }: Request<"reshape">, at: number): Promise<number | null> {
+    const end = offset + length;
+    const next = kind === "punch" && at < end ? Math.max(at, await this.#server.nextExtent(inode, at)) : at;
+    return next < end ? next : null;
+  }
+
+  /** What the request would promise from the offset on. */
+  async #missing(session: ServerSession, request: Request<"reshape">, from: number): Promise<number> {
+    let bytes = 0;
+    for (let offset = from; offset < request.offset + request.length;) {
+      const piece = pieceOf(request, offset);
+      bytes += await this.#server.transact("none", session, (tx) => missingBytes(tx, piece));
+      offset += piece.length;
     }
+    return bytes;
   }
 
   /** The reply, and where it found nothing, how far nothing is to be found: files may be sparse over petabytes. */
@@ -205,7 +228,6 @@ export class Calls {
   }
 
   #statistics(): Statistics {
-    const { hooks, overlay } = this.#server;
-    return { ...(hooks?.space() ?? { totalBytes: 0, freeBytes: 0 }), inodes: overlay.inodes };
+    return this.#server.identities.statistics();
   }
 }

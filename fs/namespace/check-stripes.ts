@@ -5,7 +5,7 @@ import { type InodeId, S_IFMT, S_IFREG, type StripeId } from "../types.ts";
 import { RecordDamaged, type Slice } from "./bytes.ts";
 import type { Seen, SeenInodes } from "./check-inodes.ts";
 import { type CheckOptions, damaged, type Found, type Problem, walk } from "./check-walk.ts";
-import { windowOf } from "./extents.ts";
+import { isReserved, windowOf } from "./extents.ts";
 import { describeKey, idFrom, TAG_DEAD, TAG_DISK, TAG_EXTENT, TAG_STRIPE } from "./keys.ts";
 import type { Mending } from "./mend.ts";
 import type { OverlaySnapshot } from "./overlay.ts";
@@ -24,6 +24,8 @@ export class StripeCheck {
   readonly #dead = new Set<StripeId>();
   readonly #damaged = new Set<StripeId>();
   readonly #misplaced: Problem[] = [];
+  /** Of all extents. */
+  reservedBytes = 0;
   /** Some of what stripes count may be in extents that are not there, or cannot be read. */
   #extentsAreMissing: boolean;
   #lastInode = 0 as InodeId;
@@ -33,6 +35,10 @@ export class StripeCheck {
     this.#overlay = overlay;
     this.#inodes = inodes;
     this.#extentsAreMissing = extentsAreMissing;
+  }
+
+  get extentsAreMissing(): boolean {
+    return this.#extentsAreMissing;
   }
 
   /** Extents where they should not be, after `stripes`: to change them, all counts must be right. */
@@ -91,6 +97,7 @@ export class StripeCheck {
     try {
       const extent = decodeExtent(openValue(key, value), offset);
       if (extent.stripe !== undefined) this.#live.set(extent.stripe, (this.#live.get(extent.stripe) ?? 0) + extent.length);
+      if (isReserved(extent)) this.reservedBytes += extent.length;
       yield* this.#extent(key, id, offset, extent.length, extent.stripe !== undefined || extent.inline !== undefined);
     } catch (error) {
       this.#extentsAreMissing = true;

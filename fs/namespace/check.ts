@@ -9,11 +9,11 @@ import { NameCheck } from "./check-names.ts";
 import { StripeCheck } from "./check-stripes.ts";
 import { findLoops } from "./check-tree.ts";
 import { type CheckOptions, damaged, type Found, type Problem, walk } from "./check-walk.ts";
-import { describeKey, idFrom, TAG_CUT, TAG_INODE, TAG_UNNAMED, TAG_XATTR } from "./keys.ts";
+import { after, describeKey, idFrom, PROMISED_KEY, TAG_CUT, TAG_INODE, TAG_UNNAMED, TAG_XATTR } from "./keys.ts";
 import { nameOf } from "./lost-files.ts";
 import type { Mending } from "./mend.ts";
 import type { OverlaySnapshot } from "./overlay.ts";
-import { decodeInode, HAS_CUT, HAS_XATTRS, openValue } from "./records.ts";
+import { decodeInode, decodeNumber, HAS_CUT, HAS_XATTRS, openValue } from "./records.ts";
 import type { ByteString } from "../types.ts";
 
 /** Enough to see what happened; with `--repair` the next check finds the next ones. */
@@ -50,6 +50,7 @@ class Check {
     yield* walk(overlay, TAG_CUT, (key, value) => this.#cut(key, value));
     yield* this.#stripes.stripes();
     yield* this.#totals();
+    yield* this.#promised();
     yield* this.#loops();
     yield* this.#stripes.misplaced();
   }
@@ -117,6 +118,20 @@ class Check {
         mending: { kind: "cut", inode: id },
       };
     openValue(key, value);
+  }
+
+  async *#promised(): AsyncGenerator<Problem> {
+    const counted = await this.#overlay.scan(PROMISED_KEY, after(PROMISED_KEY), 1, ([record]) =>
+      record === undefined ? 0 : decodeNumber(openValue(PROMISED_KEY, record.value)),
+    );
+    const difference = this.#stripes.reservedBytes - counted;
+    // The rest may be of an extent that cannot be read.
+    if (difference === 0 || (difference < 0 && this.#stripes.extentsAreMissing)) return;
+    yield {
+      kind: "count",
+      text: `${this.#stripes.reservedBytes} bytes are reserved, ${counted} are counted as promised`,
+      mending: { kind: "promised", difference },
+    };
   }
 
   *#totals(): Found {

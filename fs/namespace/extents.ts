@@ -3,7 +3,8 @@
 // Invariants:
 // 1. Extents of a file do not overlap, and none crosses a multiple of WINDOW_BYTES.
 // 2. A stripe's live count is the sum of the lengths of all extents that lie in it, of all files.
-// 3. With HAS_CUT, extents that begin in [cutFrom, cutTo) are dead: never shown, dropped by a tick. Nothing may write
+// 3. The number of promised bytes (PROMISED_KEY) is the sum of the lengths of all reserved extents, of all files.
+// 4. With HAS_CUT, extents that begin in [cutFrom, cutTo) are dead: never shown, dropped by a tick. Nothing may write
 //    there before. cutFrom is a multiple of WINDOW_BYTES; no extent crosses cutTo.
 
 import { FsError } from "../errno.ts";
@@ -33,6 +34,11 @@ export function part(extent: Extent, from: number, to: number): Extent {
     return { offset: from, length, stripe: extent.stripe, stripeOffset: extent.stripeOffset! + skipped };
   if (extent.inline !== undefined) return { offset: from, length, inline: extent.inline.subarray(skipped, skipped + length) };
   return { offset: from, length };
+}
+
+/** Whether the extent's bytes are promised and not stored. */
+export function isReserved(extent: Extent): boolean {
+  return extent.stripe === undefined && extent.inline === undefined;
 }
 
 /** The same bytes at another place of a file. */
@@ -105,6 +111,7 @@ function removeFromWindow(tx: Transaction, inode: Inode, window: number, from: n
     const lost = Math.min(end, to) - Math.max(extent.offset, from);
     inode.allocatedBytes -= lost;
     if (extent.stripe !== undefined) tx.countStripe(extent.stripe, -lost);
+    else if (extent.inline === undefined) tx.promise(-lost);
   }
   edit.extents.splice(first, last - first, ...kept);
   for (const extent of kept) note(edit, extent);
@@ -131,6 +138,7 @@ export function insertExtent(tx: Transaction, inode: Inode, extent: Extent): voi
     from = to;
   }
   if (extent.stripe !== undefined) tx.countStripe(extent.stripe, extent.length);
+  else if (extent.inline === undefined) tx.promise(extent.length);
   inode.allocatedBytes += extent.length;
 }
 

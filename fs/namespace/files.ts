@@ -3,13 +3,14 @@
 import { FsError } from "../errno.ts";
 import type { Extent, FileCommit, Reply, Request } from "../messages.ts";
 import { STRIPE_DATA_MAX_BYTES, type Stripe } from "../../replication/stripe.ts";
-import { S_IFDIR, S_IFMT, S_IFREG, type StripeId } from "../types.ts";
+import { FILE_MAX_BYTES, S_IFDIR, S_IFMT, S_IFREG, type StripeId } from "../types.ts";
 import { applyChange } from "./attributes.ts";
 import {
   checkRange,
   firstAbove,
   insertExtent,
   isCut,
+  isReserved,
   moved,
   part,
   removeRange,
@@ -20,6 +21,7 @@ import {
 import { SHARED } from "./leases.ts";
 import { touchModified } from "./names.ts";
 import type { Inode } from "./records.ts";
+import type { Hold } from "./room.ts";
 import type { Services } from "./services.ts";
 import { WINDOW_BYTES } from "./state.ts";
 import type { Transaction } from "./transaction.ts";
@@ -42,6 +44,8 @@ const SHIFT_EXTENTS_MAX = 32768;
 const SHIFT_WINDOWS_MAX = 16384;
 /** collapse and insert work on whole blocks of this size, as ext4's do. */
 const SHIFT_ALIGNMENT_BYTES = 4096;
+/** What space is reserved in. */
+const BLOCK_BYTES = 4096;
 
 function regular(inode: Inode): Inode {
   const type = inode.mode & S_IFMT;
@@ -259,7 +263,12 @@ function sharedExtents(tx: Transaction, source: Inode, request: Request<"share">
 }
 
 /** One piece (at most PIECE_BYTES, but for collapse and insert) of fallocate(2). */
-export function reshape(tx: Transaction, request: Request<"reshape">, services: Services): Reply<"reshape"> {
+export function reshape(
+  tx: Transaction,
+  request: Request<"reshape">,
+  services: Services,
+  hold: Hold | null = null,
+): Reply<"reshape"> {
   const { kind, offset, length } = request;
   checkRange(offset, length);
   if (length === 0) throw new FsError("EINVAL", "a range of 0 bytes");
@@ -269,9 +278,11 @@ export function reshape(tx: Transaction, request: Request<"reshape">, services: 
   if (kind === "collapse" || kind === "insert") shift(tx, inode, kind, offset, length, services);
   else {
     const end = offset + length;
-    requireUncut(tx, inode, offset, end);
+    const { from, to } = kind === "punch" ? { from: offset, to: end } : reservedRange(request);
+    requireUncut(tx, inode, from, to);
     if (kind === "punch" || kind === "zero") removeRange(tx, inode, offset, end);
-    if (kind === "allocate" || kind === "zero") fillHoles(tx, inode, offset, end, services);
+    if (kind === "allocate" || kind === "zero") fillHoles(tx, inode, from, to);
+    services.checkPromise(tx, hold);
     if (kind !== "punch" && !request.keepSize) inode.size = Math.max(inode.size, end);
   }
   touchModified(tx, inode);
@@ -279,22 +290,45 @@ export function reshape(tx: Transaction, request: Request<"reshape">, services: 
   return { attributes: inode.attributes() };
 }
 
-function fillHoles(tx: Transaction, inode: Inode, from: number, to: number, services: Services): void {
+/** Space is reserved in whole blocks, as ext4 does. */
+function reservedRange({ offset, length }: Request<"reshape">): { from: number; to: number } {
+  const from = offset - (offset % BLOCK_BYTES);
+  return { from, to: Math.min(FILE_MAX_BYTES, Math.ceil((offset + length) / BLOCK_BYTES) * BLOCK_BYTES) };
+}
+
+function fillHoles(tx: Transaction, inode: Inode, from: number, to: number): void {
+  const holes: Extent[] = [];
+  let at = from;
+  for (const { offset, length } of extentsIn(tx, inode, from, to)) {
+    if (offset > at) holes.push({ offset: at, length: offset - at });
+    at = offset + length;
+  }
+  if (at < to) holes.push({ offset: at, length: to - at });
+  for (const hole of holes) insertExtent(tx, inode, hole);
+}
+
+/** Extents that touch [from, to), in order. */
+function extentsIn(tx: Transaction, inode: Inode, from: number, to: number): Extent[] {
   const first = windowOf(from);
   const windows = windowOf(to - 1) + 1 - first;
   tx.wantWindows(inode, first, windows);
-  const holes: Extent[] = [];
-  let at = from;
-  for (let window = first; window < first + windows; window++) {
-    const present = tx.window(inode, window);
-    for (let index = firstAbove(present, from); index < present.length && present[index].offset < to; index++) {
-      if (present[index].offset > at) holes.push({ offset: at, length: present[index].offset - at });
-      at = present[index].offset + present[index].length;
-    }
+  const found: Extent[] = [];
+  for (let window = first; window < first + windows; window++) collect(tx, inode, window, from, to, Infinity, found);
+  return found;
+}
+
+/** What a piece of `allocate` or `zero` would promise: bytes that are no extent's, or, where all is to be zero, not reserved yet. */
+export function missingBytes(tx: Transaction, request: Request<"reshape">): number {
+  checkRange(request.offset, request.length);
+  const inode = regular(tx.inode(request.inode));
+  const { from, to } = reservedRange(request);
+  requireUncut(tx, inode, from, to);
+  let missing = to - from;
+  for (const extent of extentsIn(tx, inode, from, to)) {
+    const there = request.kind === "allocate" || isReserved(extent);
+    if (there) missing -= Math.min(to, extent.offset + extent.length) - Math.max(from, extent.offset);
   }
-  if (at < to) holes.push({ offset: at, length: to - at });
-  services.checkSpace(holes.reduce((sum, hole) => sum + hole.length, 0));
-  for (const hole of holes) insertExtent(tx, inode, hole);
+  return missing;
 }
 
 /** Collapse takes a range out of the file, insert makes a hole; what follows moves. In one transaction, so bounded. */

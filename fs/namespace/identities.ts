@@ -2,7 +2,6 @@
 // that belong to them. Numbers are taken in blocks, so that most of them cost no record; what is left of a block is
 // lost at a restart.
 
-import { FsError } from "../errno.ts";
 import type { Extent, Statistics } from "../messages.ts";
 import { type InodeId, ROOT_INODE, type SessionId, type StripeId } from "../types.ts";
 import type { InlineCount } from "./inline-count.ts";
@@ -10,17 +9,11 @@ import { id8, idFrom, after, TAG_ANSWER, TAG_META, TAG_RESERVATION } from "./key
 import type { Overlay } from "./overlay.ts";
 import { decodeNumber, encodeNumber, openValue, type Reservation } from "./records.ts";
 import type { Services } from "./services.ts";
-import type { StripeHooks } from "./namespace.ts";
+import type { Hold, Room } from "./room.ts";
 import type { Ticks } from "./ticks.ts";
 import type { Transaction } from "./transaction.ts";
 
 const BLOCK = 4096;
-/** Left free for the namespace itself and for removing things. */
-const RESERVE_BYTES = 1024 * 1024;
-/** With so much room it is asked for again only after CHECKS_SAVED further records of some 300 bytes: asking all disks takes a tenth of the time of a make. */
-const PLENTY_BYTES = 1024 * 1024 * 1024;
-const CHECKS_SAVED = 256;
-
 /** Stands for the server itself as the owner of reserved stripes: the cleaner's. After a restart they are swept as any session's. */
 export const SERVER_SESSION = 0 as SessionId;
 
@@ -71,21 +64,19 @@ export class Identities implements Services {
   readonly #overlay: Overlay;
   readonly #ticks: Ticks;
   readonly #inlineCount: InlineCount;
-  readonly #hooks: StripeHooks | undefined;
+  readonly #room: Room;
   readonly #inodes = new Counter("inodes", ROOT_INODE + 1, BLOCK);
   readonly #stripes = new Counter("stripes", 1, BLOCK);
   readonly #sessions = new Counter("sessions", 1, 16);
-  /** Records that may still be made without asking how much room there is. */
-  #checksSaved = 0;
   readonly #reserved = new Map<SessionId, Reserved[]>();
   /** Reservations of before the restart, of sessions that may come back. */
   readonly #awaited = new Map<SessionId, Reservation[]>();
 
-  constructor(overlay: Overlay, ticks: Ticks, inlineCount: InlineCount, hooks: StripeHooks | undefined) {
+  constructor(overlay: Overlay, ticks: Ticks, inlineCount: InlineCount, room: Room) {
     this.#overlay = overlay;
     this.#inlineCount = inlineCount;
     this.#ticks = ticks;
-    this.#hooks = hooks;
+    this.#room = room;
   }
 
   /** `awaits`: whether a session of before the restart may come back. */
@@ -187,19 +178,12 @@ export class Identities implements Services {
     return this.#ticks.isBeingRemoved(stripe);
   }
 
-  checkSpace(bytes = 0): void {
-    if (bytes === 0 && this.#checksSaved > 0) {
-      this.#checksSaved--;
-      return;
-    }
-    const space = this.#hooks?.space();
-    this.#checksSaved = space === undefined || space.freeBytes > PLENTY_BYTES ? CHECKS_SAVED : 0;
-    if (space !== undefined && space.freeBytes < bytes + RESERVE_BYTES) {
-      throw new FsError(
-        "ENOSPC",
-        `${space.freeBytes} of ${space.totalBytes} bytes are free, ${bytes + RESERVE_BYTES} are wanted`,
-      );
-    }
+  checkSpace(): void {
+    this.#room.checkRecord();
+  }
+
+  checkPromise(tx: Transaction, hold: Hold | null): void {
+    this.#room.checkPromise(tx, hold);
   }
 
   countInodes(tx: Transaction, difference: number): void {
@@ -227,7 +211,7 @@ export class Identities implements Services {
   }
 
   statistics(): Statistics {
-    return { ...(this.#hooks?.space() ?? { totalBytes: 0, freeBytes: 0 }), inodes: this.#overlay.inodes };
+    return { ...this.#room.space(), inodes: this.#overlay.inodes };
   }
 
   /** Replies stored for a session, by request number. */

@@ -3,6 +3,8 @@
 // they serve as Map keys, and compare as their bytes do.
 
 export const TAG_META = "\x01";
+/** Bytes promised to reserved ranges. */
+export const PROMISED_KEY = `${TAG_META}promised`;
 export const TAG_INODE = "i";
 export const TAG_NAME = "n";
 export const TAG_ORDER = "o";

@@ -6,7 +6,7 @@
 
 import type { Extent } from "../messages.ts";
 import { type InodeId, S_IFREG, type StripeId } from "../types.ts";
-import { insertExtent, isCut, part, requireUncut, windowOf } from "./extents.ts";
+import { insertExtent, isCut, isReserved, part, requireUncut, windowOf } from "./extents.ts";
 import { freeName, lostAndFound } from "./lost-and-found.ts";
 import { make } from "./names.ts";
 import type { Inode } from "./records.ts";
@@ -73,6 +73,7 @@ export function mendExtents(tx: Transaction, id: InodeId, window: number): boole
   tx.changesUnasked(id);
   tx.edit(id).allocatedBytes = allocated;
   for (const [stripe, difference] of differences) if (difference !== 0) tx.countStripe(stripe, difference);
+  tx.promise(sum(after.filter(isReserved)) - sum(before.filter(isReserved)));
   writeWindows(tx, tx.edit(id), layout);
   return true;
 }

@@ -33,6 +33,7 @@ export type Mending =
   | { kind: "number"; inode: InodeId; field: "linkCount" | "size" | "allocatedBytes"; difference: number }
   | { kind: "live"; stripe: StripeId; difference: number }
   | { kind: "inodes"; difference: number }
+  | { kind: "promised"; difference: number }
   /** An inode without a name gets one in LOST_AND_FOUND; with that its link count is off by `difference`. */
   | { kind: "orphan"; inode: InodeId; difference: number }
   /** Extents of an inode without a record get one. */
@@ -128,6 +129,9 @@ export function mend(tx: Transaction, mending: Mending, services: Services): boo
       return mendDead(tx, mending.stripe);
     case "disks":
       return mendDisks(tx, mending.stripe, mending.listed);
+    case "promised":
+      tx.promise(mending.difference);
+      return true;
     case "inodes":
       throw new TypeError("mend: the number of inodes is not in a transaction");
   }

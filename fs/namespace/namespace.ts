@@ -156,11 +156,15 @@ export interface Namespace {
   /** Which files have bytes in what is lost, and what they are called. Walks everything. */
   lostFiles(loss: Loss): Promise<LostFile[]>;
   status(): NamespaceStatus;
+  /** In bytes of data under the store's scheme. What is promised to reserved ranges is not free. */
+  space(): { totalBytes: number; freeBytes: number };
   close(): Promise<void>;
 }
 
 export interface NamespaceStatus {
   inodes: number;
+  /** Reserved in files and not written yet. */
+  promisedBytes: number;
   sessions: number;
   logTail: LogIndex;
   appliedIndex: LogIndex;

@@ -8,7 +8,8 @@ import { describeKey, splitKey, TAG_INODE, TAG_META } from "./keys.ts";
 import { Overlay, type OverlayLimits, readApplied } from "./overlay.ts";
 import { decodeNumber, openValue } from "./records.ts";
 
-export const FORMAT = 1;
+/** 2: the table counts promised bytes. */
+export const FORMAT = 2;
 
 /** Table and log do not fit together, or are of a newer version. Nothing was changed. */
 export class NamespaceRefused extends Error {

@@ -12,7 +12,7 @@ import type { CheckOptions, Problem } from "./check-walk.ts";
 import type { EntryKind } from "./entry.ts";
 import { Identities } from "./identities.ts";
 import { InlineCount } from "./inline-count.ts";
-import { after, describeKey, id8, idFrom, keyBytes, TAG_EXTENT, TAG_META } from "./keys.ts";
+import { after, describeKey, id8, idFrom, keyBytes, PROMISED_KEY, TAG_EXTENT, TAG_META } from "./keys.ts";
 import { Leases } from "./leases.ts";
 import { Locks } from "./locks.ts";
 import { findLostFiles, type Loss, type LostFile } from "./lost-files.ts";
@@ -31,9 +31,11 @@ import type {
   StripeHooks,
 } from "./namespace.ts";
 import type { Overlay } from "./overlay.ts";
-import { encodeNumber } from "./records.ts";
+import { decodeNumber, encodeNumber, openValue } from "./records.ts";
+import { FORMAT } from "./recovery.ts";
 import { type Relocation, relocationOf } from "./relocation.ts";
 import { Resumption } from "./resumption.ts";
+import { Room } from "./room.ts";
 import { type ServerSession, Sessions } from "./sessions.ts";
 import { State } from "./state.ts";
 import { type StripeDirectory, stripeDirectory } from "./stripe-directory.ts";
@@ -57,6 +59,7 @@ export class Server implements Namespace {
   readonly table: Table;
   readonly ticks: Ticks;
   readonly identities: Identities;
+  readonly room: Room;
   readonly resumption: Resumption;
   readonly stripes: StripeDirectory;
   readonly relocation: Relocation;
@@ -86,8 +89,9 @@ export class Server implements Namespace {
     this.calls = new Calls(this);
     this.answers = new Answers(this);
     this.ticks = new Ticks(this);
+    this.room = new Room(this);
     this.inlineCount = new InlineCount(limits.inlineFileBytes);
-    this.identities = new Identities(this.overlay, this.ticks, this.inlineCount, options.stripes);
+    this.identities = new Identities(this.overlay, this.ticks, this.inlineCount, this.room);
     this.resumption = new Resumption(this.clock, limits.resumeMs, options.awaits ?? (() => true), (id) =>
       this.sessions.notResumed(id),
     );
@@ -100,12 +104,15 @@ export class Server implements Namespace {
       const inode = newInode(tx, ROOT_INODE, S_IFDIR | (root.mode & 0o7777), root.uid, root.gid);
       inode.parent = ROOT_INODE;
       tx.add(inode);
-      tx.raw(`${TAG_META}format`, "", (writer) => encodeNumber(writer, 1));
+      tx.raw(`${TAG_META}format`, "", (writer) => encodeNumber(writer, FORMAT));
       this.identities.countInodes(tx, 1);
     });
   }
 
   async start(): Promise<void> {
+    this.state.promisedBytes = await this.overlay.get([PROMISED_KEY], ([value]) =>
+      value === null ? 0 : decodeNumber(openValue(PROMISED_KEY, value)),
+    );
     await this.resumption.start(this.overlay);
     await this.identities.start((session) => this.resumption.awaits(session));
     await this.ticks.start();
@@ -232,9 +239,14 @@ export class Server implements Namespace {
     return this.mend({ kind: "orphan", inode: mending.inode, difference: 0 });
   }
 
+  space(): { totalBytes: number; freeBytes: number } {
+    return this.room.space();
+  }
+
   status(): NamespaceStatus {
     return {
       inodes: this.overlay.inodes,
+      promisedBytes: this.state.promisedBytes,
       sessions: this.sessions.size,
       logTail: this.log.tail(),
       appliedIndex: this.overlay.appliedIndex,

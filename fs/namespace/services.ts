@@ -3,6 +3,7 @@
 
 import type { SessionId, StripeId, InodeId } from "../types.ts";
 import type { Extent, Statistics } from "../messages.ts";
+import type { Hold } from "./room.ts";
 import type { Transaction } from "./transaction.ts";
 
 export interface Services {
@@ -14,8 +15,10 @@ export interface Services {
   useReserved(tx: Transaction, session: SessionId, stripes: readonly StripeId[]): void;
   /** A dead stripe whose blocks are being removed from the disks right now: it cannot come to life again. */
   isBeingRemoved(stripe: StripeId): boolean;
-  /** ENOSPC where the store is full. */
-  checkSpace(bytes?: number): void;
+  /** ENOSPC where the store has no room for a record. */
+  checkSpace(): void;
+  /** ENOSPC where there is no room for what the transaction promises to reserved ranges; `hold` is room that was set aside for it. */
+  checkPromise(tx: Transaction, hold: Hold | null): void;
   countInodes(tx: Transaction, difference: number): void;
   becomesUnnamed(tx: Transaction, inode: InodeId): void;
   becomesNamed(tx: Transaction, inode: InodeId): void;

@@ -117,6 +117,8 @@ function windowKey(inode: InodeId, window: number): string {
 
 export class State {
   readonly overlay: Overlay;
+  /** The sum of all reserved extents (PROMISED_KEY). */
+  promisedBytes = 0;
   readonly #inodes: Cache<InodeId, Inode | { absent: true }>;
   readonly #directories: Cache<InodeId, Directory>;
   /** The first window of each file by itself: those of many small files shall not push out what a large one in many pieces has. */

@@ -11,12 +11,24 @@ import type { LogIndex } from "../../storage/log.ts";
 import type { DiskId } from "../../replication/stripe.ts";
 import type { Slice } from "./bytes.ts";
 import type { EntryKind, EntryWriter } from "./entry.ts";
-import { id8, TAG_DEAD, TAG_DISK, TAG_EXTENT, TAG_INODE, TAG_NAME, TAG_ORDER, TAG_STRIPE, TAG_XATTR } from "./keys.ts";
+import {
+  id8,
+  PROMISED_KEY,
+  TAG_DEAD,
+  TAG_DISK,
+  TAG_EXTENT,
+  TAG_INODE,
+  TAG_NAME,
+  TAG_ORDER,
+  TAG_STRIPE,
+  TAG_XATTR,
+} from "./keys.ts";
 import { EXCLUSIVE, type Leases, type LeaseLevel, type SessionLeases, SHARED } from "./leases.ts";
 import {
   encodeExtent,
   encodeInode,
   encodeName,
+  encodeNumber,
   encodeOrder,
   encodeStripe,
   type Inode,
@@ -85,6 +97,7 @@ export class Transaction {
   readonly #grants: { inode: InodeId; level: LeaseLevel }[] = [];
   /** What happens in memory if, and when, the transaction commits. */
   readonly #afterwards: ((index: LogIndex) => void)[] = [];
+  #promisedBytes = 0;
   #dirty = false;
 
   constructor(state: State, leases: Leases) {
@@ -100,6 +113,7 @@ export class Transaction {
     if (this.misses.length > 0) this.misses = [];
     if (this.#grants.length > 0) this.#grants.length = 0;
     if (this.#afterwards.length > 0) this.#afterwards.length = 0;
+    this.#promisedBytes = 0;
     this.#dirty = false;
     if (this.#inodes.size > 0) this.#inodes.clear();
     if (this.#deletedInodes.length > 0) this.#deletedInodes.length = 0;
@@ -337,6 +351,17 @@ export class Transaction {
     this.#dirty = true;
   }
 
+  /** Counts so many bytes more (or fewer) as promised to reserved ranges. */
+  promise(bytes: number): void {
+    this.#promisedBytes += bytes;
+    this.#dirty = true;
+  }
+
+  /** By how much this transaction changes what is promised. */
+  get promisedBytes(): number {
+    return this.#promisedBytes;
+  }
+
   deleteStripe(stripe: StripeRecord): void {
     this.#deletedStripes.push(stripe);
     this.#dirty = true;
@@ -392,7 +417,16 @@ export class Transaction {
       if (write === null) remove(writer, changes, prefix, rest);
       else put(writer, changes, prefix, rest, () => write(writer));
     }
+    if (this.#promisedBytes !== 0) {
+      const promised = this.#promisedAfter();
+      put(writer, changes, PROMISED_KEY, "", () => encodeNumber(writer, promised));
+    }
     return changes;
+  }
+
+  /** A count that is off, until the check mends it, must not keep anything from being removed. */
+  #promisedAfter(): number {
+    return Math.max(0, this.state.promisedBytes + this.#promisedBytes);
   }
 
   #encodeName(writer: EntryWriter, changes: EncodedChange[], edit: NameEdit): void {
@@ -432,6 +466,7 @@ export class Transaction {
     for (const stripe of this.#deletedStripes) state.deleteStripe(stripe.id);
     for (const [inode, xattrs] of this.#xattrs) state.setXattrs(inode, xattrs);
     for (const id of this.#deletedInodes) state.deleteInode(id);
+    state.promisedBytes = this.#promisedAfter();
     this.finish(index);
   }
 
