@@ -41,7 +41,7 @@ async function checkFormat(overlay: Overlay): Promise<void> {
   const format = await overlay.get([key], ([value]) => (value === null ? null : decodeNumber(openValue(key, value))));
   if (format === null || format === FORMAT) return;
   throw new NamespaceRefused(
-    `namespace: the table has format ${format}, this version reads ${FORMAT}; start the newer version that wrote it`,
+    `namespace: the table has format ${format}, this version reads ${FORMAT}; ${format > FORMAT ? "start the newer version that wrote it" : "start the older version that wrote it, and copy the files to a new store"}`,
   );
 }
 

@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import test from "node:test";
 import type { Request } from "../../../fs/messages.ts";
 import { openNamespace, type Namespace } from "../../../fs/namespace/namespace.ts";
-import { PROMISED_KEY } from "../../../fs/namespace/keys.ts";
+import { PROMISED_KEY, TAG_META } from "../../../fs/namespace/keys.ts";
 import { encodeNumber } from "../../../fs/namespace/records.ts";
 import { chargeOf, ROOM_RESERVE_BYTES } from "../../../fs/namespace/room.ts";
 import { Server } from "../../../fs/namespace/server.ts";
@@ -174,6 +174,14 @@ test("the count is recovered from the log, and from the table", async () => {
   const fromTable = await openNamespace({ table, log });
   assert.equal(promised(fromTable), 99 * MIB);
   assert.deepEqual(await problems(fromTable), []);
+});
+
+test("a table of before the count is refused, with both formats", async () => {
+  const store = await openFull(40 * GIB);
+  const server = store.namespace as Server;
+  await server.transact("repair", null, (tx) => tx.raw(`${TAG_META}format`, "", (writer) => encodeNumber(writer, 1)));
+  const { table, log } = store;
+  await assert.rejects(openNamespace({ table, log }), /table has format 1, this version reads 2; start the older version/);
 });
 
 test("a count that is off is found and mended, also beside changes", async () => {
