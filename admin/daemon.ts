@@ -177,7 +177,7 @@ function writingBackFailed(cause: unknown): AdminError {
   return new AdminError(
     "degraded",
     `stopped, but not everything could be written back: ${(cause as Error).message}; what was written last and never synced may be missing`,
-    { cause },
+    { cause, document: cause instanceof AdminError ? cause.document : undefined },
   );
 }
 

@@ -94,10 +94,11 @@ export class EmbeddedStore {
     await mount.destroy();
   }
 
-  /** Ends all mounts and the namespace. Everything is durable when it resolves. */
+  /** Ends all mounts and the namespace. Everything is durable when it resolves. Where a mount could not write everything back, the rest is closed all the same, and its error follows. */
   async close(): Promise<void> {
     await this.cleaner.stop();
-    for (const mount of [...this.#mounts]) await this.closeMount(mount);
+    const failures: unknown[] = [];
+    for (const mount of [...this.#mounts]) await this.closeMount(mount).catch((error: unknown) => failures.push(error));
     await this.#inlineMover.stop();
     this.#closed = true;
     this.#cancelTick();
@@ -105,6 +106,7 @@ export class EmbeddedStore {
     const ticking = this.#ticking;
     await this.namespace.close();
     await ticking;
+    if (failures.length > 0) throw failures[0];
   }
 
   #scheduleTick(delayMs: number): void {

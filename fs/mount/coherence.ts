@@ -17,10 +17,11 @@ import { flushFile } from "./core.ts";
 import type { Core } from "./core.ts";
 import { forgetClean } from "./extents.ts";
 import type { FileState } from "./file-state.ts";
-import { codeOf } from "./flush.ts";
+import { codeOf } from "./flush-failure.ts";
 import {
   APPEND_GOES_ON_MS, CHANGED_SIZE_TOLD_MS, RECALL_GATE_MS, RECALL_PASS_MAX_MS, RECALL_RETRY_MAX_MS, RECALL_ROUNDS_MAX, UNKNOWN_PAUSE_MAX_MS,
 } from "./limits.ts"; // prettier-ignore
+import { unwrittenBytes } from "./losses.ts";
 import { doubtful, unheld } from "./page-locks.ts";
 import type { PageRange } from "./page-locks.ts";
 
@@ -124,13 +125,16 @@ async function placedAll(file: FileState): Promise<void> {
 async function flushQuietly(core: Core, file: FileState): Promise<boolean> {
   let failed = false;
   for (let round = 0; file.dirty && round < RECALL_ROUNDS_MAX; round++) {
-    const error = file.error;
+    const { error } = file;
+    const lost = core.losses.of(file.inode);
     try {
       await flushFile(core, file);
       failed = false;
     } catch (failure) {
       failed = true;
       file.error ??= error ?? codeOf(failure);
+      // No program was told.
+      if (lost > 0 && core.losses.of(file.inode) === 0) core.losses.add(file.inode, lost);
       core.trace(`recall of inode ${file.inode}: ${String(failure)}`);
       if (!file.dirty || core.clock.nowMs() - core.flusher.failingSinceMs >= RECALL_RETRY_MAX_MS) break;
       await pause(core, RECALL_RETRY_MAX_MS / RECALL_ROUNDS_MAX);
@@ -144,6 +148,7 @@ async function loseUnwritten(core: Core, file: FileState): Promise<void> {
   const error = file.error ?? "EIO";
   core.trace(`recall of inode ${file.inode}: what was written and cannot be stored is given up (${error})`);
   const { session } = core.marks;
+  core.losses.add(file.inode, unwrittenBytes(file));
   await dropData(core, file);
   if (session !== core.marks.session) return;
   file.timesDirty = false;

@@ -12,6 +12,7 @@ import type { Handles } from "./handles.ts";
 import type { KernelCaches } from "./handlers.ts";
 import type { Inodes } from "./inodes.ts";
 import type { Marks } from "./marks.ts";
+import type { Losses } from "./losses.ts";
 import type { ReadAhead } from "./read-ahead.ts";
 import type { Space } from "./space.ts";
 import type { Told } from "./told.ts";
@@ -30,6 +31,7 @@ export interface Core {
   readonly flusher: Flusher;
   readonly readAhead: ReadAhead;
   readonly space: Space;
+  readonly losses: Losses;
   readonly accessTimes: boolean;
   readonly trace: (text: string) => void;
   /** Which replies may be kept. */
@@ -119,15 +121,16 @@ export async function flushFile(core: Core, file: FileState): Promise<void> {
     if (file.sizeDirty || (file.timesDirty && file.units.length === 0)) core.write.sealAttributes(file);
     await core.flusher.settle([file]);
   }
-  throwKeptError(file);
+  throwKeptError(core, file);
 }
 
 /** Throws what went wrong in the background, once. */
-export function throwKeptError(file: FileState): void {
+export function throwKeptError(core: Core, file: FileState): void {
   const { error, lockLost } = file;
   if (error === null && !lockLost) return;
   file.error = null;
   file.lockLost = false;
+  core.losses.told(file.inode);
   if (error === null) throw new FsError("EIO", `inode ${file.inode}: the session was over, and a lock with it (EIO)`);
   throw new FsError(error, `inode ${file.inode}: written data could not be stored (${error})`);
 }

@@ -33,8 +33,10 @@ export interface FlushUnit {
   stage: "sealed" | "storing" | "stored" | "committing" | "done";
   /** A commit that names its stripe has gone out: files may have it, whatever became of the answer. */
   sent: boolean;
-  /** Why the last attempt failed. It is tried again. */
+  /** Why the last attempt failed, until it is tried again. */
   error: unknown;
+  /** ... until one succeeds. */
+  failed: unknown;
   /** Bytes of ranges. */
   bytes: number;
   /** Of these, inline. */
@@ -49,7 +51,7 @@ export interface FlushUnit {
 /** A unit with nothing in it yet. */
 export function newUnit(sequence: number, since: number): FlushUnit {
   return {
-    sequence, files: new Map(), buffer: null, scheme: "", stripe: null, stage: "stored", sent: false, error: null, bytes: 0, inlineBytes: 0, ranges: 0, since, waiting: [],
+    sequence, files: new Map(), buffer: null, scheme: "", stripe: null, stage: "stored", sent: false, error: null, failed: null, bytes: 0, inlineBytes: 0, ranges: 0, since, waiting: [],
   }; // prettier-ignore
 }
 

@@ -4,22 +4,33 @@
 // 1. A unit is committed only after every earlier unit of each of its files (or together with it).
 // 2. Blocks are durable (stripes.sync) before the commit that names them is sent.
 // 3. A file's part of a unit is void once the file's dropCount has moved on (truncated to nothing, or gone).
-// 4. What failed stays, its error waits at its files for the next fsync, close or write, and it is tried again.
+// 4. What failed and may pass stays: its error waits at its files for the next fsync, close or write, and it is tried again.
+// 5. A commit that is refused for what it says is cut in halves until one file's part is refused alone. That part is given
+//    up: its pieces go, so that reads show what the namespace has, and its file is told. Everything else is committed.
 
-import { errno } from "../errno.ts";
 import type { ErrnoName } from "../errno.ts";
 import type { Clock } from "../../storage/clock.ts";
-import type { Extent, FileCommit, Session } from "../messages.ts";
+import type { Session } from "../messages.ts";
 import type { Stripes } from "../../replication/block-client.ts";
 import type { Stripe } from "../../replication/stripe.ts";
 import type { InodeId, StripeId } from "../types.ts";
 import type { BufferPool, StripeBuffer } from "./buffers.ts";
+import { chooseBatch, gather } from "./commit-batch.ts";
+import type { SentFile } from "./commit-batch.ts";
 import { mergeAttributes } from "./file-state.ts";
 import type { FileState } from "./file-state.ts";
-import { piecesOfUnit } from "./flush-unit.ts";
+import { codeOf, codeOfLoss, isLasting } from "./flush-failure.ts";
+import { newUnit, piecesOfUnit } from "./flush-unit.ts";
 import type { FlushUnit, SealedRange } from "./flush-unit.ts";
-import { COMMIT_RANGES_MAX, COMMIT_FILES_MAX, FLUSH_RETRY_MS, STORES_IN_FLIGHT_MAX, UNCOMMITTED_STRIPES_MAX } from "./limits.ts";
-import { Piece, Pieces, STRIPED } from "./pieces.ts";
+import {
+  COMMIT_FILES_MAX,
+  FLUSH_RETRY_MS,
+  STORES_IN_FLIGHT_MAX,
+  UNCOMMITTED_INLINE_MAX_BYTES,
+  UNCOMMITTED_PIECES_MAX,
+  UNCOMMITTED_STRIPES_MAX,
+} from "./limits.ts";
+import { STRIPED } from "./pieces.ts";
 import type { StripeNumbers } from "./stripe-numbers.ts";
 
 export interface FlushOptions {
@@ -30,6 +41,8 @@ export interface FlushOptions {
   clock: Clock;
   /** A file has nothing uncommitted any more. */
   onClean: (file: FileState) => void;
+  /** So many bytes of the file will never be stored; its error is set, its pieces are gone. */
+  onLost: (file: FileState, bytes: number) => void;
   /** A trace line about a flush that failed. */
   onError: (text: string) => void;
 }
@@ -48,11 +61,16 @@ export class Flusher {
   /** Sessions that there were before. */
   #session = 0;
   #progress: (() => void)[] = [];
-  /** Set while attempts fail: writers that would wait for a buffer get it instead. */
+  /** Units in one commit: fewer after a refusal, until the one is found that was refused. */
+  #unitsAtOnce = Infinity;
+  /** Set as long as there is a unit whose last attempt failed: writers that would wait for a buffer get it instead. */
   failure: unknown = null;
   /** When attempts began to fail, as long as they do. */
   failingSinceMs = 0;
+  /** Of units that are not committed; one without ranges counts as one. */
   uncommittedRanges = 0;
+  /** Bytes that wait for a commit outside of buffers. */
+  inlineBytes = 0;
   /** Bytes sealed and not yet on disks. */
   unstoredBytes = 0;
 
@@ -62,12 +80,23 @@ export class Flusher {
 
   enqueue(unit: FlushUnit): void {
     this.#units.push(unit);
-    this.uncommittedRanges += unit.ranges;
+    this.#count(unit, 1);
     if (unit.buffer !== null) {
       this.unstoredBytes += unit.buffer.used;
       this.#toStore.push(unit);
       this.#pump();
     }
+    if (this.crowded) this.#want();
+  }
+
+  /** So much waits for a commit that writers shall wait, too. */
+  get crowded(): boolean {
+    return this.uncommittedRanges > UNCOMMITTED_PIECES_MAX || this.inlineBytes > UNCOMMITTED_INLINE_MAX_BYTES;
+  }
+
+  #count(unit: FlushUnit, sign: 1 | -1): void {
+    this.uncommittedRanges += sign * Math.max(1, unit.ranges);
+    this.inlineBytes += sign * unit.inlineBytes;
   }
 
   release(buffer: StripeBuffer): void {
@@ -156,8 +185,12 @@ export class Flusher {
     if (empty.length === 0) return;
     this.#units = this.#units.filter((unit) => unit.stage !== "done");
     this.#toStore = this.#toStore.filter((unit) => unit.stage !== "done");
-    // Nobody needs any more what failed.
-    if (this.#units.every(({ error }) => error === null)) this.failure = null;
+    this.#recovered();
+  }
+
+  /** Nothing that failed is left, or all of it has gone on. */
+  #recovered(): void {
+    if (this.failure !== null && this.#units.every(({ failed }) => failed === null)) this.failure = null;
   }
 
   /** A stripe that nothing names was stored for nothing. Left behind, it is found when the session that reserved its number ends. */
@@ -195,8 +228,8 @@ export class Flusher {
         buffer.used === buffer.bytes.length ? buffer.bytes : buffer.bytes.subarray(0, buffer.used),
       );
       unit.stage = "stored";
-      unit.error = null;
-      this.failure = null;
+      unit.error = unit.failed = null;
+      this.#recovered();
       for (const [file, sealed] of unit.files) toStriped(file, unit, sealed.ranges);
       this.#bufferDone(unit);
     } catch (error) {
@@ -220,7 +253,7 @@ export class Flusher {
     if (this.failure === null) this.failingSinceMs = this.#options.clock.nowMs();
     this.failure = error;
     for (const unit of units) {
-      unit.error = error;
+      unit.error = unit.failed = error;
       for (const file of unit.files.keys()) file.error = code;
       this.#wake(unit);
     }
@@ -267,7 +300,7 @@ export class Flusher {
   async #commitLoop(): Promise<void> {
     this.#committing = true;
     for (;;) {
-      const batch = this.#chooseBatch();
+      const batch = chooseBatch(this.#units, this.#unitsAtOnce);
       if (batch.length === 0) break;
       this.#wanted = this.#units.length > batch.length;
       await this.#commit(batch);
@@ -278,28 +311,6 @@ export class Flusher {
       this.#wanted = false;
       for (const resolve of this.#progress.splice(0)) resolve();
     }
-  }
-
-  /** Units that may be committed now, by rule 1. */
-  #chooseBatch(): FlushUnit[] {
-    const batch: FlushUnit[] = [];
-    const blocked = new Set<FileState>();
-    let ranges = 0;
-    let files = 0;
-    for (const unit of this.#units) {
-      let free = unit.stage === "stored" && unit.error === null;
-      if (free && blocked.size > 0) for (const file of unit.files.keys()) if (blocked.has(file)) free = false;
-      if (free && batch.length > 0 && (ranges + unit.ranges > COMMIT_RANGES_MAX || files + unit.files.size > COMMIT_FILES_MAX))
-        break;
-      if (free) {
-        batch.push(unit);
-        ranges += unit.ranges;
-        files += unit.files.size;
-      } else {
-        for (const file of unit.files.keys()) blocked.add(file);
-      }
-    }
-    return batch;
   }
 
   async #commit(batch: FlushUnit[]): Promise<void> {
@@ -321,7 +332,7 @@ export class Flusher {
               files: commits,
               stripes: batch.filter((unit) => unit.stripe !== null && unit.files.size > 0).map((unit) => unit.stripe!),
             });
-      this.failure = null;
+      this.#unitsAtOnce = this.#unitsAtOnce >= COMMIT_FILES_MAX ? Infinity : this.#unitsAtOnce * 2;
       this.#committed(batch, versions);
       // What another session has begun with is not what this one was told.
       for (const attributes of before === this.#session ? reply.attributes : []) {
@@ -331,9 +342,59 @@ export class Flusher {
       for (const { file } of versions.values()) if (!file.dirty) this.#options.onClean(file);
     } catch (error) {
       for (const unit of batch) if (unit.stage === "committing") unit.stage = "stored";
-      this.#failed(batch, error, "committing written data");
+      if (isLasting(error)) this.#refused(batch, error);
+      else this.#failed(batch, error, "committing written data");
       this.#sweep();
     }
+  }
+
+  /** The commit loop goes on at once, with less: each refusal halves the batch, parts a unit or ends one. */
+  #refused(batch: readonly FlushUnit[], error: unknown): void {
+    const [unit] = batch;
+    if (batch.length > 1) this.#unitsAtOnce = batch.length >>> 1;
+    else if (unit.files.size > 1) this.#part(unit);
+    else this.#giveUp(unit, error);
+  }
+
+  /** A unit for each file of it; they share its stripe. */
+  #part(unit: FlushUnit): void {
+    const parts: FlushUnit[] = [];
+    for (const [file, sealed] of unit.files) {
+      const part = newUnit(unit.sequence, unit.since);
+      part.stripe = unit.stripe;
+      part.sent = unit.sent;
+      part.files.set(file, sealed);
+      part.ranges = sealed.ranges.length;
+      for (const { length, inline } of sealed.ranges) {
+        part.bytes += length;
+        part.inlineBytes += inline?.length ?? 0;
+      }
+      for (const piece of piecesOfUnit(file, unit, sealed.ranges)) piece.unit = part;
+      file.units.splice(file.units.indexOf(unit), 1, part);
+      this.#count(part, 1);
+      parts.push(part);
+    }
+    // The last of them is done last.
+    parts.at(-1)!.waiting = unit.waiting.splice(0);
+    this.#units.splice(this.#units.indexOf(unit), 1, ...parts);
+    this.#finish(unit);
+  }
+
+  #giveUp(unit: FlushUnit, error: unknown): void {
+    this.#options.onError(`a commit was refused, its data is given up: ${String((error as Error)?.message ?? error)}`);
+    for (const [file, sealed] of unit.files) {
+      let bytes = 0;
+      for (const piece of piecesOfUnit(file, unit, sealed.ranges)) {
+        bytes += piece.end - piece.start;
+        file.pieces.remove(piece.start, piece.end);
+      }
+      file.units.splice(file.units.indexOf(unit), 1);
+      if (sealed.dropCount !== file.dropCount) continue;
+      file.error = codeOfLoss(error);
+      this.#options.onLost(file, bytes);
+    }
+    this.#finish(unit);
+    this.#units = this.#units.filter((other) => other !== unit);
   }
 
   #committed(batch: readonly FlushUnit[], versions: ReadonlyMap<InodeId, SentFile>): void {
@@ -351,11 +412,12 @@ export class Flusher {
         file.timesDirty = false;
     }
     this.#units = this.#units.filter((unit) => unit.stage !== "done");
+    this.#recovered();
   }
 
   #finish(unit: FlushUnit): void {
     unit.stage = "done";
-    this.uncommittedRanges -= unit.ranges;
+    this.#count(unit, -1);
     this.#wake(unit);
   }
 
@@ -364,84 +426,9 @@ export class Flusher {
   }
 }
 
-interface SentFile {
-  file: FileState;
-  mtimeSeconds: number;
-  mtimeNanoseconds: number;
-}
-
 function toStriped(file: FileState, unit: FlushUnit, ranges: readonly SealedRange[]): void {
   for (const piece of piecesOfUnit(file, unit, ranges)) {
     piece.kind = STRIPED;
     piece.source = unit.stripe;
   }
-}
-
-/** One FileCommit a file, of all its parts in the batch. */
-function gather(batch: readonly FlushUnit[]): { commits: FileCommit[]; versions: Map<InodeId, SentFile> } {
-  const parts = new Map<FileState, { unit: FlushUnit; ranges: SealedRange[]; size: number }[]>();
-  for (const unit of batch) {
-    for (const [file, sealed] of unit.files) {
-      if (sealed.dropCount !== file.dropCount) continue;
-      const list = parts.get(file);
-      if (list === undefined) parts.set(file, [{ unit, ranges: sealed.ranges, size: sealed.size }]);
-      else list.push({ unit, ranges: sealed.ranges, size: sealed.size });
-    }
-  }
-  const commits: FileCommit[] = [];
-  const versions = new Map<InodeId, SentFile>();
-  for (const [file, list] of parts) {
-    const { mtimeSeconds, mtimeNanoseconds, ctimeSeconds, ctimeNanoseconds, atimeSeconds, atimeNanoseconds } = file.attributes;
-    const commit: FileCommit = {
-      inode: file.inode,
-      extents: extentsOf(list),
-      sizeAtLeast: Math.max(...list.map((part) => part.size)),
-      // Without times of its own the data was written before a program set them: they stay.
-      change: {},
-    };
-    if (file.timesDirty) {
-      commit.change = {
-        mtime: { seconds: mtimeSeconds, nanoseconds: mtimeNanoseconds },
-        ctime: { seconds: ctimeSeconds, nanoseconds: ctimeNanoseconds },
-      };
-    }
-    if (file.accessTimeDirty) {
-      commit.change = { ...commit.change, atime: { seconds: atimeSeconds, nanoseconds: atimeNanoseconds } };
-      file.accessTimeDirty = false;
-    }
-    commits.push(commit);
-    versions.set(file.inode, { file, mtimeSeconds, mtimeNanoseconds });
-  }
-  return { commits, versions };
-}
-
-function extentsOf(parts: readonly { unit: FlushUnit; ranges: SealedRange[] }[]): Extent[] {
-  if (parts.length === 1) return parts[0].ranges.map((range) => extentOf(parts[0].unit, range));
-  // Later parts win where they overlap: let an ordered list of pieces work that out.
-  const pieces = new Pieces();
-  for (const { unit, ranges } of parts) {
-    for (const range of ranges) {
-      const end = range.start + range.length;
-      pieces.put(
-        new Piece(range.start, end, STRIPED, range.inline ?? unit.stripe, range.inline === null ? range.sourceOffset : 0, unit),
-      );
-    }
-  }
-  return pieces.all().map((piece) => {
-    const inline = piece.source instanceof Uint8Array ? piece.source : null;
-    const length = piece.end - piece.start;
-    const bytes = inline === null ? null : inline.subarray(piece.sourceOffset, piece.sourceOffset + length);
-    return extentOf(piece.unit!, { start: piece.start, length, sourceOffset: piece.sourceOffset, inline: bytes });
-  });
-}
-
-function extentOf(unit: FlushUnit, range: SealedRange): Extent {
-  if (range.inline !== null) return { offset: range.start, length: range.length, inline: range.inline };
-  return { offset: range.start, length: range.length, stripe: unit.stripe!.id as StripeId, stripeOffset: range.sourceOffset };
-}
-
-/** The error number's name that a program is told: the error's own if it is one, else EIO. */
-export function codeOf(error: unknown): ErrnoName {
-  const code = (error as { code?: unknown } | null)?.code;
-  return typeof code === "string" && code in errno ? (code as ErrnoName) : "EIO";
 }

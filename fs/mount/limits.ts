@@ -22,6 +22,10 @@ export const OWN_BUFFER_FROM_BYTES = 1024 * 1024;
 export const STORES_IN_FLIGHT_MAX = 4;
 /** Pieces of files that are not committed, over all files: 128 MiB in 4 KiB pages are 32,768; this bounds writers of a few bytes each. */
 export const UNCOMMITTED_PIECES_MAX = 65_536;
+/** Inline bytes that wait for a commit, over all files; writers wait for one while there is more. Two commits' worth. */
+export const UNCOMMITTED_INLINE_MAX_BYTES = 8 * 1024 * 1024;
+/** Files whose lost bytes are listed one by one when a mount ends; those of further ones are only counted. */
+export const LOSSES_MAX = 4096;
 /** Ranges in one commit request, so that one transaction stays small. No unit has more (BUFFER_PIECES_MAX), and the namespace takes 65,536 extents: where parts overlap, two ranges become three extents at most. */
 export const COMMIT_RANGES_MAX = 8192;
 /** Files in one commit request. No unit has more (BUFFER_FILES_MAX). */

@@ -18,6 +18,7 @@ import { moved, recall } from "./coherence.ts";
 import { call } from "./core.ts";
 import type { Core } from "./core.ts";
 import { openDirectory, readDirectory } from "./directories.ts";
+import type { FileState } from "./file-state.ts";
 import { Flusher } from "./flush.ts";
 import type {
   AttributesReply, Caller, DirectorySink, Entry, FileLock, Handlers, KernelCaches, NegativeEntry, Opened, ReadReply, Result, SetAttributesFields, StatfsReply,
@@ -28,6 +29,7 @@ import { Inodes } from "./inodes.ts";
 import { lapse, renew } from "./renewal.ts";
 import { Marks } from "./marks.ts";
 import { DIRTY_AGE_MAX_MS, TICK_MS, WRITE_BUFFERS_MAX } from "./limits.ts";
+import { Losses, unwrittenBytes } from "./losses.ts";
 import { noteLockOwner, releaseDescriptionLocks, releaseFlock, setLock, testLock } from "./locks.ts";
 import { create, link, lookup, make, makeUnnamed, rename, unlink } from "./names.ts";
 import { closeHandle, flushHandle, openInode } from "./open.ts";
@@ -120,7 +122,7 @@ export class Mount implements Handlers {
       openDirectories: handles.openDirectories,
       knownInodes: inodes.knownCount,
       uncommittedUnits: flusher.uncommittedUnits,
-      bufferedBytes: write.openBytes + flusher.unstoredBytes,
+      bufferedBytes: write.openBytes + flusher.unstoredBytes + flusher.inlineBytes,
       buffersTaken: pool.taken,
     };
   }
@@ -386,13 +388,13 @@ export class Mount implements Handlers {
     const core = this.#core;
     core.write.sealOlder(Infinity);
     for (const file of core.inodes.files()) if (file.timesDirty && file.units.length === 0) core.write.sealAttributes(file);
-    await sendAccessTimes(core);
     await core.flusher.settleAll();
     if (core.flusher.failure !== null) throw core.flusher.failure;
+    await sendAccessTimes(core);
     await call(core, "sync", {});
   }
 
-  /** Writes everything back and gives the session up. */
+  /** Writes everything back and gives the session up. UnwrittenError where bytes that programs wrote are lost, now or before, and no program was told. */
   destroy(): Promise<void> {
     this.#destroyed ??= this.#destroy();
     return this.#destroyed;
@@ -402,14 +404,24 @@ export class Mount implements Handlers {
     const core = this.#core;
     this.#cancelTick();
     if (this.#ticking !== null) await this.#ticking;
+    let failure: unknown = null;
     try {
       // Where the server is gone, only what would be lost is worth waiting for it.
       const cutOff = core.session.connected === false && ![...core.inodes.files()].some(({ dirty }) => dirty);
       if (!core.expired && !cutOff) await this.sync();
-    } finally {
-      core.flusher.stop();
-      await core.session.close();
+    } catch (error) {
+      failure = error;
     }
+    core.flusher.stop();
+    for (const file of core.inodes.files()) if (unwrittenBytes(file) > 0) core.losses.add(file.inode, unwrittenBytes(file));
+    const lost = core.losses.error(failure);
+    if (lost !== null) core.trace(`the mount ends: ${lost.message}`);
+    try {
+      await core.session.close();
+    } catch (error) {
+      failure ??= error;
+    }
+    if (lost !== null || failure !== null) throw lost ?? failure;
   }
 
   #scheduleTick(): void {
@@ -445,14 +457,32 @@ function makeCore(options: MountOptions, session: Session, trace: (text: string)
   const marks = new Marks();
   const inodes = new Inodes(session, marks, trace);
   const onClean = inodes.settleFile.bind(inodes);
-  const flusher = new Flusher({ session, stripes, numbers: new StripeNumbers(session), pool, clock, onClean, onError: trace });
+  const losses = new Losses();
+  const onLost = (file: FileState, bytes: number): void => lost(core, file, bytes);
+  const numbers = new StripeNumbers(session);
+  const flusher = new Flusher({ session, stripes, numbers, pool, clock, onClean, onLost, onError: trace });
   const write = new WriteBuffer(pool, clock, options.schemes, flusher);
-  const space = new Space(stripes, clock, () => write.openBytes + flusher.unstoredBytes);
-  return {
+  const space = new Space(stripes, clock, () => write.openBytes + flusher.unstoredBytes + flusher.inlineBytes);
+  const core: Core = {
     session, stripes, clock, caches: null, inodes, handles: new Handles(), pool, write, flusher,
-    readAhead: new ReadAhead(stripes, allocate), space, accessTimes: options.accessTimes ?? true, trace,
+    readAhead: new ReadAhead(stripes, allocate), space, losses, accessTimes: options.accessTimes ?? true, trace,
     marks, changes: 0, accessed: new Map(), lockOwners: new Map(), flockOwners: new Set(), told: new Map(), wrongInKernel: new Map(), asking: 0, expired: false,
   }; // prettier-ignore
+  return core;
+}
+
+/** Bytes of the file were given up, and its pieces with them: programs see what the namespace has. */
+function lost(core: Core, file: FileState, bytes: number): void {
+  core.losses.add(file.inode, bytes);
+  core.changes++;
+  if (file.openBytes === 0 && file.units.length === 0) {
+    file.attributes.size = file.kernelSize = file.committedSize;
+    file.sizeDirty = file.timesDirty = false;
+  }
+  core.inodes.unlearned(file.inode);
+  // Not awaited: a page of it may be locked for a request that waits.
+  void core.caches?.invalidateInode(file.inode, 0, 0).catch(() => {});
+  core.inodes.settleFile(file);
 }
 
 /** The session is over: nothing cached is valid, nothing unsynced is kept, every further operation is refused. */
@@ -461,6 +491,7 @@ function expire(core: Core): void {
   core.marks.sessionBegins();
   core.changes++;
   for (const file of core.inodes.files()) {
+    if (file.dirty) core.losses.add(file.inode, unwrittenBytes(file));
     core.write.drop(file);
     file.pieces.clear();
     file.cleanGeneration++;

@@ -82,7 +82,9 @@ export function flushHandle(core: Core, number: number, lockOwner: string): Resu
   const owners = core.lockOwners.get(file.inode);
   if (owners !== undefined && owners.delete(lockOwner)) {
     if (owners.size === 0) core.lockOwners.delete(file.inode);
-    return call(core, "releaseLocks", { inode: file.inode, kind: "posix", owner: lockOwner }).then(() => throwKeptError(file));
+    return call(core, "releaseLocks", { inode: file.inode, kind: "posix", owner: lockOwner }).then(() =>
+      throwKeptError(core, file),
+    );
   }
-  throwKeptError(file);
+  throwKeptError(core, file);
 }

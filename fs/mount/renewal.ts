@@ -5,6 +5,7 @@ import type { InodeId } from "../types.ts";
 import { call } from "./core.ts";
 import type { Core } from "./core.ts";
 import { forgetSession } from "./file-state.ts";
+import { unwrittenBytes } from "./losses.ts";
 
 /** Inodes that the kernel, or the namespace, is told of at once: one whose page is just being read waits for that. */
 const LANES = 16;
@@ -16,7 +17,10 @@ export function renew(core: Core, locked: ReadonlySet<InodeId>): void {
   core.marks.sessionBegins();
   core.changes++;
   for (const file of core.inodes.files()) {
-    if (file.dirty) file.error = "EIO";
+    if (file.dirty) {
+      file.error = "EIO";
+      core.losses.add(file.inode, unwrittenBytes(file));
+    }
     if (locked.has(file.inode)) file.lockLost = true;
     core.write.drop(file);
     forgetSession(file);

@@ -9,7 +9,7 @@ import type { FileState } from "./file-state.ts";
 import type { Result } from "./handlers.ts";
 import type { FileHandle } from "./handles.ts";
 import { dropWritten } from "./coherence.ts";
-import { RECALL_FRESH_MS, TAIL_ROUNDS_MAX, UNCOMMITTED_PIECES_MAX } from "./limits.ts";
+import { RECALL_FRESH_MS, TAIL_ROUNDS_MAX } from "./limits.ts";
 import { fillsPage, holdEdges, holdPages, releasePages } from "./page-locks.ts";
 import type { HeldPages } from "./page-locks.ts";
 import { MAX_PAGES } from "./protocol-init.ts";
@@ -39,7 +39,9 @@ export function writeFile(core: Core, request: WriteRequest): Result<number> {
   const { file } = request.handle;
   if (request.data.length === 0) return 0;
   if (request.offset + request.data.length > FILE_MAX_BYTES) throw tooBig(file);
-  if (file.error !== null || file.lockLost) throwKeptError(file);
+  if (file.error !== null || file.lockLost) throwKeptError(core, file);
+  // What cannot go on its way is not taken: while attempts fail, nothing makes room.
+  if (core.flusher.crowded && core.flusher.failure !== null) throw core.flusher.failure;
   // While the lease is being given up, the kernel's own writeback must still get in: the recall waits for its pages.
   const mayWrite = file.lease === "exclusive" && (file.recall === null || request.fromCache);
   const waits = !mayWrite || (file.tail !== null && file.recall === null) || hasSetId(file, request);
@@ -169,8 +171,7 @@ function writeHeld(core: Core, request: WriteRequest): Result<number> {
   const placed = core.write.place(file, offset, data);
   file.kernelSize = Math.max(file.kernelSize, offset + data.length);
   noteWritten(core, file);
-  const crowded = core.flusher.uncommittedRanges > UNCOMMITTED_PIECES_MAX;
-  if (placed === data.length && !crowded && (request.flags & O_DSYNC) === 0) return data.length;
+  if (placed === data.length && !core.flusher.crowded && (request.flags & O_DSYNC) === 0) return data.length;
   return finishWrite(core, request, offset, placed);
 }
 
@@ -190,7 +191,7 @@ async function finishWrite(core: Core, request: WriteRequest, offset: number, pl
   const { handle, data } = request;
   const file = handle.file;
   if (placed < data.length) placed = await placeRest(core, request, offset, placed);
-  if (core.flusher.uncommittedRanges > UNCOMMITTED_PIECES_MAX) await core.flusher.progress();
+  while (core.flusher.crowded && core.flusher.failure === null) await core.flusher.progress();
   if ((request.flags & O_DSYNC) !== 0) await syncFile(core, file);
   return placed;
 }
@@ -204,7 +205,7 @@ async function placeRest(core: Core, request: WriteRequest, offset: number, plac
     while (placed < data.length) {
       if (core.flusher.failure !== null && core.pool.available === 0) {
         if (placed > 0) break;
-        throwKeptError(file);
+        throwKeptError(core, file);
         throw core.flusher.failure;
       }
       await core.write.more(file);

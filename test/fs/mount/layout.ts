@@ -96,7 +96,7 @@ test("where bytes are between the ranges, or much is, nothing but the ranges is 
 test("more ranges than a commit takes go in several", async () => {
   const { mount, session } = await newMount();
   const file = await createFile(mount, "scattered");
-  const writes = BUFFER_PIECES_MAX * 2.5;
+  const writes = BUFFER_PIECES_MAX * 1.5;
   for (let index = 0; index < writes; index++) await write(file, index * 1000, new Uint8Array(4).fill(1 + (index % 255)));
   await sync(file);
   assert.equal(session.file(file.inode).extents.length, writes);
@@ -122,7 +122,7 @@ test("more files than a commit takes go in several", async () => {
   await mount.destroy();
 });
 
-for (const seed of [1, 2, 3, 4]) {
+for (const seed of [1, 2, 3]) {
   test(`short writes in turn, over one another and beside long ones, agree with arrays of bytes, seed ${seed}`, async () => {
     const { mount, session, stripes } = await newMount();
     const random = seededRandom(seed);
@@ -138,7 +138,7 @@ for (const seed of [1, 2, 3, 4]) {
       model.size = Math.max(model.size, offset + length);
       await write(model.file, offset, data);
     };
-    for (let step = 0; step < 12_000; step++) {
+    for (let step = 0; step < 6_000; step++) {
       const model = models[below(models.length)];
       const choice = below(1000);
       if (choice < 500) await put(model, Math.min(model.size, 2_900_000), 1 + below(40));
