@@ -36,7 +36,7 @@ message RenameRequest { uint64 parent = 1; bytes name = 2; uint64 newParent = 3;
 message RenameReply { Attributes moved = 1; optional Attributes replaced = 2; Attributes parent = 3; Attributes newParent = 4; optional bool knownElsewhere = 5; }
 message ReadLinkReply { bytes target = 1; }
 message ListRequest { uint64 inode = 1; uint64 after = 2; uint32 limit = 3; bool attributes = 4; }
-message ListReply { repeated DirectoryEntry entries = 1; }
+message ListReply { repeated DirectoryEntry entries = 1; uint64 newestCookie = 2; }
 message XattrName { uint64 inode = 1; bytes name = 2; }
 message GetXattrReply { optional bytes value = 1; }
 message SetXattrRequest { uint64 inode = 1; bytes name = 2; bytes value = 3; bool create = 4; bool replace = 5; bool clearSetGroupId = 6; }

@@ -65,7 +65,7 @@ export interface DirectoryEntry {
   inode: InodeId;
   /** S_IFMT bits. */
   type: number;
-  /** Position of this entry; listing goes on after it. Stable for the entry's life, positive, grows with creation. */
+  /** Position of this entry; listing goes on after it. Stable as long as the name is there, whatever it leads to; positive, grows with creation. */
   cookie: number;
   attributes?: Attributes;
 }
@@ -113,8 +113,11 @@ export interface Operations {
     { moved: Attributes; replaced: Attributes | null; parent: Attributes; newParent: Attributes; knownElsewhere?: boolean },
   ];
   readLink: [{ inode: InodeId }, { target: ByteString }];
-  /** Entries with cookies above `after` (0: from the start), without "." and "..". Fewer than `limit` (1 to 4096) means the end. Grants `shared` on the directory and, with `attributes`, on each entry's inode. */
-  list: [{ inode: InodeId; after: number; limit: number; attributes: boolean }, { entries: DirectoryEntry[] }];
+  /** Entries with cookies above `after` (0: from the start), without "." and "..". Fewer than `limit` (1 to 4096) means the end. `newestCookie`: no entry made until now has a higher one. Grants `shared` on the directory and, with `attributes`, on each entry's inode. */
+  list: [
+    { inode: InodeId; after: number; limit: number; attributes: boolean },
+    { entries: DirectoryEntry[]; newestCookie: number },
+  ];
   getXattr: [{ inode: InodeId; name: ByteString }, { value: Uint8Array | null }];
   /** `create`: EEXIST if there; `replace`: ENODATA if not. Setting system.posix_acl_access also sets the mode's permission bits; `clearSetGroupId`: setgid goes. */
   setXattr: [

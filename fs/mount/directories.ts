@@ -1,6 +1,10 @@
 // Listing directories: pages of entries fetched with their attributes, handed out as the kernel asks.
 //
 // Cookies: 0 is the start, 1 follows ".", 2 follows "..", an entry's is the namespace's own + 2.
+//
+// A listing ends at the newest cookie that there was when it began (opendir, rewinddir). Names made meanwhile have newer
+// ones: a program that renames what it lists would never come to an end. A name that is replaced, or exchanged with
+// another, keeps its cookie, so that what is there all the time is never missed.
 
 import { S_IFDIR, S_IFMT } from "../types.ts";
 import type { ByteString, InodeId } from "../types.ts";
@@ -13,17 +17,30 @@ import { DIRECTORY_PAGE_ENTRIES, LEASED_TIMEOUT_MS } from "./limits.ts";
 import { noteTold, SEVERAL } from "./told.ts";
 
 const FIRST_COOKIE = 2;
+/** The listing has not asked for a page yet, which says where it is to end. */
+const BEGINS = -1;
 /** Page size while entries change between the kernel's calls: what is fetched ahead would be thrown away. */
 const CHANGING_PAGE_ENTRIES = 64;
 
 export function openDirectory(core: Core, inode: InodeId): Opened {
-  const handle = core.handles.addDirectory({ inode, page: [], mark: 0, generation: -1, after: -1, plus: false, end: false });
+  const handle = core.handles.addDirectory({
+    inode,
+    page: [],
+    mark: 0,
+    generation: -1,
+    after: -1,
+    plus: false,
+    end: false,
+    pageNewest: 0,
+    newest: BEGINS,
+  });
   return { handle, cacheDirectory: true, keepCache: !core.wrongInKernel.has(inode) };
 }
 
 /** Answered at once where the handle's page has what is asked for. */
 export function readDirectory(core: Core, number: number, offset: number, plus: boolean, sink: DirectorySink): Result<void> {
   const handle = core.handles.directory(number);
+  if (offset < 1) handle.newest = BEGINS;
   if (offset < 1 && !sink({ name: "." as ByteString, inode: handle.inode, type: typeOf(S_IFDIR), cookie: 1, entry: null }))
     return;
   if (offset >= FIRST_COOKIE) return giveFrom(core, handle, offset - FIRST_COOKIE, plus, sink);
@@ -55,15 +72,26 @@ function giveFrom(core: Core, handle: DirectoryHandle, from: number, plus: boole
       const at = position;
       return fetched.then(() => {
         const next = givePage(core, handle, at, plus, core.marks.isCurrent(mark), sink);
-        return next < 0 ? undefined : giveFrom(core, handle, next, plus, sink);
+        return next < 0 ? ended(core, handle, next) : giveFrom(core, handle, next, plus, sink);
       });
     }
     position = givePage(core, handle, position, plus, core.marks.isCurrent(mark), sink);
-    if (position < 0) return;
+    if (position < 0) return ended(core, handle, position);
   }
 }
 
-/** Gives what the page has; returns the cookie to go on after, or -1 where the sink is full or nothing follows. */
+/** The kernel takes the end of one listing for the directory's, and keeps it so for others, who began later: not where newer names follow. */
+function ended(core: Core, { inode }: DirectoryHandle, how: number): Result<void> {
+  if (how !== NEWER || core.caches === null) return;
+  const failed = (error: unknown): void => core.trace(`dropping the listing of directory ${inode}: ${String(error)}`);
+  return core.caches.invalidateInode(inode, 0, 0).then(() => {}, failed);
+}
+
+/** In place of a cookie to go on after: the sink is full, or nothing follows; or only names follow that are newer than the listing. */
+const OVER = -1;
+const NEWER = -2;
+
+/** Gives what the page has; returns the cookie to go on after, or OVER or NEWER. */
 function givePage(
   core: Core,
   handle: DirectoryHandle,
@@ -73,15 +101,17 @@ function givePage(
   sink: DirectorySink,
 ): number {
   const { page, end } = handle;
+  if (handle.newest === BEGINS) handle.newest = handle.pageNewest;
   let position = from;
   let index = firstAfter(page, from);
-  if (index === page.length) return -1;
+  if (index === page.length) return OVER;
   for (; index < page.length; index++) {
     const item = page[index];
-    if (!give(core, handle, item, plus, current, sink)) return -1;
+    if (item.cookie > handle.newest) return NEWER;
+    if (!give(core, handle, item, plus, current, sink)) return OVER;
     position = item.cookie;
   }
-  return end ? -1 : position;
+  return end ? OVER : position;
 }
 
 /** Whether the page holds what follows the cookie, as it is now. */
@@ -96,9 +126,10 @@ function fetchPage(core: Core, handle: DirectoryHandle, position: number, plus: 
   const generation = core.changes;
   const mark = core.marks.take();
   const request = { inode: handle.inode, after: position, limit, attributes: plus };
-  return after(callNow(core, "list", request), ({ entries }) => {
+  return after(callNow(core, "list", request), ({ entries, newestCookie }) => {
     handle.page = entries;
     handle.mark = mark;
+    handle.pageNewest = newestCookie;
     handle.after = position;
     handle.plus = plus;
     handle.end = entries.length < limit;

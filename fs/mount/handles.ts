@@ -32,6 +32,9 @@ export interface DirectoryHandle {
   /** The page's entries have attributes. */
   plus: boolean;
   end: boolean;
+  /** The newest cookie that the directory had given when the page was fetched, and when the listing began. */
+  pageNewest: number;
+  newest: number;
 }
 
 export class Handles {

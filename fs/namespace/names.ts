@@ -168,6 +168,12 @@ export function removeName(tx: Transaction, directory: Inode, name: ByteString, 
   touchModified(tx, directory);
 }
 
+/** The name leads to another inode from now on. It keeps its place in listings: one that is under way neither misses it nor gives it twice. */
+function replaceName(tx: Transaction, directory: Inode, name: ByteString, inode: Inode, { cookie }: NameEntry): void {
+  tx.setName(directory.inode, name, { inode: inode.inode, type: inode.mode & S_IFMT, cookie }, null);
+  touchModified(tx, directory);
+}
+
 export function makeUnnamed(tx: Transaction, request: Request<"makeUnnamed">, services: Services): Reply<"makeUnnamed"> {
   const directory = tx.directory(request.parent);
   if ((request.mode & S_IFMT) !== S_IFREG) throw new FsError("EINVAL", "only a regular file can be made without a name");
@@ -264,12 +270,10 @@ export function rename(tx: Transaction, request: Request<"rename">, services: Se
   const above = tx.edit(from.inode);
   const newAbove = tx.edit(to.inode);
   const replaced = target === null ? null : dropLink(tx, target.inode, services);
-  if (target !== null) {
-    removeName(tx, newAbove, request.newName, target);
-    if (target.type === S_IFDIR) newAbove.linkCount--;
-  }
   removeName(tx, above, request.name, source);
-  addName(tx, newAbove, request.newName, moved);
+  if (target === null) addName(tx, newAbove, request.newName, moved);
+  else replaceName(tx, newAbove, request.newName, moved, target);
+  if (target?.type === S_IFDIR) newAbove.linkCount--;
   moveDirectory(moved, above, newAbove);
   touchChanged(tx, moved);
   grantRename(tx, request, moved.inode);
@@ -332,10 +336,8 @@ function exchange(tx: Transaction, request: Request<"rename">, source: NameEntry
   const other = tx.edit(target.inode);
   const above = tx.edit(request.parent);
   const newAbove = tx.edit(request.newParent);
-  removeName(tx, above, request.name, source);
-  removeName(tx, newAbove, request.newName, target);
-  addName(tx, above, request.name, other);
-  addName(tx, newAbove, request.newName, moved);
+  replaceName(tx, above, request.name, other, source);
+  replaceName(tx, newAbove, request.newName, moved, target);
   moveDirectory(moved, above, newAbove);
   moveDirectory(other, newAbove, above);
   touchChanged(tx, moved);
@@ -366,7 +368,7 @@ export function list(tx: Transaction, request: Request<"list">): Reply<"list"> {
   const names = tx.listNames(directory, request.after, request.limit);
   const entries = request.attributes ? withAttributes(tx, names) : names.map(({ name, entry }) => listed(name, entry));
   tx.grant(directory.inode, SHARED);
-  return { entries };
+  return { entries, newestCookie: directory.nextCookie - 1 };
 }
 
 function listed(name: ByteString, { inode, type, cookie }: NameEntry): DirectoryEntry {

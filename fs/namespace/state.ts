@@ -262,8 +262,9 @@ export class State {
       return;
     }
     known.lastListed = null;
-    // A replaced name gets a new cookie, so it moves to the end of the order.
-    if (known.complete && known.names.delete(name)) this.#directories.grew(-NAME_BYTES);
+    // A name that is replaced keeps its cookie and its place in the order; one that is made again has a new one.
+    const stays = entry !== null && known.names.get(name)?.cookie === entry.cookie;
+    if (known.complete && !stays && known.names.delete(name)) this.#directories.grew(-NAME_BYTES);
     if (entry !== null || !known.complete) this.#knowName(directory, name, entry);
   }
 

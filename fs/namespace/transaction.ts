@@ -311,7 +311,7 @@ export class Transaction {
     this.#dirty = true;
   }
 
-  /** Makes, replaces (`old` given) or removes (`entry` null) a name. */
+  /** Makes a name, replaces it (`entry` with the cookie it has) or removes it (`entry` null, `old` given). */
   setName(directory: InodeId, name: ByteString, entry: NameEntry | null, old: NameEntry | null): void {
     this.#names.push({ directory, name, entry, oldCookie: old === null ? 0 : old.cookie });
     this.#dirty = true;

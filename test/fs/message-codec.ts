@@ -49,6 +49,7 @@ const replies: { [Name in OperationName]?: Reply<Name>[] } = {
         { name: odd, inode, type: 0o040000, cookie: 77 },
         { name: odd, inode, type: 0o100000, cookie: 78, attributes },
       ],
+      newestCookie: 80,
     },
   ],
   getXattr: [{ value: null }, { value: Buffer.from([]) }, { value: Buffer.from([0, 255]) }],

@@ -250,6 +250,32 @@ async function addWhileListing(state: State, path: string, count: string): Promi
   return Array.from({ length: Number(count) }, (_, i) => seen.get(`entry-${i}`)).filter((times) => times !== 1).length;
 }
 
+async function changeWhileListing(state: State, path: string, count: string, how: string): Promise<number | string> {
+  const before = Number(count);
+  const listing = await Listing.open(state.walker, state.caller, (await find(state, path)).inode);
+  const seen = new Map<string, number>();
+  let given = 0;
+  for (let item = await listing.next(); item; item = await listing.next()) {
+    if (item.name === "." || item.name === "..") continue;
+    if (given >= 4 * before) return "endless";
+    seen.set(item.name, (seen.get(item.name) ?? 0) + 1);
+    await changeName(state, path, item.name, how, given++ % before, before);
+  }
+  await listing.close();
+  return Array.from({ length: before }, (_, i) => seen.get(`entry-${i}`)).filter((times) => times !== 1).length;
+}
+
+async function changeName(state: State, path: string, name: string, how: string, index: number, count: number): Promise<void> {
+  const other = `${path}/entry-${count - 1 - index}`;
+  if (how === "rename") {
+    await commands.rename(state, `${path}/${name}`, `${path}/T`);
+    await commands.rename(state, `${path}/T`, `${path}/${name}`);
+  } else if (how === "replace") {
+    await commands.create(state, `${path}-spare`);
+    await commands.rename(state, `${path}-spare`, other);
+  } else if (other !== `${path}/entry-${index}`) await commands.rename2(state, `${path}/entry-${index}`, other, "EXCHANGE");
+}
+
 async function inodesAgree(state: State, path: string): Promise<string> {
   for (const item of await listDirectory(state.walker, state.caller, (await find(state, path)).inode)) {
     if ((await find(state, `${path}/${item.name}`, false)).inode !== item.inode) return "no";
@@ -441,6 +467,7 @@ export const commands: Record<string, Command> = {
   "make-many": makeMany,
   "remove-while-listing": removeWhileListing,
   "add-while-listing": addWhileListing,
+  "change-while-listing": changeWhileListing,
   async opendir(state, name, path) {
     state.listings.set(name, await Listing.open(state.walker, state.caller, (await find(state, path)).inode));
   },

@@ -109,7 +109,7 @@ export class MemorySession implements Session {
         };
       })
       .sort((a, b) => a.cookie - b.cookie);
-    return { entries: entries.slice(0, request.limit) };
+    return { entries: entries.slice(0, request.limit), newestCookie: this.#lastInode };
   }
   on_parent(): Reply<"parent"> {
     return { attributes: this.file(1 as InodeId).attributes };

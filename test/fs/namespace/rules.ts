@@ -39,7 +39,7 @@ const CASES: Record<string, string> = {
     unlink /d/f ; rmdir /d ; rmdir /d -> ENOENT ; unlink /f/x -> ENOENT ; list / -> `,
   "renaming over something": `
     make /f ; make /g ; mkdir /d ; mkdir /e ; make /e/x
-    rename /f /d -> EISDIR ; rename /d /f -> ENOTDIR ; rename /d /e -> ENOTEMPTY ; rename /f /g ; list / -> d e g ; rename /e /d ; list / -> g d ; list /d -> x
+    rename /f /d -> EISDIR ; rename /d /f -> ENOTDIR ; rename /d /e -> ENOTEMPTY ; rename /f /g ; list / -> g d e ; rename /e /d ; list / -> g d ; list /d -> x
     rename /missing /x -> ENOENT ; rename /g /missing/x -> ENOENT ; rename /g /g/x -> ENOTDIR ; stat / links -> 3`,
   "renaming to another name of the same file does nothing": `
     make /f ; link /f /g ; rename /f /g ; list / -> f g ; stat /f links -> 2 ; rename /f /f ; rename /f /g exchange ; list / -> f g`,

@@ -156,6 +156,42 @@ static std::string addWhileListing(const Arguments& a) {
   return std::to_string(wrong);
 }
 
+/**
+ * Changes names while listing them: each entry given is renamed to and fro; or a name that may not have been given yet is
+ * replaced by a new file, or exchanged with another. Replies how often an old name was missing or given twice, "endless" if
+ * four times as many come as there are.
+ */
+static std::string changeWhileListing(const Arguments& a) {
+  std::map<std::string, int> seen;
+  int64_t before = a.number(1), given = 0;
+  auto entryAt = [&](int64_t index) { return a.at(0) + "/entry-" + std::to_string(index); };
+  auto change = [&](const std::string& name, int64_t index) {
+    std::string path = a.at(0) + "/" + name, spare = a.at(0) + "-spare";
+    if (a.at(2) == "rename") {
+      rename(path.c_str(), (a.at(0) + "/T").c_str());
+      rename((a.at(0) + "/T").c_str(), path.c_str());
+    } else if (a.at(2) == "replace") {
+      close(open(spare.c_str(), O_CREAT | O_WRONLY, 0644));
+      rename(spare.c_str(), entryAt(before - 1 - index).c_str());
+    } else {
+      syscall(SYS_renameat2, AT_FDCWD, entryAt(index).c_str(), AT_FDCWD, entryAt(before - 1 - index).c_str(), 2);
+    }
+  };
+  DIR* directory = opendir(a.path(0));
+  if (!directory) return errnoName(errno);
+  while (dirent* entry = readdir(directory)) {
+    std::string name = entry->d_name;
+    if (name == "." || name == "..") continue;
+    if (given >= 4 * before) return closedir(directory), "endless";
+    seen[name]++;
+    change(name, given++ % before);
+  }
+  closedir(directory);
+  int64_t wrong = 0;
+  for (int64_t i = 0; i < before; i++) wrong += seen["entry-" + std::to_string(i)] != 1;
+  return std::to_string(wrong);
+}
+
 static DIR* directoryOf(const Arguments& a) {
   auto found = script.directories.find(a.at(0));
   if (found == script.directories.end()) throw ScriptError{"no directory stream is called \"" + a.at(0) + "\""};
@@ -232,6 +268,7 @@ const CommandTable nameCommands = {
     {"make-many", makeMany},
     {"remove-while-listing", removeWhileListing},
     {"add-while-listing", addWhileListing},
+    {"change-while-listing", changeWhileListing},
     {"opendir", openDirectory},
     {"next", nextEntry},
     {"rest", restOfEntries},
