@@ -13,8 +13,8 @@ import type { OperationName } from "./messages.ts";
 export const UNANSWERED_MAX = 512;
 /** A mount has one commit on its way, one of access times, and one reservation of stripe numbers; the rest is for who comes later. */
 export const UNANSWERED_FLUSH = 64;
-/** As many as wait in line for a connection. */
-export const NUMBERS_WAITING_MAX = 100_000;
+/** More than one mount has programs. */
+export const NUMBERS_WAITING_MAX = 10_000;
 
 /** A request's number, and the numbers before it whose replies have not come. */
 export interface Numbered {

@@ -4,6 +4,7 @@ import assert from "node:assert/strict";
 import type { Duplex } from "node:stream";
 import { type DatedClock, systemDatedClock } from "../../fs/clock.ts";
 import type { SessionEvents } from "../../fs/messages.ts";
+import { ENTRY_KINDS, type EntryKind } from "../../fs/namespace/entry.ts";
 import { type Namespace, openNamespace } from "../../fs/namespace/namespace.ts";
 import { RemoteSession } from "../../fs/remote-session.ts";
 import { SessionServer } from "../../fs/session-server.ts";
@@ -15,16 +16,22 @@ import { MemoryLog } from "./namespace/memory-log.ts";
 const noBlocks = { disks: () => [] } as unknown as BlockClient;
 
 /** The log as one run of the server has it: after that run was killed, nothing of it gets in any more. */
-function logOfOneRun(log: MemoryLog): { log: MemoryLog; kill: () => void } {
+function logOfOneRun(log: MemoryLog, appended: (entry: Uint8Array) => void): { log: MemoryLog; kill: () => void } {
   let dead = false;
   const run = Object.create(log) as MemoryLog;
   run.append = (entry) => {
     assert.ok(!dead, "the server was killed");
-    return log.append(entry);
+    const index = log.append(entry);
+    appended(entry);
+    return index;
   };
   for (const method of ["tail", "first", "read", "sync", "drained", "trim"] as const)
     run[method] = (log[method] as () => never).bind(log);
   return { log: run, kill: () => (dead = true) };
+}
+
+function kindOf(entry: Uint8Array): EntryKind {
+  return ENTRY_KINDS[entry[1]];
 }
 
 export class Machine {
@@ -42,13 +49,15 @@ export class Machine {
   chunks = 0;
   cutAt = Infinity;
   onCut: () => Promise<void> = async () => {};
+  /** Called when the log has an entry of this kind, before anybody is answered. */
+  onEntry: (kind: EntryKind) => void = () => {};
 
   constructor(clock: DatedClock = systemDatedClock()) {
     this.clock = clock;
   }
 
   async start(): Promise<void> {
-    const run = logOfOneRun(this.#log);
+    const run = logOfOneRun(this.#log, (entry) => this.onEntry(kindOf(entry)));
     this.#killLog = run.kill;
     this.namespace = await openNamespace({ table: this.#table, log: run.log, clock: this.clock, limits: { resumeMs: 2_000 } });
     const { namespace } = this;
@@ -64,6 +73,11 @@ export class Machine {
       trace: () => {},
     });
     this.#down = false;
+  }
+
+  /** How many entries of the kind the log has. */
+  entries(kind: EntryKind): number {
+    return this.#log.entries.filter((entry) => kindOf(entry) === kind).length;
   }
 
   /** As kill -9. */
