@@ -218,6 +218,6 @@ export interface SessionEvents {
   lapsed?(): void;
   /** The session was over, and another goes on in its place, through the same object: nothing that was held is valid, nothing that was not committed is kept. `locked`: where locks were lost. */
   renewed?(locked: ReadonlySet<InodeId>): void;
-  /** The session is over for good: nothing that it holds is valid, nothing it has not synced is kept. */
-  expired(): void;
+  /** The session is over for good: nothing that it holds is valid, nothing it has not synced is kept. `locked`: where it had locks, as far as the teller knows. May resolve when nothing that was asked under the session is under way any more: what it stored and did not commit is removed then. */
+  expired(locked?: ReadonlySet<InodeId>): void | Promise<void>;
 }

@@ -26,6 +26,10 @@ const BYE_DEADLINE_MS = 5_000;
 const CONTACT_MS = 60_000;
 /** Heard of this often within its time limit, a session survives two lost turns. */
 const PINGS_PER_LIMIT = 3;
+
+/** In hello: another session, please. */
+const NO_SESSION = 0 as SessionId;
+
 interface RecallMessage {
   inode: InodeId;
   mode: LeaseMode;
@@ -64,7 +68,7 @@ export interface RemoteSessionOptions {
 export class RemoteSession implements Session {
   readonly #options: RemoteSessionOptions;
   readonly #link: SessionLink;
-  /** What the server holds for this session, for one that has forgotten. */
+  /** What the server holds for this session, for one that has forgotten: all NO_SESSION's here, for there is one mount only. */
   readonly #locks: Locks;
   /** The last recall of each inode that is under way. */
   readonly #recalls = new Map<InodeId, Promise<void>>();
@@ -117,8 +121,9 @@ export class RemoteSession implements Session {
     }
   }
 
+  /** NO_SESSION while one is over and another has not begun. */
   get id(): SessionId {
-    return this.#welcome!.session;
+    return this.#welcome?.session ?? NO_SESSION;
   }
 
   get blocks(): BlockClient {
@@ -212,48 +217,42 @@ export class RemoteSession implements Session {
     if (operation === "lock") {
       const { inode, lock } = request as Request<"lock">;
       // flock(2) gives the old lock up before it waits for the new one, whatever becomes of that.
-      if (done) this.#locks.restore(this.id, inode, lock);
-      else if (lock.kind === "flock") this.#locks.restore(this.id, inode, { ...lock, type: "unlock" });
+      if (done) this.#locks.restore(NO_SESSION, inode, lock);
+      else if (lock.kind === "flock") this.#locks.restore(NO_SESSION, inode, { ...lock, type: "unlock" });
     } else if (operation === "releaseLocks" && done) {
       const { inode, kind, owner } = request as Request<"releaseLocks">;
-      this.#locks.releaseOwner(this.id, inode, kind, owner);
+      this.#locks.releaseOwner(NO_SESSION, inode, kind, owner);
     }
   }
 
   // A new connection.
 
-  async #greet(connection: Connection): Promise<boolean> {
-    const before = this.#welcome;
-    let goesOn = true;
-    let welcome: Welcome;
+  async #greet(connection: Connection): Promise<void> {
     let sentAt = this.#options.clock.nowMs();
     try {
-      welcome = await this.#hello(connection, before);
-      if (welcome.reclaim) await this.#reclaim(connection);
+      this.#welcome = await this.#resumed(connection);
     } catch (error) {
-      if (before === null || (error as RequestError).code !== "ESTALE") throw this.#final(error);
-      goesOn = false;
+      if (this.id === NO_SESSION || (error as RequestError).code !== "ESTALE") throw this.#final(error);
+      // Others may change already what it held, and the next hello may wait long: so first all is given up.
+      this.#renew((error as Error).message);
       sentAt = this.#options.clock.nowMs();
-      welcome = await this.#hello(connection, null).catch((failure: unknown) => {
+      this.#welcome = await this.#hello(connection).catch((failure: unknown) => {
         throw this.#final(failure);
       });
-      this.#renew((error as Error).message);
     }
-    this.#welcome = welcome;
     this.#heard(sentAt);
     this.#ping(connection);
-    return goesOn;
   }
 
-  async #hello(connection: Connection, resume: Welcome | null): Promise<Welcome> {
+  async #resumed(connection: Connection): Promise<Welcome> {
+    const welcome = await this.#hello(connection);
+    if (welcome.reclaim) await this.#reclaim(connection);
+    return welcome;
+  }
+
+  async #hello(connection: Connection): Promise<Welcome> {
     const { mountpoint, pid } = this.#options;
-    const hello = {
-      version: SESSION_PROTOCOL_VERSION,
-      mountpoint,
-      pid,
-      session: resume?.session ?? 0,
-      store: this.#welcome?.store ?? "",
-    };
+    const hello = { version: SESSION_PROTOCOL_VERSION, mountpoint, pid, session: this.id, store: this.#welcome?.store ?? "" };
     const { body } = await connection.request("hello", { body: encodeMessage("Hello", hello) }, { deadlineMs: DEADLINE_MS });
     return decodeMessage<Welcome>("Welcome", body);
   }
@@ -266,9 +265,13 @@ export class RemoteSession implements Session {
 
   #renew(reason: string): void {
     this.#options.trace?.(`session ${this.id}: over (${reason}); another goes on in its place`);
+    this.#welcome = { ...this.#welcome!, session: NO_SESSION };
+    this.#freshUntil = -Infinity;
+    this.#cancelLapse();
+    this.#link.renewed();
     const locked = new Set<InodeId>();
     for (const { inode } of this.#locks.held()) locked.add(inode);
-    this.#locks.releaseSession(this.id);
+    this.#locks.releaseSession(NO_SESSION);
     this.#options.events.renewed?.(locked);
   }
 

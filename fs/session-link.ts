@@ -32,8 +32,8 @@ export class SessionOver extends Error {}
 
 export interface SessionLinkOptions {
   connect: () => Promise<Duplex>;
-  /** Says hello on a new connection. Resolves with whether the session goes on (false: another has begun). Rejects with SessionOver where it is no use to try again. */
-  greet: (connection: Connection) => Promise<boolean>;
+  /** Says hello on a new connection, and calls renewed() where the session does not go on. Rejects with SessionOver where it is no use to try again. */
+  greet: (connection: Connection) => Promise<void>;
   /** Carries out the server's requests. */
   handle: RequestHandler;
   clock: Clock;
@@ -108,6 +108,11 @@ export class SessionLink {
     }
   }
 
+  /** The session is over: what was asked under it and is not renewable is not sent any more. What is asked from here on is the next one's. */
+  renewed(): void {
+    this.#generation++;
+  }
+
   /** Ends it: requests that wait are refused. */
   close(): void {
     this.#finish(new RequestError("ECONNRESET", "the session was closed by this side"));
@@ -146,8 +151,7 @@ export class SessionLink {
       },
     });
     try {
-      const goesOn = await greet(connection);
-      if (!goesOn) this.#generation++;
+      await greet(connection);
       const failure = this.#over ?? (broken as Error | null);
       if (failure !== null) throw failure;
     } catch (error) {

@@ -7,7 +7,7 @@
 
 import type { Duplex } from "node:stream";
 import type { BlockClient } from "../replication/block-client.ts";
-import { isBlockOperation } from "../replication/block-messages.ts";
+import { type BlockOperation, isBlockOperation } from "../replication/block-messages.ts";
 import { blockReplyBytes, serveBlocks } from "../replication/block-server.ts";
 import { Connection, type Message } from "../replication/connection.ts";
 import type { Clock } from "../storage/clock.ts";
@@ -27,6 +27,7 @@ const PROCESS_CHECK_MS = 250;
 
 /** A session as the namespace gives it out (NamespaceSession). */
 export interface ServedSession extends Session {
+  readonly limitMs: number;
   heard(): void;
   call<Name extends OperationName>(operation: Name, request: Request<Name>, signal?: AbortSignal): Promise<Reply<Name>>;
   callNumbered<Name extends OperationName>(
@@ -38,6 +39,9 @@ export interface ServedSession extends Session {
   readonly reclaiming: boolean;
   reclaim(leases: readonly { inode: InodeId; mode: LeaseMode }[], locks: readonly HeldLock[]): void;
   reclaimed(unanswered: readonly number[], learning: readonly number[]): Promise<void>;
+  readonly othersReclaim: Promise<void> | undefined;
+  fail(reason: string): void;
+  close(stored?: Promise<void>): Promise<void>;
 }
 
 export interface SessionRequest {
@@ -45,6 +49,8 @@ export interface SessionRequest {
   pid: number;
   /** A session of before a restart. */
   resume?: SessionId;
+  /** The mount's session before this one: it knows that it is over. */
+  former?: SessionId;
 }
 
 export interface SessionServerOptions {
@@ -58,7 +64,7 @@ export interface SessionServerOptions {
   scheme: string;
   blocks: BlockClient;
   clock: Clock;
-  /** The sessions' time limit. */
+  /** For how long a connection may be there without a session. */
   timeLimitMs: number;
   /** Whether the process may still be there. */
   isAlive: (pid: number) => boolean;
@@ -99,6 +105,10 @@ interface Hosted {
   over: boolean;
   /** What replies wait for before they are sent. */
   held: Set<Promise<void>>;
+  /** Resolves when it, and everybody else, has said what it holds; null while it has not. */
+  reclaimed: Promise<void> | null;
+  /** Blocks that are just being stored for it. */
+  storing: Set<Promise<Message>>;
   /** Waiting for a connection, or for the session's end (null). */
   waiting: ((connection: Connection | null) => void)[];
 }
@@ -122,20 +132,28 @@ export class SessionServer {
     const { clock, timeLimitMs } = this.#options;
     let hosted: Hosted | null = null;
     let greeting = false;
+    /** The session that it said hello for and is over: from then on its mount knows. */
+    let former: SessionId | undefined;
     const connection: Connection = new Connection({
       stream,
       handle: async (name, message, signal) => {
         if (name === "ping") {
+          // A mount whose ping is answered trusts what it caches for another while.
+          if (hosted?.over) throw new FsError("ESTALE", "the session is over");
           hosted?.session.heard();
           return EMPTY();
         }
         if (name === "hello") {
           if (greeting || (hosted !== null && !hosted.over)) throw new FsError("EINVAL", "hello was said already");
           greeting = true;
+          const asked = decodeMessage<Hello>("Hello", message.body);
           try {
-            const { welcome, host } = await this.#hello(connection, decodeMessage<Hello>("Hello", message.body));
+            const { welcome, host } = await this.#hello(connection, asked, former);
             hosted = host;
             return welcome;
+          } catch (error) {
+            if (asked.session !== 0 && (error as FsError).code === "ESTALE") former = asked.session;
+            throw error;
           } finally {
             greeting = false;
           }
@@ -176,8 +194,8 @@ export class SessionServer {
     for (const connection of [...this.#connections]) connection.close();
   }
 
-  async #hello(connection: Connection, hello: Hello): Promise<{ welcome: Message; host: Hosted }> {
-    const { store, scheme, timeLimitMs } = this.#options;
+  async #hello(connection: Connection, hello: Hello, former?: SessionId): Promise<{ welcome: Message; host: Hosted }> {
+    const { store, scheme } = this.#options;
     if (hello.version !== SESSION_PROTOCOL_VERSION)
       throw new FsError(
         "EINVAL",
@@ -187,21 +205,24 @@ export class SessionServer {
       throw new FsError("EINVAL", `a mountpoint of ${hello.mountpoint.length} characters; at most ${MOUNTPOINT_CHARACTERS_MAX}`);
     if (hello.store !== "" && hello.store !== store)
       throw new FsError("EINVAL", `the mount is of store ${hello.store.slice(0, 100)}; this daemon serves ${store}`);
-    const host = this.#hosted.get(hello.session) ?? (await this.#openOnce(hello));
+    const host = this.#hosted.get(hello.session) ?? (await this.#openOnce(hello, former));
+    // A mount that said hello before, and all that it holds: others have not yet, and may hold what it would change.
+    await host.reclaimed;
+    if (host.over) throw new FsError("ESTALE", `session ${host.session.id} is over`);
     host.session.heard();
-    const former = host.connection;
+    const replaced = host.connection;
     host.connection = connection;
-    former?.close();
+    replaced?.close();
     if (!this.#connections.has(connection)) this.#detach(host, "the connection was closed during hello");
     for (const resolve of host.waiting.splice(0)) resolve(connection);
     const reclaim = host.session.reclaiming;
-    const welcome = { session: host.session.id, timeLimitMs, scheme, store, reclaim };
+    const welcome = { session: host.session.id, timeLimitMs: host.session.limitMs, scheme, store, reclaim };
     return { welcome: { body: encodeMessage("Welcome", welcome) }, host };
   }
 
   /** A mount whose connection broke during hello says it again on the next: the session is resumed once, for both. */
-  #openOnce(hello: Hello): Promise<Hosted> {
-    if (hello.session === 0) return this.#open(hello);
+  #openOnce(hello: Hello, former: SessionId | undefined): Promise<Hosted> {
+    if (hello.session === 0) return this.#open(hello, former);
     let resuming = this.#resuming.get(hello.session);
     if (resuming === undefined) {
       resuming = this.#open(hello).finally(() => this.#resuming.delete(hello.session));
@@ -210,17 +231,17 @@ export class SessionServer {
     return resuming;
   }
 
-  async #open({ mountpoint, pid, session: resume }: Hello): Promise<Hosted> {
+  async #open({ mountpoint, pid, session: resume }: Hello, former?: SessionId): Promise<Hosted> {
     let host: Hosted | null = null;
     const session = await this.#options.openSession(
       {
         recall: async (inode, mode, names) => (host === null ? undefined : this.#recall(host, inode, mode, names)),
         moved: (inodes) => (host === null ? undefined : this.#moved(host, inodes)),
-        expired: () => void (host !== null && this.#forget(host)),
+        expired: () => (host === null ? undefined : this.#forget(host)),
       },
-      { mountpoint, pid, resume: resume === 0 ? undefined : resume },
+      { mountpoint, pid, resume: resume === 0 ? undefined : resume, former },
     );
-    host = { session, mountpoint, pid, requests: 0, connection: null, over: false, held: new Set(), waiting: [] };
+    host = { session, mountpoint, pid, requests: 0, connection: null, over: false, held: new Set(), reclaimed: null, storing: new Set(), waiting: [] }; // prettier-ignore
     this.#hosted.set(session.id, host);
     return host;
   }
@@ -241,7 +262,7 @@ export class SessionServer {
     });
   }
 
-  /** The mount, or its process, is over. */
+  /** The mount, or its process, is over: nobody trusts what it caches. */
   async #end(host: Hosted, reason: string): Promise<void> {
     if (host.over) return;
     const { id } = host.session;
@@ -249,31 +270,34 @@ export class SessionServer {
     this.#hosted.delete(id);
     host.over = true;
     await host.session
-      .close()
+      .close(stored(host))
       .catch((error: unknown) => this.#options.trace(`session ${id}: close: ${(error as Error).message}`));
     for (const resolve of host.waiting.splice(0)) resolve(null);
   }
 
-  /** The namespace has ended the session. */
-  #forget(host: Hosted): void {
+  /** The namespace has ended the session. Resolves when its last block is stored. */
+  async #forget(host: Hosted): Promise<void> {
     if (host.over) return;
     host.over = true;
     this.#hosted.delete(host.session.id);
     host.connection?.close();
     for (const resolve of host.waiting.splice(0)) resolve(null);
+    await stored(host);
   }
 
   async #handle(host: Hosted, name: string, message: Message, signal: AbortSignal): Promise<Message> {
     const { session } = host;
+    if (host.over) throw new FsError("ESTALE", `${name}: the session is over`);
     session.heard();
     host.requests++;
     if (name === "reclaim") return this.#reclaim(host, decodeMessage<Reclaim>("Reclaim", message.body));
-    if (session.reclaiming) throw new FsError("EINVAL", `${name} was asked before all was reclaimed`);
     if (name === "bye") {
       await this.#end(host, "the mount ended it");
       return EMPTY();
     }
-    if (isBlockOperation(name)) return serveBlocks(this.#options.blocks, name, message);
+    if (session.reclaiming || session.othersReclaim !== undefined)
+      throw new FsError("EINVAL", `${name} was asked before all was reclaimed`);
+    if (isBlockOperation(name)) return this.#serveBlocks(host, name, message);
     if (!isOperation(name)) throw new FsError("ENOSYS", `there is no operation ${name}`);
     const request = decodeRequest(name, message.body);
     // A lock that nobody waits for any more must not be granted.
@@ -293,6 +317,14 @@ export class SessionServer {
     return { body: encodeReply(name, reply), repeated };
   }
 
+  /** What is stored for a session that ends meanwhile is removed afterwards. */
+  async #serveBlocks(host: Hosted, name: BlockOperation, message: Message): Promise<Message> {
+    const served = serveBlocks(this.#options.blocks, name, message);
+    if (name !== "block.store") return served;
+    host.storing.add(served);
+    return served.finally(() => host.storing.delete(served));
+  }
+
   #cancelLock(session: ServedSession, { wait, ticket }: Request<"lock">): void {
     if (wait) session.call("cancelLock", { ticket }).catch(() => {});
   }
@@ -307,16 +339,22 @@ export class SessionServer {
     try {
       host.session.reclaim(leases, locks);
     } catch (error) {
-      await this.#end(host, (error as Error).message);
+      // The mount hears the reason on its connection.
+      host.connection = null;
+      host.session.fail((error as Error).message);
       throw error;
     }
-    if (last) await host.session.reclaimed(unanswered, learning);
+    if (last) {
+      const reclaimed = host.session.reclaimed(unanswered, learning);
+      host.reclaimed = reclaimed.catch(() => {});
+      await reclaimed;
+    }
     return EMPTY();
   }
 
-  #moved({ connection }: Hosted, inodes: readonly InodeId[]): void {
+  #moved({ connection, session }: Hosted, inodes: readonly InodeId[]): void {
     const body = encodeMessage("ForgetRequest", { inodes });
-    connection?.request("moved", { body }, { deadlineMs: this.#options.timeLimitMs }).catch(() => {});
+    connection?.request("moved", { body }, { deadlineMs: session.limitMs }).catch(() => {});
   }
 
   /** Resolves when the mount has done it, or when its session is over and there is nothing left to give back. While the connection is gone the mount may come back: the namespace says how long that is waited for. */
@@ -328,15 +366,19 @@ export class SessionServer {
       if (connection === null) return;
       try {
         // The namespace ends the session before this deadline.
-        await connection.request("recall", { body }, { deadlineMs: 4 * this.#options.timeLimitMs });
+        await connection.request("recall", { body }, { deadlineMs: 4 * host.session.limitMs });
         return;
       } catch (error) {
         if ((error as { code?: string }).code === "ECONNRESET") continue;
-        await this.#end(host, `recall of inode ${inode}: ${(error as Error).message}`);
-        connection.close();
+        host.session.fail(`recall of inode ${inode}: ${(error as Error).message}`);
       }
     }
   }
+}
+
+/** Resolves when nothing is being stored for it any more. */
+async function stored({ storing }: Hosted): Promise<void> {
+  await Promise.allSettled([...storing]);
 }
 
 /** A reply that grants a lease goes out before the lease is recalled, or the mount could never use it where two contend. */

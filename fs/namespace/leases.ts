@@ -35,8 +35,11 @@ export interface SessionLeases {
   /** How long a recall may take before the session is ended. */
   readonly limitMs: number;
   readonly holds: Map<InodeId, LeaseLevel>;
+  /** Its requests are refused. What it holds it holds until `gone`: its mount may not know yet, and trust what it caches. */
   ended: boolean;
-  /** Whether something was heard of its mount within the limit: it works, perhaps at writing much back to slow disks. */
+  /** Of a session that was ended: resolves when its mount cannot trust any more what it caches. */
+  readonly gone: Promise<void>;
+  /** Whether its mount works, perhaps at writing much back to slow disks: something was heard of it within the limit. */
   isHeard(now: number): boolean;
 }
 
@@ -80,6 +83,7 @@ export class Leases {
     this.#settle();
   }
 
+  /** Nothing that it holds is in anybody's way any more. */
   remove(session: SessionLeases): void {
     session.ended = true;
     session.holds.clear();
@@ -101,11 +105,11 @@ export class Leases {
     if (held === undefined || held < level) session.holds.set(inode, level);
   }
 
-  /** Whether another session holds what the level does not go together with. */
+  /** Whether another session that goes on holds what the level does not go together with. */
   conflicts(inode: InodeId, level: LeaseLevel, session: SessionLeases): boolean {
     const othersAtMost = level === EXCLUSIVE ? KNOWN : level === SHARED ? SHARED : EXCLUSIVE;
     for (const other of this.#sessions.values())
-      if (other !== session && (other.holds.get(inode) ?? 0) > othersAtMost) return true;
+      if (other !== session && !other.ended && (other.holds.get(inode) ?? 0) > othersAtMost) return true;
     return false;
   }
 
@@ -173,14 +177,13 @@ export class Leases {
     names: readonly ByteString[] | undefined,
     gate: Gate,
   ): Promise<void> {
+    if (session.ended) return session.gone;
     gate.recalling.add(session);
     const outcome = await withLimit(this.#clock, session, () => session.events.recall(inode, MODES[level], names));
     gate.recalling.delete(session);
+    if (outcome !== "done" && !session.ended) this.#expire(session, `inode ${inode} was recalled and the session ${outcome}`);
+    if (session.ended) return session.gone;
     if (names !== undefined) gate.answered.add(session);
-    if (outcome !== "done") {
-      if (!session.ended) this.#expire(session, `inode ${inode} was recalled and the session ${outcome}`);
-      return;
-    }
     const held = session.holds.get(inode);
     if (held !== undefined && held > level) session.holds.set(inode, level);
   }

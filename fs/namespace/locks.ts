@@ -289,6 +289,13 @@ export class Locks {
       for (const { kind, type, start, end, owner, pid } of held) yield { inode, lock: { kind, type, start, end, owner, pid } };
   }
 
+  /** The inodes on which a session holds locks. */
+  lockedBy(session: SessionId): Set<InodeId> {
+    const locked = new Set<InodeId>();
+    for (const [inode, { held }] of this.#files) if (held.some((lock) => lock.session === session)) locked.add(inode);
+    return locked;
+  }
+
   /** Everything that a session holds or waits for. */
   releaseSession(session: SessionId): void {
     const over = new FsError("ESTALE", "the session is over");

@@ -68,7 +68,7 @@ export interface NamespaceLimits extends OverlayLimits {
   /** What a file may get inline, short ranges counted as 1 KiB, before it is moved to a stripe. */
   inlineFileBytes: number;
   sessions: number;
-  /** How long after a start everyone else waits for durable sessions to come back (resumption.ts). */
+  /** How long after a start everyone else waits at least for durable sessions to come back (resumption.ts). */
   resumeMs: number;
 }
 
@@ -88,7 +88,7 @@ const DEFAULT_LIMITS: NamespaceLimits = {
 };
 
 export interface SessionOptions {
-  /** How long the session may take to give up a lease (and, with `expires`, be unheard) before it is ended. */
+  /** How long the session may take to give up a lease before it is ended: three times as long where it is heard of meanwhile, and where it is in this process. With `expires` also how long it may be unheard. A session that is resumed keeps the limit that it had. */
   limitMs?: number;
   /** The session ends when nothing is heard of it for limitMs: for mounts in other processes. */
   expires?: boolean;
@@ -98,6 +98,8 @@ export interface SessionOptions {
   owner?: string;
   /** A durable session of before a restart of the server. */
   resume?: SessionId;
+  /** The session that the mount had before this one. It knows that it is over, so nobody need wait any longer for that. */
+  former?: SessionId;
 }
 
 export interface NumberedOptions {
@@ -124,6 +126,8 @@ export interface NamespaceSession extends Session {
     request: Request<Name>,
     options?: NumberedOptions,
   ): Promise<Answered<Name>>;
+  /** The time limit that it goes by. */
+  readonly limitMs: number;
   /** The session was heard of. Every call says so by itself. */
   heard(): void;
   /** Resumed after a restart of the server, and not yet done with saying what it held: it makes no calls until `reclaimed`. */
@@ -132,6 +136,12 @@ export interface NamespaceSession extends Session {
   reclaim(leases: readonly HeldLease[], locks: readonly HeldLock[]): void;
   /** That was all, and these numbered requests wait for their replies; by those of `learning` the mount comes to know an inode. Resolves when every other session had its turn, too: from then on there may be changes. */
   reclaimed(unanswered?: readonly number[], learning?: readonly number[]): Promise<void>;
+  /** Resolves when every session of before the start had its turn to say what it held; undefined where that is so. Until then the session makes no calls, whatever it has said of itself. */
+  readonly othersReclaim: Promise<void> | undefined;
+  /** Ends the session, whose mount may not know. What it holds is in the others' way until it must know: for its limit, or until it comes for another (SessionOptions.former). close() is for mounts that know, or are gone. */
+  fail(reason: string): void;
+  /** Ends the session, whose mount knows or is gone. `stored` resolves when nothing is being stored any more under the numbers that it reserved: what it did not commit is removed then. */
+  close(stored?: Promise<void>): Promise<void>;
 }
 
 export interface Namespace {

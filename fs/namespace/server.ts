@@ -92,9 +92,12 @@ export class Server implements Namespace {
     this.room = new Room(this);
     this.inlineCount = new InlineCount(limits.inlineFileBytes);
     this.identities = new Identities(this.overlay, this.ticks, this.inlineCount, this.room);
-    this.resumption = new Resumption(this.clock, limits.resumeMs, options.awaits ?? (() => true), (id) =>
-      this.sessions.notResumed(id),
-    );
+    this.resumption = new Resumption({
+      clock: this.clock,
+      limitMs: limits.resumeMs,
+      awaits: options.awaits ?? (() => true),
+      notResumed: (id) => this.sessions.notResumed(id),
+    });
     this.stripes = stripeDirectory(this);
     this.relocation = relocationOf(this);
   }

@@ -1,5 +1,6 @@
 // The sessions of the server: opened, resumed after a restart with what they held, expired, ended.
 
+import type { Clock } from "../../storage/clock.ts";
 import { FsError } from "../errno.ts";
 import type { HeldLease, HeldLock, SessionEvents } from "../messages.ts";
 import type { InodeId, SessionId } from "../types.ts";
@@ -7,10 +8,14 @@ import { id8, TAG_SESSION } from "./keys.ts";
 import { ended, leaseLevel, type LeaseLevel, type SessionLeases } from "./leases.ts";
 import type { NamespaceSession, SessionOptions } from "./namespace.ts";
 import type { Server } from "./server.ts";
+import { encodeSession, type SessionRecord } from "./session-record.ts";
 
 const DEFAULT_SESSION_LIMIT_MS = 10_000;
 /** Many turns of the event loop, and little beside the limit. */
 const UNHEARD_AGAIN_MS = 250;
+
+/** What a session has for its life. */
+type SessionTerms = Omit<SessionRecord, "over">;
 
 export class ServerSession implements SessionLeases {
   readonly id: SessionId;
@@ -18,6 +23,7 @@ export class ServerSession implements SessionLeases {
   readonly limitMs: number;
   readonly expires: boolean;
   readonly durable: boolean;
+  readonly owner: string;
   readonly holds = new Map<InodeId, LeaseLevel>();
   /** Requests under way and replies stored, by number. */
   readonly answers = new Map<number, Promise<unknown>>();
@@ -29,28 +35,62 @@ export class ServerSession implements SessionLeases {
   /** Numbers below the newest that were not answered when it was sent. */
   unanswered: readonly number[] = [];
   ended = false;
+  readonly gone: Promise<void>;
+  resolveGone!: () => void;
+  #mountKnows = false;
+  #tellMountKnows!: () => void;
+  readonly #told: Promise<void>;
   reclaiming = false;
   lastHeard = 0;
   /** When it was first found unheard for too long. */
   unheardSince = Infinity;
 
-  constructor(id: SessionId, events: SessionEvents, options: SessionOptions) {
+  constructor(id: SessionId, events: SessionEvents, { limitMs, owner }: SessionTerms, options: SessionOptions) {
     this.id = id;
     this.events = events;
-    this.limitMs = options.limitMs ?? DEFAULT_SESSION_LIMIT_MS;
+    this.limitMs = limitMs;
     this.expires = options.expires ?? false;
     this.durable = options.durable ?? false;
+    this.owner = owner;
+    this.gone = new Promise((resolve) => (this.resolveGone = resolve));
+    this.#told = new Promise((resolve) => (this.#tellMountKnows = resolve));
   }
 
-  /** Of one in this process nothing is heard apart from its answers. */
-  isHeard(now: number): boolean {
-    return this.expires && now - this.lastHeard < this.limitMs;
+  /** One in this process works for as long as this process does. */
+  isHeard(nowMs: number): boolean {
+    return !this.expires || nowMs - this.lastHeard < this.limitMs;
+  }
+
+  /** Its mount knows that it is over, or is gone. */
+  mountKnows(): void {
+    this.#mountKnows = true;
+    this.#tellMountKnows();
+  }
+
+  /** How much longer its mount may trust what it caches: for the limit after its last word, and not when it knows that the session is over. */
+  trustedForMs(clock: Clock): number {
+    if (!this.expires || this.#mountKnows) return 0;
+    return Math.max(0, this.lastHeard + this.limitMs - clock.nowMs());
+  }
+
+  /** Resolves when its mount trusts nothing any more. */
+  async trustedNoMore(clock: Clock): Promise<void> {
+    const leftMs = this.trustedForMs(clock);
+    if (leftMs === 0) return;
+    let cancel = (): void => {};
+    const late = new Promise<void>((resolve) => (cancel = clock.after(leftMs, resolve)));
+    await Promise.race([late, this.#told]);
+    cancel();
   }
 }
 
 export class Sessions {
   readonly #server: Server;
   readonly #sessions = new Map<SessionId, ServerSession>();
+  /** Ended, and not gone. */
+  readonly #leaving = new Map<SessionId, ServerSession>();
+  /** How many are just being opened. */
+  #opening = 0;
   #closed = false;
 
   constructor(server: Server) {
@@ -62,19 +102,44 @@ export class Sessions {
   }
 
   async open(events: SessionEvents, options: SessionOptions = {}): Promise<NamespaceSession> {
-    const { resume } = options;
-    if (resume === undefined && this.#server.resumption.pending) await this.#server.resumption.over;
-    if (this.#closed) throw new FsError("ENOTCONN", "the namespace is closed");
-    if (this.#sessions.size >= this.#server.limits.sessions)
-      throw new FsError("EAGAIN", `${this.#sessions.size} sessions are open, the limit is ${this.#server.limits.sessions}`);
-    const id = resume ?? (await this.#server.transact("session", null, (tx) => this.#server.identities.allocateSession(tx)));
-    const session = new ServerSession(id, events, options);
+    const { resume, former, limitMs = DEFAULT_SESSION_LIMIT_MS, owner = "" } = options;
+    if (former !== undefined) this.#mountKnows(former);
+    const { sessions: limit } = this.#server.limits;
+    const count = this.#sessions.size + this.#leaving.size + this.#opening;
+    if (count >= limit) throw new FsError("EAGAIN", `${count} sessions are open, the limit is ${limit}`);
+    this.#opening++;
+    try {
+      if (resume === undefined && this.#server.resumption.pending) await this.#server.resumption.over;
+      if (this.#closed) throw new FsError("ENOTCONN", "the namespace is closed");
+      const session = await (resume === undefined
+        ? this.#begin(events, { limitMs, owner }, options)
+        : this.#resume(events, resume, options));
+      this.#sessions.set(session.id, session);
+      this.#server.leases.add(session);
+      return this.#handleOf(session);
+    } finally {
+      this.#opening--;
+    }
+  }
+
+  async #begin(events: SessionEvents, terms: SessionTerms, options: SessionOptions): Promise<ServerSession> {
+    const id = await this.#server.transact("session", null, (tx) => this.#server.identities.allocateSession(tx));
+    const session = new ServerSession(id, events, terms, options);
     session.lastHeard = this.#server.clock.nowMs();
-    if (resume !== undefined) await this.#resume(session);
-    else if (options.durable) await this.#makeDurable(session, options.owner ?? "");
-    this.#sessions.set(id, session);
-    this.#server.leases.add(session);
-    return this.#handleOf(session);
+    if (options.durable) await this.#record(id, { over: false, ...terms });
+    return session;
+  }
+
+  /** Its mount has come for another session: it trusts nothing any more that it had under this one. */
+  #mountKnows(former: SessionId): void {
+    this.#leaving.get(former)?.mountKnows();
+    if (!this.#server.resumption.awaits(former)) this.#server.resumption.settled(former);
+  }
+
+  async #record(id: SessionId, record: SessionRecord): Promise<void> {
+    await this.#server.transact("session", null, (tx) =>
+      tx.raw(TAG_SESSION + id8(id), "", (writer) => encodeSession(writer, record)),
+    );
   }
 
   #handleOf(session: ServerSession): NamespaceSession {
@@ -82,6 +147,7 @@ export class Sessions {
     return {
       id: session.id,
       call: (operation, request, signal) => calls.call(session, operation, request, { signal }),
+      limitMs: session.limitMs,
       callNow: (operation, request) => calls.callNow(session, operation, request),
       callNumbered: (number, operation, request, options) => answers.call(session, number, operation, request, options),
       heard: () => {
@@ -99,40 +165,47 @@ export class Sessions {
         // Its mount was kept waiting, perhaps as long as its time limit: what it says next is on its way only now.
         session.lastHeard = clock.nowMs();
       },
-      close: async () => this.end(session, null),
+      get othersReclaim() {
+        return resumption.pending ? resumption.over : undefined;
+      },
+      fail: (reason) => this.end(session, reason),
+      close: (stored) => {
+        session.mountKnows();
+        this.end(session, null, stored);
+        return session.gone;
+      },
     };
   }
 
-  async #makeDurable(session: ServerSession, owner: string): Promise<void> {
-    await this.#server.transact("session", session, (tx) =>
-      tx.raw(TAG_SESSION + id8(session.id), "", (writer) => writer.raw(Buffer.from(owner))),
-    );
-  }
-
-  async #resume(session: ServerSession): Promise<void> {
-    if (!this.#server.resumption.take(session.id))
-      throw new FsError("ESTALE", `session ${session.id} is not one that can be resumed`);
-    for (const [number, reply] of await this.#server.identities.answers(session.id)) {
+  async #resume(events: SessionEvents, id: SessionId, options: SessionOptions): Promise<ServerSession> {
+    const { resumption, identities } = this.#server;
+    const record = resumption.take(id);
+    if (record === null) throw new FsError("ESTALE", `session ${id} is not one that can be resumed`);
+    const session = new ServerSession(id, events, record, options);
+    session.lastHeard = this.#server.clock.nowMs();
+    for (const [number, reply] of await identities.answers(id)) {
       const { doneTo } = reply as { doneTo?: number };
       if (doneTo === undefined) session.answers.set(number, Promise.resolve(reply));
       else session.doneTo.set(number, doneTo);
       session.storedAnswers.add(number);
       session.newestNumber = number;
     }
-    const ids = this.#server.identities.awaitedStripes(session.id);
+    const ids = identities.awaitedStripes(id);
     const used = await this.#server.transact("none", null, (tx) => {
       tx.wantStripes(ids);
-      return new Set(ids.filter((id) => tx.stripe(id) !== null));
+      return new Set(ids.filter((stripe) => tx.stripe(stripe) !== null));
     });
-    if (!this.#server.resumption.awaits(session.id)) throw new FsError("ESTALE", `session ${session.id} came back too late`);
-    this.#server.identities.sessionResumed(session.id, used);
+    if (!resumption.awaits(id)) throw new FsError("ESTALE", `session ${id} came back too late`);
+    identities.sessionResumed(id, used);
     session.reclaiming = true;
+    return session;
   }
 
   #reclaim(session: ServerSession, leases: readonly HeldLease[], locks: readonly HeldLock[]): void {
     if (session.ended) throw ended();
     if (!session.reclaiming) throw new FsError("EINVAL", `session ${session.id} has nothing to reclaim`);
     session.lastHeard = this.#server.clock.nowMs();
+    this.#server.resumption.heard(session.id);
     for (const { inode, mode } of leases) {
       if (!(Number.isSafeInteger(inode) && inode > 0)) throw new FsError("EINVAL", `a lease on inode ${inode} cannot be`);
       const level = leaseLevel(mode);
@@ -143,13 +216,23 @@ export class Sessions {
     for (const { inode, lock } of locks) this.#server.locks.restore(session.id, inode, lock);
   }
 
-  /** A session of before this start has not come back in time: what it left is cleared away. */
-  notResumed(id: SessionId): void {
+  /** A session of before this start has not come back in time: what it left is cleared away. Resolves when it cannot come back after another start either. */
+  async notResumed(id: SessionId): Promise<void> {
     const session = this.#sessions.get(id);
     if (session !== undefined) return this.end(session, "it did not say in time what it holds");
     this.#server.trace(`namespace: session ${id} of before the start has not come back`);
+    await this.#noteOver(id, { limitMs: 0, owner: "" });
     this.#server.identities.sessionEnded(id);
     this.#server.ticks.forgetSession(id);
+  }
+
+  /** From here on the session cannot be resumed, whatever happens to the server. Where the log takes nothing, nobody else can change anything either. */
+  async #noteOver(id: SessionId, terms: SessionTerms): Promise<void> {
+    try {
+      await this.#record(id, { over: true, ...terms });
+    } catch (error) {
+      this.#server.trace(`namespace: session ${id} is over, and the log does not have it: ${(error as Error).message}`);
+    }
   }
 
   expire(id: SessionId, reason: string): void {
@@ -177,20 +260,43 @@ export class Sessions {
     }
   }
 
-  /** The reason is told where it was not the session itself that ended. */
-  end(session: ServerSession, reason: string | null): void {
+  /** Requests are refused from here on. The reason is told where it was not the mount that ended it. */
+  end(session: ServerSession, reason: string | null, stored: Promise<void> | void = undefined): void {
     if (session.ended) return;
-    const held = [...session.holds.keys()];
-    this.#server.leases.remove(session);
+    session.ended = true;
     this.#sessions.delete(session.id);
-    this.#server.locks.releaseSession(session.id);
-    for (const inode of held) this.#server.ticks.forgotten(inode);
-    this.#server.identities.sessionEnded(session.id);
-    if (session.durable) this.#server.ticks.forgetSession(session.id);
+    if (reason !== null) {
+      this.#server.trace(`namespace: session ${session.id} was ended: ${reason}`);
+      stored = session.events.expired(this.#server.locks.lockedBy(session.id));
+    }
+    if (session.durable || session.expires) void this.#leave(session, stored);
+    else this.#clearAway(session, stored);
     this.#server.resumption.settled(session.id);
-    if (reason === null) return;
-    this.#server.trace(`namespace: session ${session.id} was ended: ${reason}`);
-    session.events.expired();
+  }
+
+  /** What the session holds stays in the others' way until nothing can bring it back, and its mount must know that it is over. */
+  async #leave(session: ServerSession, stored: Promise<void> | void): Promise<void> {
+    const { clock } = this.#server;
+    this.#leaving.set(session.id, session);
+    if (session.durable) await this.#noteOver(session.id, { limitMs: session.trustedForMs(clock), owner: session.owner });
+    await session.trustedNoMore(clock);
+    this.#leaving.delete(session.id);
+    if (!this.#closed) this.#clearAway(session, stored);
+  }
+
+  #clearAway(session: ServerSession, stored: Promise<void> | void): void {
+    const { leases, locks, ticks, identities } = this.#server;
+    const held = [...session.holds.keys()];
+    leases.remove(session);
+    locks.releaseSession(session.id);
+    for (const inode of held) ticks.forgotten(inode);
+    const sweep = (): void => {
+      identities.sessionEnded(session.id);
+      if (session.durable) ticks.forgetSession(session.id);
+    };
+    if (stored === undefined) sweep();
+    else void stored.then(sweep);
+    session.resolveGone();
   }
 
   /** Ends all, durable ones so that they can be resumed; no more are opened. */
@@ -199,6 +305,10 @@ export class Sessions {
     for (const session of [...this.#sessions.values()]) {
       if (session.durable) this.#server.leases.remove(session);
       else this.end(session, null);
+    }
+    for (const session of this.#leaving.values()) {
+      this.#server.leases.remove(session);
+      session.resolveGone();
     }
   }
 }

@@ -19,6 +19,8 @@ const INODES_PER_PIECE = 128;
 /** Transactions of each kind in one tick. */
 const PIECES_PER_TICK = 16;
 const STRIPES_PER_REMOVAL = 256;
+/** Sessions that are over, whose records go in one tick. */
+const SESSIONS_PER_TICK = 64;
 /** Work found at start-up at once; the rest is found when that is done. */
 const FOUND_AT_START_MAX = 1 << 20;
 
@@ -305,8 +307,13 @@ export class Ticks {
   }
 
   async #forgetSessions(): Promise<void> {
-    const session = this.#endedSessions.shift();
-    if (session === undefined) return;
+    for (const session of this.#endedSessions.slice(0, SESSIONS_PER_TICK)) {
+      await this.#forgetAnswers(session);
+      this.#endedSessions.shift();
+    }
+  }
+
+  async #forgetAnswers(session: SessionId): Promise<void> {
     const prefix = TAG_ANSWER + id8(session);
     const keys = await this.#server.overlay.scan(prefix, after(prefix), 1 << 16, (records) => records.map(({ key }) => key));
     await this.#server.transact("session", null, (tx) => {

@@ -44,7 +44,7 @@ for (const [what, byMs] of Object.entries(SET_BY_MS)) {
     const { clock, namespace } = await openStore();
     let expired = 0;
     const session = await namespace.openSession(
-      { ...quietEvents, expired: () => expired++ },
+      { ...quietEvents, expired: () => void expired++ },
       { limitMs: 1000, expires: true, durable: true },
     );
     clock.advance(900);
@@ -64,7 +64,10 @@ for (const [what, byMs] of Object.entries(SET_BY_MS)) {
 
   test(`the date is set ${what}: a recall that is not answered holds others up for the limit and no longer`, async () => {
     const { clock, namespace, session, root } = await openStore();
-    const hung = await namespace.openSession({ ...quietEvents, recall: () => new Promise(() => {}) }, { limitMs: 3000 });
+    const hung = await namespace.openSession(
+      { ...quietEvents, recall: () => new Promise(() => {}) },
+      { limitMs: 3000, expires: true },
+    );
     const file = await makeEntry(hung, root, "file");
     let done = false;
     const change = session.call("setAttributes", { inode: file.inode, change: { mode: 0o600 } }).then(() => (done = true));

@@ -5,9 +5,9 @@ import type { Duplex } from "node:stream";
 import { type DatedClock, systemDatedClock } from "../../fs/clock.ts";
 import type { SessionEvents } from "../../fs/messages.ts";
 import { ENTRY_KINDS, type EntryKind } from "../../fs/namespace/entry.ts";
-import { type Namespace, openNamespace } from "../../fs/namespace/namespace.ts";
+import { type Namespace, openNamespace, type StripeHooks } from "../../fs/namespace/namespace.ts";
 import { RemoteSession } from "../../fs/remote-session.ts";
-import { SessionServer } from "../../fs/session-server.ts";
+import { type ServedReport, SessionServer } from "../../fs/session-server.ts";
 import type { BlockClient } from "../../replication/block-client.ts";
 import { MemoryTable } from "../../storage/memory-table.ts";
 import { duplexPair } from "../fixture/duplex.ts";
@@ -40,6 +40,11 @@ export class Machine {
   readonly #log = new MemoryLog();
   store = "a store";
   timeLimitMs = 5_000;
+  blocks = noBlocks;
+  /** How the namespace gets rid of blocks. */
+  hooks: StripeHooks | undefined;
+  /** What is sent does not arrive, and nobody notices: as where a cable is cut. */
+  silent = false;
   namespace!: Namespace;
   #server!: SessionServer;
   #killLog: () => void = () => {};
@@ -59,14 +64,15 @@ export class Machine {
   async start(): Promise<void> {
     const run = logOfOneRun(this.#log, (entry) => this.onEntry(kindOf(entry)));
     this.#killLog = run.kill;
-    this.namespace = await openNamespace({ table: this.#table, log: run.log, clock: this.clock, limits: { resumeMs: 2_000 } });
+    this.namespace = await openNamespace({ table: this.#table, log: run.log, clock: this.clock, stripes: this.hooks, limits: { resumeMs: 2_000 } }); // prettier-ignore
     const { namespace } = this;
     this.#server = new SessionServer({
-      openSession: (events, { resume }) => namespace.openSession(events, { durable: true, expires: true, resume }),
+      openSession: (events, { resume, former }) =>
+        namespace.openSession(events, { durable: true, expires: true, limitMs: this.timeLimitMs, resume, former }),
       written: () => namespace.written(),
       store: this.store,
       scheme: "copies:1",
-      blocks: noBlocks,
+      blocks: this.blocks,
       clock: this.clock,
       timeLimitMs: this.timeLimitMs,
       isAlive: () => true,
@@ -87,6 +93,11 @@ export class Machine {
     this.cut();
   }
 
+  /** The sessions that are served. */
+  sessions(): ServedReport[] {
+    return this.#server.list();
+  }
+
   cut(): void {
     for (const stream of this.#streams.splice(0)) stream.destroy();
   }
@@ -100,6 +111,7 @@ export class Machine {
     for (const end of [left, right]) {
       const write = end._write.bind(end);
       end._write = (chunk, encoding, done) => {
+        if (this.silent) return done();
         if (++this.chunks !== this.cutAt) return write(chunk, encoding, done);
         this.cut();
         done();
@@ -110,9 +122,9 @@ export class Machine {
     return left;
   };
 
-  open(events: Partial<SessionEvents> = {}): Promise<RemoteSession> {
+  open(events: Partial<SessionEvents> = {}, connect = this.connect): Promise<RemoteSession> {
     return RemoteSession.open({
-      connect: this.connect,
+      connect,
       mountpoint: "/mnt",
       pid: process.pid,
       clock: this.clock,

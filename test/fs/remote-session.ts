@@ -217,7 +217,7 @@ test("a mount does not go on with another store that is served at the same place
   const machine = new Machine();
   await machine.start();
   let expired = 0;
-  const one = await machine.open({ expired: () => expired++ });
+  const one = await machine.open({ expired: () => void expired++ });
   machine.kill();
   machine.store = "another store";
   await machine.start();

@@ -65,8 +65,11 @@ function simpleSession(id: number): ServedSession {
     id: id as SessionId,
     call: async () => ({ attributes: undefined }) as never,
     callNumbered: async () => ({ reply: {}, repeated: false }) as never,
+    limitMs: 5000,
     heard: () => {},
     reclaiming: false,
+    othersReclaim: undefined,
+    fail: () => {},
     reclaim: () => {},
     reclaimed: async () => {},
     close: async () => {},
@@ -151,7 +154,21 @@ class Daemon {
   async start(): Promise<void> {
     this.namespace = await openNamespace({ table: this.#table, log: this.#log, clock, limits: { resumeMs: 5000 } });
     const { namespace } = this;
-    this.server = serverOf((events, resume) => namespace.openSession(events, { durable: true, expires: true, resume }));
+    this.server = new SessionServer({
+      openSession: (events, { resume, former }) => namespace.openSession(events, { durable: true, expires: true, resume, former }),
+      written: () => undefined, store: "s", scheme: "copies:1", blocks: {} as BlockClient, clock, timeLimitMs: 5000, isAlive: () => true, trace: () => {},
+    }); // prettier-ignore
+  }
+
+  /** The session is ended, and its mount hears of it: else all others, and the next start, wait until it must know. */
+  async giveUp(session: SessionId): Promise<void> {
+    this.namespace.expireSession(session, "for the test");
+    const client = connect(this.server);
+    await assert.rejects(client.ask("hello", hello(session)), { code: "ESTALE" });
+    await client.ask("hello", hello());
+    await client.ask("bye", encodeMessage("Empty", {}));
+    client.close();
+    while (await this.namespace.tick());
   }
 
   /** A session of before a restart of the namespace, which says hello and is to reclaim. */
@@ -218,8 +235,7 @@ test("reclaim with random and damaged bytes is answered or refused, and the name
       const bytes = mutated(reclaim({ known: [1, 300], shared: [2, 70_000], exclusive: [3], locks: [someLock, someLock] }), random); // prettier-ignore
       await answered(client.ask("reclaim", bytes), `reclaim ${Buffer.from(bytes).toString("hex")}`);
       client.close();
-      daemon.namespace.expireSession(session, "for the test");
-      while (await daemon.namespace.tick());
+      await daemon.giveUp(session);
     }
     const local = await daemon.namespace.openSession(quietEvents);
     assert.equal((await local.call("getAttributes", { inode: 1 as InodeId })).attributes.inode, 1);
@@ -241,9 +257,7 @@ test("messages that are too large, too deep, or say what cannot be are refused w
     const { client, session } = await daemon.resumed();
     await assert.rejects(client.ask("reclaim", bytes), { code, message });
     client.close();
-    // Else the next start would wait for it to come back.
-    daemon.namespace.expireSession(session, "for the test");
-    while (await daemon.namespace.tick());
+    await daemon.giveUp(session);
   }
   const client = connect(daemon.server);
   const long = encodeMessage("Hello", {

@@ -3,10 +3,12 @@ import assert from "node:assert/strict";
 import test from "node:test";
 import type { LogIndex } from "../../../storage/log.ts";
 import { MemoryTable } from "../../../storage/memory-table.ts";
+import { ByteReader } from "../../../fs/namespace/bytes.ts";
 import { decodeEntry, EntryWriter } from "../../../fs/namespace/entry.ts";
 import { id8, idFrom } from "../../../fs/namespace/keys.ts";
 import { openNamespace } from "../../../fs/namespace/namespace.ts";
 import { encodeExtent, encodeInode, encodeName, encodeOrder, encodeStripe, Inode } from "../../../fs/namespace/records.ts";
+import { decodeSession, encodeSession, type SessionRecord } from "../../../fs/namespace/session-record.ts";
 import type { ByteString, InodeId, StripeId } from "../../../fs/types.ts";
 import type { DiskId } from "../../../replication/stripe.ts";
 import { makeEntry, MemoryLog, name, openStore, problems, quietEvents } from "./memory-log.ts";
@@ -71,6 +73,26 @@ test("bytes of names, extents and stripes", () => {
     bytesOf((writer) => encodeStripe(writer, stripe)),
     "0672733a342b320580200406" + "0102030405c801",
   );
+});
+
+test("a session's bytes, and what is no session", () => {
+  const record = { over: false, limitMs: 10_000, owner: "me" };
+  assert.equal(
+    bytesOf((writer) => encodeSession(writer, record)),
+    "0100904e" + "6d65",
+  );
+  assert.equal(
+    bytesOf((writer) => encodeSession(writer, { over: true, limitMs: 0, owner: "" })),
+    "010100",
+  );
+  const read = (hex: string): SessionRecord => {
+    const bytes = Buffer.from(hex, "hex");
+    return decodeSession(new ByteReader(bytes, 0, bytes.length, () => "session 5"));
+  };
+  assert.deepEqual(read("0100904e6d65"), record);
+  assert.throws(() => read("7b22706964223a317d"), { message: /session 5.* its format is 123, this version reads 1/ });
+  assert.throws(() => read("0102904e"), { message: /session 5.* it is 2; it should be 0/ });
+  assert.throws(() => read("0100"), { code: "EIO" });
 });
 
 test("a log entry's bytes, and every flipped bit of it is found or changes nothing that is read silently", () => {
