@@ -15,6 +15,7 @@ export interface CampaignOptions {
   operations: number;
   jobs: number;
   shrink: boolean;
+  dangers?: SeedWork["dangers"];
   /** The module that a worker runs. */
   worker?: URL;
   limits?: Partial<WorkerLimits>;
@@ -53,9 +54,9 @@ export async function runCampaign(options: CampaignOptions): Promise<CampaignTot
   const totals: CampaignTotals = { runs: 0, operations: 0, counts: {}, violations: [] };
   let given = 0;
   const next = (): SeedWork | null => {
-    const { firstSeed, steps, shrink, runs, operations, signal } = options;
+    const { firstSeed, steps, shrink, dangers, runs, operations, signal } = options;
     if (signal?.aborted === true || given >= runs || totals.operations >= operations) return null;
-    return { seed: firstSeed + given++, steps, shrink };
+    return { seed: firstSeed + given++, steps, shrink, dangers };
   };
   const done = (result: SeedResult): void => {
     add(totals, result);

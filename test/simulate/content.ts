@@ -55,6 +55,23 @@ export function zeroContent(content: Content, offset: number, length: number): C
   return writeContent(content, offset, new Uint8Array(end - offset));
 }
 
+/** Without the range: what follows moves up. Both are multiples of a page, and the range ends before the file does. */
+export function collapseContent({ size, pages }: Content, offset: number, length: number): Content {
+  const [first, end] = [offset / PAGE_BYTES, (offset + length) / PAGE_BYTES];
+  return { size: size - length, pages: filled([...padded(pages, first), ...pages.slice(end)]) };
+}
+
+/** With zeros before what follows the offset, which moves down. */
+export function insertContent({ size, pages }: Content, offset: number, length: number): Content {
+  const first = offset / PAGE_BYTES;
+  const zeros = Array<null>(length / PAGE_BYTES).fill(null);
+  return { size: size + length, pages: filled([...padded(pages, first), ...zeros, ...pages.slice(first)]) };
+}
+
+function padded(pages: Content["pages"], count: number): (Uint8Array | null)[] {
+  return Array.from({ length: count }, (_, index) => pages[index] ?? null);
+}
+
 export function sameContent(a: Content, b: Content): boolean {
   if (a === b) return true;
   return a.size === b.size && firstDifference(a, b, 0, a.size) === -1;

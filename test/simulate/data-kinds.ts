@@ -3,10 +3,18 @@
 import type { Outcome } from "./judge.ts";
 import type { Model } from "./model.ts";
 import { answers, type Bound, type ContentEffect, type Context, directoryOf, done, openAt } from "./bound.ts";
-import { readContent, truncateContent, writeContent, zeroContent } from "./content.ts";
+import {
+  type Content,
+  collapseContent,
+  insertContent,
+  readContent,
+  truncateContent,
+  writeContent,
+  zeroContent,
+} from "./content.ts";
 import type { Kernel } from "./kernel.ts";
 import type { File } from "./kernel-core.ts";
-import { ALLOCATE, PUNCH } from "./kernel-data.ts";
+import { ALLOCATE, COLLAPSE, INSERT, PUNCH } from "./kernel-data.ts";
 import type { Step } from "./steps.ts";
 
 function lengthOf(kind: number, number: number): number {
@@ -27,6 +35,10 @@ function dataOf(id: number, length: number): Uint8Array {
 
 /** Whole in one request, however it lies in the program's memory. */
 const DIRECT_UNCUT_BYTES = 1020 * 1024;
+
+const PAGE_BYTES = 4096;
+/** Files do not grow without end. */
+const SHIFTED_MAX_BYTES = 2_000_000;
 
 type Change = ContentEffect["change"];
 
@@ -114,6 +126,30 @@ export function fallocate(context: Context, { numbers }: Step, mode: number): Bo
   };
   const text = `fallocate ${mode} ${length} at ${offset} of ${file.inode}`;
   return bindChange(text, file, change, () => context.kernel.data.fallocate(file, offset, length, mode));
+}
+
+/** fallocate(2) that moves what follows. */
+export function shift(context: Context, { numbers }: Step, mode: typeof COLLAPSE | typeof INSERT): Bound | null {
+  const file = openAt(context, numbers[0]);
+  if (file === null) return null;
+  const { size } = context.model.get(file.inode)!.content;
+  if (mode === INSERT && size > SHIFTED_MAX_BYTES) return null;
+  const pages = Math.floor(size / PAGE_BYTES);
+  const offset = PAGE_BYTES * (numbers[1] % (pages + 1));
+  const length = PAGE_BYTES * (1 + (numbers[2] % (numbers[3] % 2 === 0 ? 4 : 1 + pages)));
+  const beyond = (content: Content): boolean => offset >= content.size || (mode === COLLAPSE && offset + length >= content.size);
+  const shifted = mode === COLLAPSE ? collapseContent : insertContent;
+  const change: Change = (content) => (beyond(content) ? content : shifted(content, offset, length));
+  const bound = bindChange("", file, change, () => context.kernel.data.fallocate(file, offset, length, mode));
+  return {
+    ...bound,
+    text: `${mode === COLLAPSE ? "collapse" : "insert"} ${length} at ${offset} of ${file.inode}`,
+    apply: (model, outcome) =>
+      answers(outcome, beyond(model.get(file.inode)!.content) ? ["EINVAL"] : [], () => {
+        model.set(file.inode, { content: change(model.get(file.inode)!.content) });
+        return true;
+      }),
+  };
 }
 
 export function copy(context: Context, { numbers }: Step): Bound | null {

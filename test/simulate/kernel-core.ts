@@ -16,6 +16,8 @@ export interface File {
   readonly append: boolean;
   /** FOPEN_DIRECT_IO: reads and writes pass the page cache by. */
   readonly direct: boolean;
+  /** O_TMPFILE: it has no name yet, and may get one (I_LINKABLE). */
+  linkable?: boolean;
 }
 
 export interface KernelOptions {

@@ -12,6 +12,9 @@ export const PUNCH = 3;
 export const ZERO = 16;
 export const ZERO_KEEP_SIZE = 17;
 export const ALLOCATE = 0;
+/** Linux passes these two on to no FUSE filesystem yet; the mount and the namespace can do them. */
+export const COLLAPSE = 8;
+export const INSERT = 32;
 
 /** Bytes of a write through the page cache are in its pages before the mount has them: nobody reads meanwhile. A direct write changes no page. */
 function dataOf(inode: InodeId): string {
@@ -213,10 +216,18 @@ export class KernelData {
       await this.#core.request(() =>
         this.#core.mount.fallocate(this.#core.caller, file.inode, file.handle, offset, length, mode),
       );
+      if (mode === COLLAPSE || mode === INSERT) return this.#shifted(cached, offset, mode === COLLAPSE ? -length : length);
       if (mode !== PUNCH && mode !== ZERO_KEEP_SIZE) this.#core.cache.changed(cached, offset + length);
       if (mode !== ALLOCATE) zeroPages(cached, offset, length);
       this.#core.cache.dropAttributes(cached);
     });
+  }
+
+  /** What follows the offset lies elsewhere now. */
+  #shifted(cached: CachedInode, offset: number, byBytes: number): void {
+    this.#core.cache.changed(cached, 0);
+    cached.attributes.size = Math.max(0, cached.attributes.size + byBytes);
+    for (const number of [...cached.pages.keys()]) if (number * PAGE_BYTES >= offset) cached.pages.delete(number);
   }
 
   async copy(from: File, fromOffset: number, to: File, toOffset: number, length: number): Promise<number> {

@@ -28,6 +28,12 @@ export class KernelLocks {
     await this.#core.request(() => mount.setlk(caller, file.inode, file.handle, file.owner, lock, flock, false));
   }
 
+  /** F_GETLK: what is in the way of the lock; type "unlock": nothing. */
+  async test(file: File, { flock: _, ...lock }: LockRequest): Promise<FileLock> {
+    const { mount, caller } = this.#core;
+    return this.#core.request(() => mount.getlk(caller, file.inode, file.handle, file.owner, lock));
+  }
+
   /** F_SETLKW, or flock(2) without LOCK_NB. EINTR. */
   async wait(file: File, { flock, ...lock }: LockRequest, { ms, interrupted }: Patience): Promise<void> {
     const { mount, clock } = this.#core;

@@ -16,6 +16,7 @@ import { type File, KernelCore, type KernelOptions } from "./kernel-core.ts";
 import { KernelData, locksOf } from "./kernel-data.ts";
 import { KernelLocks } from "./kernel-locks.ts";
 
+const O_RDWR = 2;
 const O_CREAT = 0o100;
 const O_EXCL = 0o200;
 const O_TRUNC = 0o1000;
@@ -155,6 +156,23 @@ export class Kernel implements KernelCaches {
     if (found === null) throw new FsError("ENOENT");
     if (typeof found === "object") return found;
     return this.#openFound(found, flags);
+  }
+
+  /** open(2) with O_TMPFILE. */
+  async openUnnamed(parent: InodeId): Promise<File> {
+    const flags = O_RDWR;
+    const { version } = this.#core.cache;
+    const { entry, opened } = await this.#core.request(() =>
+      this.#core.mount.tmpfile(this.#core.caller, parent, 0o644, flags, 0),
+    );
+    const cached = this.#core.cache.learn(entry.attributes, entry.attributeTimeoutMs, version);
+    cached.pins++;
+    return { ...this.#opened(cached.inode, opened, flags), linkable: true };
+  }
+
+  /** statfs(2). Never cached. */
+  async space(): Promise<number> {
+    return (await this.#core.request(() => this.#core.mount.statfs(this.#core.caller, ROOT_INODE))).blocks;
   }
 
   async #openFound(inode: InodeId, flags: number): Promise<File> {
@@ -336,10 +354,13 @@ export class Kernel implements KernelCaches {
     this.#changedAttributes(inode);
   }
 
+  async xattrNames(inode: InodeId): Promise<readonly ByteString[]> {
+    return this.#core.request(() => this.#core.mount.listxattr(this.#core.caller, inode));
+  }
+
   async xattrs(inode: InodeId): Promise<Map<ByteString, string>> {
     const values = new Map<ByteString, string>();
-    for (const name of await this.#core.request(() => this.#core.mount.listxattr(this.#core.caller, inode)))
-      values.set(name, Buffer.from(await this.xattr(inode, name)).toString());
+    for (const name of await this.xattrNames(inode)) values.set(name, Buffer.from(await this.xattr(inode, name)).toString());
     return values;
   }
 

@@ -7,24 +7,16 @@ import { judgeLoss } from "./loss.ts";
 import { type Scene, SLOTS } from "./scene.ts";
 import { type Mishap, openFiles } from "./standstill.ts";
 import type { KillPlan } from "./steps.ts";
+import { restart } from "./strikes.ts";
 
 export function beginKilling(scene: Scene, plan: KillPlan, clock: MachineClock): Mishap {
   const { world } = scene;
-  const remote = world.kernels.every((_, mount) => world.isRemote(mount));
-  return plan.daemon && remote ? killDaemon(scene, plan, clock) : killMount(scene, plan, clock);
+  return plan.daemon && world.allRemote ? killDaemon(scene, plan, clock) : killMount(scene, plan, clock);
 }
 
-function killDaemon(scene: Scene, { afterMs, forMs }: KillPlan, clock: MachineClock): Mishap {
-  const { world, counts, story } = scene;
-  const kill = async (): Promise<void> => {
-    await clock.sleep(afterMs);
-    counts.daemonsKilled++;
-    story.tell(() => `the daemon is killed, and started again after ${forMs.toFixed(3)} ms`);
-    world.killDaemon();
-    await clock.sleep(forMs);
-    await world.restartDaemon();
-  };
-  return { over: kill(), judge: async () => false };
+function killDaemon(scene: Scene, { afterMs, forMs, hello }: KillPlan, clock: MachineClock): Mishap {
+  const over = clock.sleep(afterMs).then(() => restart(scene, hello, forMs, clock));
+  return { over, judge: async () => false };
 }
 
 function killMount(scene: Scene, { mount, afterMs }: KillPlan, clock: MachineClock): Mishap {
@@ -42,6 +34,7 @@ function killMount(scene: Scene, { mount, afterMs }: KillPlan, clock: MachineClo
     death: { mount, died },
     judge: async (ran) => {
       await scene.drive(world.kernels[mount].learnRoot());
+      scene.renewals[mount] = 0;
       scene.slots[mount] = Array<File | null>(SLOTS).fill(null);
       await judgeLoss(scene, ran, { mount, endedMs, backMs: Infinity, open });
       return true;

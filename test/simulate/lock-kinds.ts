@@ -52,6 +52,23 @@ export function lock(context: Context, { numbers }: Step, wait: boolean): Bound 
   };
 }
 
+export function testLock(context: Context, { numbers }: Step): Bound | null {
+  const file = choose(context, numbers);
+  if (file === null) return null;
+  const type = (["read", "write"] as const)[numbers[1] % 2];
+  const [start, end] = [numbers[2] % 10, (numbers[2] % 10) + (numbers[3] % 10)];
+  return {
+    text: `test ${type} lock [${start}, ${end}] of ${file.inode} by ${file.owner}`,
+    run: async () => (await context.kernel.locks.test(file, { type, start, end, pid: 1, flock: false })).type !== "unlock",
+    applyLost: () => true,
+    apply: (model, outcome) => {
+      const wanted: WantedLock = { kind: "posix", owner: file.owner, type, start, end };
+      const taken = model.get(file.inode)!.locks.some((one) => conflicts(one, wanted));
+      return answers(outcome, [], (value) => value === undefined || value === taken);
+    },
+  };
+}
+
 function choose(context: Context, numbers: readonly number[]): File | null {
   return contended(context, numbers) ?? openAt(context, numbers[0]);
 }

@@ -78,7 +78,12 @@ test("a worker is replaced after some runs", async (context) => {
 });
 
 test("real seeds on two processes are judged without a violation", async () => {
-  const { runs, operations, counts, violations } = await runCampaign({ ...PLAN, steps: 60, runs: 2 });
+  const { runs, operations, counts, violations } = await runCampaign({
+    ...PLAN,
+    steps: 60,
+    runs: 2,
+    dangers: { strike: 0, hello: 0 },
+  });
   assert.deepEqual(violations, []);
   assert.equal(runs, 2);
   assert.ok(operations > 60 && operations <= 120, `${operations} operations`);

@@ -3,10 +3,11 @@
 
 import { Mount, type MountOptions } from "../../fs/mount/mount.ts";
 import type { KernelCaches } from "../../fs/mount/handlers.ts";
-import type { Session, SessionEvents } from "../../fs/messages.ts";
+import type { HeldLease, Session, SessionEvents } from "../../fs/messages.ts";
 import type { Namespace } from "../../fs/namespace/namespace.ts";
 import { RemoteSession } from "../../fs/remote-session.ts";
 import { StripeStore } from "../../replication/stripes.ts";
+import type { SessionId } from "../../fs/types.ts";
 import type { Random } from "../../storage/seeded-random.ts";
 import type { MachineClock, ProcessClock } from "./clock.ts";
 import { Kernel } from "./kernel.ts";
@@ -34,6 +35,14 @@ export interface RemoteOptions extends MountedOptions {
   connect: () => Promise<WireEnd>;
 }
 
+/** A mount's way to the namespace. */
+interface Line {
+  /** This end of the connection that there is, of a mount that is a process of its own. */
+  wire?: () => WireEnd | null;
+  cut: () => Promise<void>;
+  held: () => Iterable<HeldLease>;
+}
+
 export class Mounted {
   readonly kernel: Kernel;
   readonly clock: ProcessClock;
@@ -46,9 +55,16 @@ export class Mounted {
   /** Ends the connection, as the system does with a dead process. Resolves when the namespace has noticed, where it does so by itself. */
   readonly #cut: () => Promise<void>;
 
-  private constructor(mount: Mount, cut: () => Promise<void>, options: MountedOptions, pid: number) {
+  /** What the mount says that it holds. */
+  readonly held: () => Iterable<HeldLease>;
+
+  readonly #wire: () => WireEnd | null;
+
+  private constructor(mount: Mount, { cut, held, wire = () => null }: Line, options: MountedOptions, pid: number) {
     this.#mount = mount;
     this.#cut = cut;
+    this.held = held;
+    this.#wire = wire;
     this.clock = options.clock;
     this.pid = pid;
     this.#kernelClock = options.kernelClock;
@@ -60,7 +76,7 @@ export class Mounted {
     const link = new Link();
     const openSession = (events: SessionEvents): Promise<Session> => link.open(options.namespace, events);
     const mount = await Mount.open({ ...options, openSession });
-    return new Mounted(mount, () => link.cut(), options, 0);
+    return new Mounted(mount, { cut: () => link.cut(), held: () => link.held() }, options, 0);
   }
 
   static async openRemote(options: RemoteOptions): Promise<Mounted> {
@@ -92,12 +108,19 @@ export class Mounted {
     const stripes = new StripeStore({ client: session.blocks, scheme: schemes.full, random });
     const mount = await Mount.open({ ...options, openSession, stripes });
     const cut = async (): Promise<void> => end?.sever();
-    mounted = new Mounted(mount, cut, options, pid);
+    mounted = new Mounted(mount, { cut, held: () => events?.held?.() ?? [], wire: () => end }, options, pid);
     return mounted;
   }
 
-  get session(): number {
+  get session(): SessionId {
     return this.#mount.session.id;
+  }
+
+  /** The connection to the daemon breaks; one end finds out before the other. */
+  breakConnection(nearFirst: boolean): void {
+    const near = this.#wire();
+    const first = nearFirst ? near : near?.other;
+    first?.break();
   }
 
   /** Writes everything back and ends it in order. */
@@ -139,9 +162,11 @@ function cachesOf(kernel: Kernel, clock: ProcessClock): KernelCaches {
 /** The connection between a mount in the daemon's process and the namespace. */
 class Link {
   #session: Session | null = null;
+  #events: SessionEvents | null = null;
   #cut = false;
 
   async open(namespace: Namespace, events: SessionEvents): Promise<Session> {
+    this.#events = events;
     const session = await namespace.openSession(this.#eventsOf(events), { limitMs: SESSION_LIMIT_MS });
     this.#session = session;
     const never = new Promise<never>(() => {});
@@ -161,6 +186,10 @@ class Link {
       renewed: (locked) => (this.#cut ? undefined : events.renewed?.(locked)),
       expired: () => (this.#cut ? undefined : events.expired()),
     };
+  }
+
+  held(): Iterable<HeldLease> {
+    return this.#events?.held?.() ?? [];
   }
 
   async cut(): Promise<void> {

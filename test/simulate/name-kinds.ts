@@ -5,6 +5,7 @@ import { answers, type Bound, type Context, directoryOf, inodeOf, nameOf } from 
 import { truncateContent } from "./content.ts";
 import type { Outcome } from "./judge.ts";
 import type { Kernel } from "./kernel.ts";
+import type { File } from "./kernel-core.ts";
 import { type Model, newNode } from "./model.ts";
 import type { Step } from "./steps.ts";
 
@@ -17,6 +18,9 @@ const DIRECTORIES_MAX = 12;
 
 const FLAGS = [O_RDWR, O_RDWR | O_CREAT, O_RDWR | O_CREAT, O_RDWR | O_CREAT | O_EXCL, O_RDWR | O_CREAT | O_TRUNC, O_RDWR | O_TRUNC]; // prettier-ignore
 
+/** Stands for a file that is just being opened. */
+const PLACE: File = { inode: 0 as InodeId, handle: -1, owner: "", append: false, direct: false };
+
 export async function open(context: Context, { numbers }: Step, append: boolean): Promise<Bound | null> {
   const { kernel, slots, strangers } = context;
   const parent = await directoryOf(context, numbers[0]);
@@ -26,7 +30,7 @@ export async function open(context: Context, { numbers }: Step, append: boolean)
   const slot = slots.indexOf(null);
   if (slot < 0) return null;
   // The place is taken at once, so that two of a round do not take the same.
-  slots[slot] = { inode: 0 as InodeId, handle: -1, owner: "", append: false, direct: false };
+  slots[slot] = PLACE;
   const apply = (model: Model, outcome: Outcome | null): boolean => {
     const inode = model.entry(parent, name);
     const node = inode === undefined ? undefined : model.get(inode);
@@ -65,6 +69,64 @@ export async function open(context: Context, { numbers }: Step, append: boolean)
       (flags & O_TRUNC) !== 0 && existing !== undefined
         ? { inode: existing, change: (content) => truncateContent(content, 0) }
         : undefined,
+  };
+}
+
+/** A file without a name. */
+export async function openUnnamed(context: Context, { numbers }: Step): Promise<Bound | null> {
+  const { kernel, slots } = context;
+  const slot = slots.indexOf(null);
+  if (slot < 0) return null;
+  const parent = await directoryOf(context, numbers[0]);
+  slots[slot] = PLACE;
+  return {
+    text: `open without a name in ${parent}, in slot ${slot}`,
+    run: async () => {
+      try {
+        slots[slot] = await kernel.openUnnamed(parent);
+        return slots[slot].inode;
+      } catch (error) {
+        slots[slot] = null;
+        throw error;
+      }
+    },
+    apply: (model, outcome) =>
+      answers(outcome, model.isLive(parent) ? [] : ["ENOENT"], (value) => {
+        const made = value as InodeId | undefined;
+        if (made === undefined) return true;
+        if (model.get(made) !== undefined) return false;
+        model.set(made, { ...newNode("file"), links: 0 });
+        return true;
+      }),
+  };
+}
+
+/** linkat(2) with AT_EMPTY_PATH: gives an open file without a name its first one. */
+export async function linkUnnamed(context: Context, { numbers }: Step): Promise<Bound | null> {
+  const { kernel, slots, inUse, model } = context;
+  const some = slots.filter((file) => file?.linkable === true && !inUse.has(file) && model.get(file.inode)?.links === 0);
+  const file = some[numbers[0] % some.length] ?? null;
+  if (file === null) return null;
+  inUse.add(file);
+  const { inode } = file;
+  const parent = await directoryOf(context, numbers[1]);
+  const name = nameOf(numbers[2]);
+  return {
+    text: `link open ${inode} as ${parent}/${name}`,
+    run: async () => {
+      await kernel.link(inode, parent, name);
+      file.linkable = false;
+    },
+    apply: (model, outcome) => {
+      const refusals: string[] = [];
+      if (model.entry(parent, name) !== undefined) refusals.push("EEXIST");
+      if (!model.isLive(parent)) refusals.push("ENOENT");
+      return answers(outcome, refusals, () => {
+        model.setEntry(parent, name, inode);
+        model.addLinks(inode, 1);
+        return true;
+      });
+    },
   };
 }
 

@@ -4,13 +4,13 @@
 import type { ByteString, InodeId } from "../../fs/types.ts";
 import { S_IFDIR, S_IFLNK, S_IFMT, S_IFREG, type Attributes } from "../../fs/types.ts";
 import { answers, type Bound, type Context, done, inodeOf, type Kind, openAt } from "./bound.ts";
-import { copy, fallocate, read, sync, syncDirectory, truncate, write } from "./data-kinds.ts";
+import { copy, fallocate, read, shift, sync, syncDirectory, truncate, write } from "./data-kinds.ts";
 import type { Outcome } from "./judge.ts";
 import type { Kernel } from "./kernel.ts";
-import { ALLOCATE, PUNCH, ZERO } from "./kernel-data.ts";
+import { ALLOCATE, COLLAPSE, INSERT, PUNCH, ZERO } from "./kernel-data.ts";
 import type { Model } from "./model.ts";
-import { contended, lock } from "./lock-kinds.ts";
-import { find, link, list, make, open, readLink, remove, rename } from "./name-kinds.ts";
+import { contended, lock, testLock } from "./lock-kinds.ts";
+import { find, link, linkUnnamed, list, make, open, openUnnamed, readLink, remove, rename } from "./name-kinds.ts";
 import type { Step } from "./steps.ts";
 
 // ---- Attributes
@@ -84,7 +84,21 @@ function bindXattr(kernel: Kernel, inode: InodeId, name: ByteString, action: Xat
   };
 }
 
+async function xattrs(context: Context, { numbers }: Step): Promise<Bound> {
+  const inode = (await inodeOf(context, numbers[0], ["file", "directory"]))!;
+  return {
+    text: `list xattrs of ${inode}`,
+    run: async () => [...(await context.kernel.xattrNames(inode))].sort().join(),
+    apply: (model, outcome) =>
+      answers(outcome, [], (value) => value === undefined || value === [...model.get(inode)!.xattrs.keys()].sort().join()),
+  };
+}
+
 // ---- Open files, the rest
+
+function space({ kernel }: Context): Bound {
+  return { text: "statfs", run: () => kernel.space(), apply: done };
+}
 
 function close(context: Context, { numbers }: Step): Bound | null {
   const used = new Set(context.inUse);
@@ -140,6 +154,13 @@ export const KINDS: Record<string, Kind> = {
   copy,
   sync,
   syncDirectory,
+  xattrs,
+  collapse: (context, step) => shift(context, step, COLLAPSE),
+  insert: (context, step) => shift(context, step, INSERT),
+  openUnnamed,
+  linkUnnamed,
+  testLock,
+  space,
   lock: (context, step) => lock(context, step, false),
   lockWait: (context, step) => lock(context, step, true),
   close,

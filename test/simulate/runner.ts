@@ -3,10 +3,12 @@
 import type { InodeId } from "../../fs/types.ts";
 import { ROOT_INODE } from "../../fs/types.ts";
 import { seededRandom } from "../../storage/seeded-random.ts";
+import { checkBeliefs } from "./beliefs.ts";
 import type { Context } from "./bound.ts";
 import { ERAS_MAX } from "./history.ts";
 import type { Kernel } from "./kernel.ts";
 import { KINDS } from "./operations.ts";
+import { checkRemains } from "./remains.ts";
 import { Scene } from "./scene.ts";
 import { EVENTS, isMishap, type Round, type Step } from "./steps.ts";
 import { type RunnerCounts, Violation } from "./story.ts";
@@ -75,7 +77,9 @@ export class Runner {
       return this.#disaster(first);
     if (first.kind === "kill") return killMount(this.#scene, first.mount);
     if (first.kind === "logFault") return this.#failLog(first);
+    if (first.kind === "quiesce") return checkRemains(this.#scene);
     await this.#operations(round);
+    await checkBeliefs(this.#scene);
     if (history.length > ERAS_MAX) await this.#scene.syncAll();
   }
 
@@ -101,7 +105,8 @@ export class Runner {
     const scene = this.#scene;
     const cuts = scene.counts.cuts;
     try {
-      if (!EVENTS.has(round.steps[0].kind)) await this.#operations({ ...round, standstill: undefined, kill: undefined });
+      if (!EVENTS.has(round.steps[0].kind))
+        await this.#operations({ id: round.id, steps: round.steps, cutAfterMs: round.cutAfterMs });
     } catch (error) {
       // A walk to what the operations need.
       if ((error as { code?: string }).code !== "EIO" || !scene.world.up) throw error;

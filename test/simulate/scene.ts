@@ -43,6 +43,8 @@ export class Scene {
   full = false;
   /** Rounds until the power goes, where the disk of the log and the table fails: programs may be told EIO. 0: it works. */
   failing = 0;
+  /** Of each mount, how often another session has come in the place of one that was over, as far as there was a reason. */
+  renewals: number[] = [];
   /** While what was found is compared: inodes that the model does not know yet, and all that is there. */
   unknown: ReadonlyMap<InodeId, Node> | null = null;
   found: ReadonlyMap<InodeId, Node> = new Map();
@@ -58,6 +60,20 @@ export class Scene {
     await this.drive(this.world.start());
     for (const kernel of this.world.kernels) await this.drive(kernel.learnRoot());
     this.slots = this.world.kernels.map(() => Array<File | null>(SLOTS).fill(null));
+    this.renewals = this.world.kernels.map(() => 0);
+  }
+
+  /** Lets time pass until `problem` finds none any more. It is a violation where it still does after so long. */
+  async within(limitMs: number, lookMs: number, problem: () => Promise<string | null>): Promise<void> {
+    const clock = this.world.clock.machine();
+    const giveUpAtMs = clock.nowMs() + limitMs;
+    for (;;) {
+      const found = await this.drive(problem());
+      if (found === null || found === undefined) break;
+      if (clock.nowMs() > giveUpAtMs) throw new Violation(found);
+      await this.drive(clock.sleep(lookMs));
+    }
+    clock.end();
   }
 
   /** Lets time pass until the promise is settled, or up to that time. */

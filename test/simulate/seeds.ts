@@ -3,13 +3,15 @@
 import { Runner } from "./runner.ts";
 import { type RunnerCounts, Violation } from "./story.ts";
 import { shrink } from "./shrink.ts";
-import { DANGERS, describeMishap, describeStep, makeRounds, type Round } from "./steps.ts";
+import { type Dangers, dangersOf, describeMishap, describeStep, makeRounds, type Round } from "./steps.ts";
 
 export interface SeedWork {
   seed: number;
   steps: number;
   /** Make a failing run smaller. */
   shrink: boolean;
+  /** What differs from DANGERS; 0: never. */
+  dangers?: Partial<Dangers>;
 }
 
 export interface SeedResult {
@@ -25,8 +27,8 @@ export interface SeedViolation {
   text: string;
 }
 
-export async function runSeed({ seed, steps, shrink }: SeedWork): Promise<SeedResult> {
-  const rounds = makeRounds(seed, steps, DANGERS);
+export async function runSeed({ seed, steps, shrink, dangers }: SeedWork): Promise<SeedResult> {
+  const rounds = makeRounds(seed, steps, dangersOf(dangers));
   try {
     const { counts } = await Runner.run(seed, rounds);
     return { seed, counts, violation: null };

@@ -22,6 +22,8 @@ export interface Mishap {
   over: Promise<void>;
   /** The mount whose process dies, and when: what it had under way is never answered. */
   death?: { mount: number; died: Promise<void> };
+  /** The round's operations are over. */
+  operationsOver?(): void;
   /** False: nothing was lost, and the operations are to be judged as ever. */
   judge(ran: readonly RanBound[]): Promise<boolean>;
 }
@@ -52,6 +54,7 @@ export function beginStandstill(scene: Scene, { mount, afterMs, forMs }: Standst
     );
     if (endedMs === null) throw new Violation(`mount ${mount} took up another session although its own was not over`);
     await scene.drive(hasRenewed(scene, mount, renewals));
+    scene.renewals[mount] = world.renewals(mount);
     await judgeLoss(scene, ran, { mount, endedMs, backMs, open });
     return true;
   };

@@ -1,6 +1,7 @@
 // What a run consists of, made from a seed ahead of time: rounds of steps. A step is a kind and a few numbers that it
 // interprets by the state that it meets, so that steps can be left out when a failing run is made smaller.
 
+import { cutRound, helloRounds, type Maker, strikeRounds } from "./aims.ts";
 import { randomBelow, type Random, seededRandom } from "../../storage/seeded-random.ts";
 
 export interface Step {
@@ -20,6 +21,9 @@ export interface Round {
   cutAfterMs?: number;
   standstill?: StandstillPlan;
   kill?: KillPlan;
+  strike?: StrikePlan;
+  /** Connections of mounts that are cut so long after the round began. */
+  cuts?: readonly { mount: number; afterMs: number }[];
 }
 
 /** A mount's process, or (where all mounts are processes of their own) the daemon, is killed so long after the round began; a daemon is started again later. */
@@ -27,6 +31,22 @@ export interface KillPlan {
   daemon: boolean;
   mount: number;
   afterMs: number;
+  forMs: number;
+  hello?: HelloPlan;
+}
+
+/** After the daemon was killed: the mount's connection is cut when it has said what it held, so many times; the other mount comes back only so long after the daemon. */
+export interface HelloPlan {
+  mount: number;
+  times: number;
+  lateMs: number;
+}
+
+/** The daemon is killed (or the mount's connection is cut) when this operation was done for the n-th time, before its reply is sent. */
+export interface StrikePlan {
+  operation: string;
+  cut: boolean;
+  nth: number;
   forMs: number;
 }
 
@@ -39,9 +59,9 @@ export interface StandstillPlan {
 
 /** How often each kind comes, of a thousand. */
 const WEIGHTS: Record<string, number> = {
-  open: 85, openAppend: 25, close: 25, write: 160, append: 60, read: 160, truncate: 35, punch: 15, zero: 10, allocate: 8, copy: 20, sync: 30,
-  makeDirectory: 30, symlink: 15, link: 20, unlink: 45, removeDirectory: 15, rename: 60, stat: 60, list: 40, find: 30,
-  readLink: 5, syncDirectory: 8, setXattr: 10, xattr: 10, removeXattr: 4, changeMode: 8, lock: 30, lockWait: 25, shrink: 5, agree: 12,
+  open: 85, openAppend: 25, openUnnamed: 8, close: 25, write: 160, append: 60, read: 160, truncate: 35, punch: 15, zero: 10, allocate: 8, collapse: 8, insert: 8, copy: 20, sync: 30,
+  makeDirectory: 30, symlink: 15, link: 20, linkUnnamed: 10, unlink: 45, removeDirectory: 15, rename: 60, stat: 60, list: 40, find: 30,
+  readLink: 5, syncDirectory: 8, setXattr: 10, xattr: 10, removeXattr: 4, changeMode: 8, lock: 30, lockWait: 25, testLock: 3, space: 3, xattrs: 3, shrink: 5, agree: 12,
 }; // prettier-ignore
 /** These run alone: seen from outside they are more than one step. */
 const ALONE = new Set(["copy", "shrink", "agree"]);
@@ -69,6 +89,14 @@ export interface Dangers {
   fault: number;
   /** The n-th call to the disk of the log and the table fails; some rounds later the power goes. */
   logFault: number;
+  /** It is waited until nothing is under way, and looked for what must not remain. */
+  quiesce: number;
+  /** The daemon is killed, or a connection cut, between an operation's log entry and its reply. */
+  strike: number;
+  /** Connections are cut amid operations. */
+  cable: number;
+  /** After the daemon was killed a mount says hello more than once. */
+  hello: number;
 }
 
 export const DANGERS: Dangers = {
@@ -83,7 +111,18 @@ export const DANGERS: Dangers = {
   killAmid: 60,
   fault: 100,
   logFault: 300,
+  quiesce: 250,
+  strike: 40,
+  cable: 80,
+  hello: 150,
 };
+/** DANGERS, but for these; 0: never. */
+export function dangersOf(some: Partial<Dangers> = {}): Dangers {
+  const dangers = { ...DANGERS, ...some };
+  for (const name of Object.keys(dangers) as (keyof Dangers)[]) if (dangers[name] === 0) dangers[name] = Infinity;
+  return dangers;
+}
+
 /** How long a mount stands still: half of the time shorter than its session lives. */
 const STANDSTILL_SHORT_MS = 11_000;
 const STANDSTILL_LONG_MS = 25_000;
@@ -107,12 +146,18 @@ export function makeRounds(seed: number, steps: number, dangers: Dangers): Round
     numbers: Array.from({ length: NUMBERS }, () => randomBelow(random, 2 ** 30)),
     delayMs: spread * random(),
   });
+  const maker: Maker = { random, remote: seed % 2 === 0 ? [0, 1] : [1], step, any: (spread) => step(kindOf(), spread) };
+  const numbered = (some: Partial<Round>[]): Round[] =>
+    some.map((round, index) => ({ steps: [], ...round, id: rounds.length + index }));
   while (made < steps) {
     const event = eventOf(random, dangers);
     if (event !== null) rounds.push({ id: rounds.length, steps: [step(event, 0)] });
     else if (random() < 1 / dangers.standstill)
       rounds.push(standstillRound(rounds.length, random, (spread) => step(kindOf(), spread)));
     else if (random() < 1 / dangers.killAmid) rounds.push(killRound(rounds.length, random, (spread) => step(kindOf(), spread)));
+    else if (random() < 1 / dangers.strike) rounds.push(...numbered(strikeRounds(maker)));
+    else if (random() < 1 / dangers.cable) rounds.push(...numbered([cutRound(maker)]));
+    else if (random() < 1 / dangers.hello) rounds.push(...numbered(helloRounds(maker)));
     else if (random() < LOCK_ROUNDS) {
       for (const steps of lockRounds(random, step)) rounds.push({ id: rounds.length, steps });
     } else {
@@ -127,8 +172,8 @@ export function makeRounds(seed: number, steps: number, dangers: Dangers): Round
   return rounds;
 }
 
-export function isMishap({ standstill, kill }: Round): boolean {
-  return standstill !== undefined || kill !== undefined;
+export function isMishap({ standstill, kill, strike, cuts }: Round): boolean {
+  return standstill !== undefined || kill !== undefined || strike !== undefined || cuts !== undefined;
 }
 
 function killRound(id: number, random: Random, make: (spread: number) => Step): Round {
@@ -174,11 +219,21 @@ function standstillRound(id: number, random: Random, make: (spread: number) => S
 }
 
 /** Kinds of steps that are no operations of a program. */
-export const EVENTS: ReadonlySet<string> = new Set(Object.keys(DANGERS));
+export const EVENTS: ReadonlySet<string> = new Set([
+  "stop",
+  "lose",
+  "rot",
+  "heal",
+  "clean",
+  "kill",
+  "fault",
+  "logFault",
+  "quiesce",
+]);
 
-function eventOf(random: Random, { stop, lose, rot, heal, clean, kill, fault, logFault }: Dangers): string | null {
+function eventOf(random: Random, { stop, lose, rot, heal, clean, kill, fault, logFault, quiesce }: Dangers): string | null {
   let choice = random();
-  for (const [event, rounds] of Object.entries({ stop, lose, rot, heal, clean, kill, fault, logFault })) {
+  for (const [event, rounds] of Object.entries({ stop, lose, rot, heal, clean, kill, fault, logFault, quiesce })) {
     choice -= 1 / rounds;
     if (choice < 0) return event;
   }
@@ -190,11 +245,21 @@ export function describeStep({ id, mount, kind, numbers, delayMs }: Step): strin
 }
 
 /** What happens amid the round's operations. */
-export function describeMishap({ standstill, kill }: Round): string[] {
+export function describeMishap({ standstill, kill, strike, cuts }: Round): string[] {
   const told: string[] = [];
+  const describeHello = (hello?: HelloPlan): string =>
+    hello === undefined
+      ? ""
+      : `; mount ${hello.mount} says hello ${hello.times} times more, mount ${1 - hello.mount} is ${hello.lateMs.toFixed(3)} ms late`;
+  if (strike !== undefined)
+    told.push(
+      `${strike.cut ? "the connection is cut" : "the daemon is killed"} when ${strike.operation} is done for the ${strike.nth}. time, before its reply`,
+    );
+  for (const { mount, afterMs } of cuts ?? [])
+    told.push(`the connection of mount ${mount} is cut ${afterMs.toFixed(3)} ms after they began`);
   if (kill !== undefined)
     told.push(
-      `${kill.daemon ? "the daemon, or " : ""}mount ${kill.mount}, is killed ${kill.afterMs.toFixed(3)} ms after they began`,
+      `${kill.daemon ? "the daemon, or " : ""}mount ${kill.mount}, is killed ${kill.afterMs.toFixed(3)} ms after they began${describeHello(kill.hello)}`,
     );
   if (standstill !== undefined) told.push(describeStandstill(standstill));
   return told;

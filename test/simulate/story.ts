@@ -13,12 +13,18 @@ export interface RunnerCounts {
   healed: number;
   killed: number;
   daemonsKilled: number;
+  /** Kills and cuts between the log entry of an operation and its reply, connections that were cut beside, hellos said again. */
+  strikes: number;
+  connectionsCut: number;
+  hellosRepeated: number;
   /** Mounts that were stopped, and sessions that were over when they went on. */
   stopped: number;
   fenced: number;
   /** Calls to disks of blocks that were to fail, and to the disk of the log and the table. */
   faults: number;
   logFaults: number;
+  /** It was waited until nothing was under way, and looked for what must not remain. */
+  quiesced: number;
 }
 
 export function noCounts(): RunnerCounts {
@@ -32,10 +38,14 @@ export function noCounts(): RunnerCounts {
     healed: 0,
     killed: 0,
     daemonsKilled: 0,
+    strikes: 0,
+    connectionsCut: 0,
+    hellosRepeated: 0,
     stopped: 0,
     fenced: 0,
     faults: 0,
     logFaults: 0,
+    quiesced: 0,
   };
 }
 

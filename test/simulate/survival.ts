@@ -91,6 +91,7 @@ export async function killMount(scene: Scene, dead: number): Promise<void> {
   const owners = new Set(scene.slots[dead].map((file) => file?.owner));
   await scene.drive(world.killMount(dead));
   await scene.drive(world.kernels[dead].learnRoot());
+  scene.renewals[dead] = 0;
   scene.slots[dead] = Array<File | null>(SLOTS).fill(null);
   for (const [inode, { locks }] of model.nodes)
     if (locks.length > 0) model.set(inode, { locks: locks.filter(({ owner }) => !owners.has(owner)) });

@@ -11,6 +11,7 @@ import { type RanBound, ranOf, type Scene } from "./scene.ts";
 import { beginKilling } from "./killing.ts";
 import { beginStandstill, type Mishap } from "./standstill.ts";
 import type { Round, Step } from "./steps.ts";
+import { beginCuts, beginStrike } from "./strikes.ts";
 import { cutPower } from "./survival.ts";
 import { settle } from "./verdict.ts";
 
@@ -26,16 +27,16 @@ export async function together(scene: Scene, steps: readonly BoundStep[], round:
   const mishap = mishapOf(scene, round, clock);
   const overlap = steps.length > 1 || mishap !== null;
   const all = steps.map(({ bound, step }) => ({ ...ranOf(bound, step), apply: promised(scene, bound, steps) }));
-  const running: Promise<unknown>[] = all.map(async (one) => {
+  const operations = all.map(async (one) => {
     const death = mishap?.death?.mount === one.step!.mount ? mishap.death : null;
     let dead = false;
     void death?.died.then(() => (dead = true));
     if (overlap) await clock.sleep(one.step!.delayMs);
     if (!dead) await Promise.race([scene.run(one), ...(death === null ? [] : [death.died])]);
   });
-  if (mishap !== null) running.push(mishap.over);
+  const over = Promise.all(operations).then(() => mishap?.operationsOver?.());
   const untilMs = cutAfterMs === undefined ? Infinity : world.clock.nowMs + cutAfterMs;
-  await scene.drive(Promise.all(running), untilMs);
+  await scene.drive(Promise.all([over, mishap?.over]), untilMs);
   clock.end();
   // Those of a mount that died before they began are none.
   const ran = cutAfterMs === undefined ? all.filter(({ began }) => began > 0) : all;
@@ -53,7 +54,9 @@ export async function together(scene: Scene, steps: readonly BoundStep[], round:
   scene.unknown = null;
 }
 
-function mishapOf(scene: Scene, { standstill, kill }: Round, clock: MachineClock): Mishap | null {
+function mishapOf(scene: Scene, { standstill, kill, strike, cuts }: Round, clock: MachineClock): Mishap | null {
+  if (strike !== undefined) return beginStrike(scene, strike, clock);
+  if (cuts !== undefined) return beginCuts(scene, cuts, clock);
   if (standstill !== undefined) return beginStandstill(scene, standstill, clock);
   return kill === undefined ? null : beginKilling(scene, kill, clock);
 }

@@ -32,6 +32,17 @@ export class WireEnd extends Duplex {
     this.#other = null;
   }
 
+  /** The connection breaks, and this end finds out first: of what is on its way a first part arrives, or nothing. */
+  break(): void {
+    const other = this.#other;
+    if (other !== null) other.#arriving.splice(Math.floor(this.#random() * (other.#arriving.length + 1)));
+    this.destroy();
+  }
+
+  get other(): WireEnd | null {
+    return this.#other;
+  }
+
   override _read(): void {}
 
   override _write(chunk: Buffer, _encoding: BufferEncoding, done: () => void): void {
@@ -58,8 +69,8 @@ export class WireEnd extends Duplex {
   }
 
   #arrive(): void {
-    const bytes = this.#arriving.shift()!;
-    if (this.destroyed) return;
+    const bytes = this.#arriving.shift();
+    if (this.destroyed || bytes === undefined) return;
     if (bytes === null) this.destroy();
     else this.push(bytes);
   }

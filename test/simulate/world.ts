@@ -3,6 +3,10 @@
 // happen to it; processes are stopped and killed.
 
 import { EmbeddedStore } from "../../fs/embedded.ts";
+import type { HeldLease } from "../../fs/messages.ts";
+import type { Server } from "../../fs/namespace/server.ts";
+import type { Namespace, NamespaceSession } from "../../fs/namespace/namespace.ts";
+import type { SessionId } from "../../fs/types.ts";
 import { SessionServer } from "../../fs/session-server.ts";
 import { LocalBlocks } from "../../replication/local-blocks.ts";
 import { StripeStore } from "../../replication/stripes.ts";
@@ -40,6 +44,13 @@ interface Daemon {
   ends: Set<WireEnd>;
 }
 
+/** What happens when the operation was done for the `left`-th time and its log entry is written, before the reply is sent. */
+export interface Aim {
+  operation: string;
+  left: number;
+  strike: (mount: number) => void;
+}
+
 export class World {
   readonly clock = new SimulationClock();
   readonly trace: string[] = [];
@@ -52,6 +63,11 @@ export class World {
   #lastMount = 0;
   #daemon: Daemon | null = null;
   #mounts: Mounted[] = [];
+  #aim: Aim | null = null;
+  /** How often the connection of the mount with this number is still cut when it has said all that it held. */
+  #hello: { mount: number; left: number } = { mount: 0, left: 0 };
+  /** Until when the daemon refuses connections of a mount, by its number. */
+  readonly #refusedUntilMs: number[] = [];
   /** Processes of mounts that are there. */
   readonly #alive = new Set<number>();
   /** When the namespace ended the session of a process, in simulated time. */
@@ -81,6 +97,17 @@ export class World {
 
   get store(): EmbeddedStore {
     return this.#required().store;
+  }
+
+  /** The namespace from within. */
+  get server(): Server {
+    return this.store.namespace as Server;
+  }
+
+  /** What a mount says of its session. */
+  beliefs(index: number): { session: SessionId; held: Iterable<HeldLease> } {
+    const { session, held } = this.#mounts[index];
+    return { session, held: held() };
   }
 
   get up(): boolean {
@@ -123,13 +150,13 @@ export class World {
 
   #sessionServer({ namespace }: EmbeddedStore, blocks: LocalBlocks, clock: ProcessClock): SessionServer {
     return new SessionServer({
-      openSession: (events, { pid, resume }) => {
+      openSession: async (events, { pid, resume }) => {
         const expired = (): void => {
           this.#endedMs.set(pid, this.clock.nowMs);
           events.expired();
         };
         const options = { expires: true, durable: true, limitMs: SESSION_LIMIT_MS, owner: String(pid), resume };
-        return namespace.openSession({ ...events, expired }, options);
+        return this.#watched(pid, namespace, await namespace.openSession({ ...events, expired }, options));
       },
       written: () => namespace.written(),
       store: STORE,
@@ -140,6 +167,59 @@ export class World {
       isAlive: (pid) => this.#alive.has(pid),
       trace: (line) => this.note(line),
     });
+  }
+
+  /** A session whose operations can be aimed at. */
+  #watched(pid: number, namespace: Namespace, session: NamespaceSession): NamespaceSession {
+    const watch = <Parameters extends unknown[], T>(call: (...request: Parameters) => Promise<T>) => {
+      return async (...request: Parameters): Promise<T> => {
+        const aim = this.#aim;
+        if (aim === null || !request.includes(aim.operation)) return call(...request);
+        const reply = await call(...request);
+        await namespace.written();
+        const mount = this.#mounts.findIndex((mounted) => mounted.pid === pid);
+        if (this.#aim !== aim || mount < 0 || --aim.left > 0) return reply;
+        this.#aim = null;
+        aim.strike(mount);
+        return new Promise<never>(() => {});
+      };
+    };
+    const reclaimed = (): Promise<void> => {
+      const over = session.reclaimed();
+      const { mount } = this.#hello;
+      if (this.#hello.left > 0 && this.#mounts[mount]?.pid === pid) {
+        this.#hello.left--;
+        this.clock.machine().after(this.random(), () => this.cutConnection(mount));
+      }
+      return over;
+    };
+    const { call, callNumbered } = session;
+    const value = { call: watch(call), callNumbered: watch(callNumbered), reclaimed };
+    return Object.assign(Object.create(session) as NamespaceSession, value);
+  }
+
+  aim(aim: Aim | null): void {
+    this.#aim = aim;
+  }
+
+  /** The connection of a mount that is a process of its own breaks. */
+  cutConnection(index: number): void {
+    this.note(`the connection of mount ${index} is cut`);
+    this.#mounts[index]?.breakConnection(this.random() < 0.5);
+  }
+
+  /** The daemon takes no connection of the mount for so long. */
+  refuse(index: number, forMs: number): void {
+    this.#refusedUntilMs[index] = this.clock.nowMs + forMs;
+  }
+
+  /** So many times the mount's connection is cut when it has said all that it held to a daemon that was started again. */
+  repeatHello(mount: number, times: number): void {
+    this.#hello = { mount, left: times };
+  }
+
+  get allRemote(): boolean {
+    return this.#mounts.every((_, index) => this.isRemote(index));
   }
 
   async #openMount(index: number): Promise<Mounted> {
@@ -158,12 +238,12 @@ export class World {
       return Mounted.openLocal({ ...options, namespace: store.namespace, stripes });
     }
     this.#alive.add(pid);
-    return Mounted.openRemote({ ...options, pid, connect: async () => this.#connect(options.clock) });
+    return Mounted.openRemote({ ...options, pid, connect: async () => this.#connect(index, options.clock) });
   }
 
-  #connect(clock: ProcessClock): WireEnd {
+  #connect(index: number, clock: ProcessClock): WireEnd {
     const daemon = this.#daemon;
-    if (daemon === null) throw new Error("connection refused");
+    if (daemon === null || this.clock.nowMs < (this.#refusedUntilMs[index] ?? 0)) throw new Error("connection refused");
     const [near, far] = WireEnd.pair(clock, daemon.clock, () => this.random());
     daemon.ends.add(far);
     far.once("close", () => daemon.ends.delete(far));
@@ -266,6 +346,9 @@ export class World {
 
   /** Nothing happens here any more. */
   halt(): void {
+    this.#aim = null;
+    this.#hello.left = 0;
+    this.#refusedUntilMs.fill(0);
     this.#daemon?.clock.end();
     this.#daemon = null;
     for (const mount of this.#mounts.splice(0)) mount.halt();
