@@ -5,6 +5,7 @@ import { ROOT_INODE } from "../../fs/types.ts";
 import { seededRandom } from "../../storage/seeded-random.ts";
 import { checkBeliefs } from "./beliefs.ts";
 import type { Context } from "./bound.ts";
+import { burst } from "./bursts.ts";
 import { ERAS_MAX } from "./history.ts";
 import type { Kernel } from "./kernel.ts";
 import { KINDS } from "./operations.ts";
@@ -78,7 +79,8 @@ export class Runner {
     if (first.kind === "kill") return killMount(this.#scene, first.mount);
     if (first.kind === "logFault") return this.#failLog(first);
     if (first.kind === "quiesce") return checkRemains(this.#scene);
-    await this.#operations(round);
+    if (first.kind === "burst") await burst(this.#scene, first);
+    else await this.#operations(round);
     await checkBeliefs(this.#scene);
     if (history.length > ERAS_MAX) await this.#scene.syncAll();
   }

@@ -93,6 +93,8 @@ export interface Dangers {
   quiesce: number;
   /** The daemon is killed, or a connection cut, between an operation's log entry and its reply. */
   strike: number;
+  /** Hundreds of programs of each mount at once. */
+  burst: number;
   /** Connections are cut amid operations. */
   cable: number;
   /** After the daemon was killed a mount says hello more than once. */
@@ -112,6 +114,7 @@ export const DANGERS: Dangers = {
   fault: 100,
   logFault: 300,
   quiesce: 250,
+  burst: 900,
   strike: 40,
   cable: 80,
   hello: 150,
@@ -231,9 +234,12 @@ export const EVENTS: ReadonlySet<string> = new Set([
   "quiesce",
 ]);
 
-function eventOf(random: Random, { stop, lose, rot, heal, clean, kill, fault, logFault, quiesce }: Dangers): string | null {
+function eventOf(
+  random: Random,
+  { stop, lose, rot, heal, clean, kill, fault, logFault, quiesce, burst }: Dangers,
+): string | null {
   let choice = random();
-  for (const [event, rounds] of Object.entries({ stop, lose, rot, heal, clean, kill, fault, logFault, quiesce })) {
+  for (const [event, rounds] of Object.entries({ stop, lose, rot, heal, clean, kill, fault, logFault, quiesce, burst })) {
     choice -= 1 / rounds;
     if (choice < 0) return event;
   }

@@ -17,6 +17,8 @@ export interface RunnerCounts {
   strikes: number;
   connectionsCut: number;
   hellosRepeated: number;
+  /** Times that hundreds of programs asked at once. */
+  bursts: number;
   /** Mounts that were stopped, and sessions that were over when they went on. */
   stopped: number;
   fenced: number;
@@ -41,6 +43,7 @@ export function noCounts(): RunnerCounts {
     strikes: 0,
     connectionsCut: 0,
     hellosRepeated: 0,
+    bursts: 0,
     stopped: 0,
     fenced: 0,
     faults: 0,
