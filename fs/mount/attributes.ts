@@ -12,7 +12,11 @@ import { shownAttributes } from "./file-state.ts";
 import type { AttributesReply, Caller, Result, SetAttributesFields } from "./handlers.ts";
 import { ACCESS_TIME_AGE_MAX_MS, ACCESS_TIMES_BATCH_MAX, UNCHECKED_TIMEOUT_MS } from "./limits.ts";
 import { HOLE, Piece } from "./pieces.ts";
+import { isDoubtful } from "./doubt.ts";
 import { noteTold, overtake } from "./told.ts";
+
+/** Whether a change was made whose answer did not come is asked again after this long. */
+const ASK_AGAIN_MS = 1000;
 
 export function getAttributes(core: Core, inode: InodeId): Result<AttributesReply> {
   const mark = core.marks.take();
@@ -74,14 +78,28 @@ async function changeAttributes(
   thread: number,
   change: AttributeChange,
 ): Promise<Attributes> {
-  if (file !== undefined) {
-    // Set by a program: what writes before it did to the times no longer matters.
-    if (change.mtime !== undefined) file.timesDirty = false;
-    if (change.atime !== undefined) file.accessTimeDirty = false;
-  }
   const mark = core.marks.take();
-  const { attributes } = await call(core, "setAttributes", { inode, change });
-  return changedAttributes(core, attributes, thread, core.marks.isCurrent(mark));
+  const restore = file === undefined ? () => {} : overrideTimes(core, file, change);
+  try {
+    const { attributes } = await call(core, "setAttributes", { inode, change });
+    return changedAttributes(core, attributes, thread, core.marks.isCurrent(mark));
+  } catch (error) {
+    restore();
+    throw error;
+  }
+}
+
+/** Set by a program: what writes and reads before it did to the times no longer matters, unless the change fails. Returns what is to be done then. */
+function overrideTimes(core: Core, file: FileState, { mtime, atime }: AttributeChange): () => void {
+  const { timesDirty, accessTimeDirty } = file;
+  const { session } = core.marks;
+  if (mtime !== undefined) file.timesDirty = false;
+  if (atime !== undefined) file.accessTimeDirty = false;
+  return () => {
+    if (session !== core.marks.session) return;
+    file.timesDirty ||= timesDirty;
+    file.accessTimeDirty ||= accessTimeDirty;
+  };
 }
 
 /** Takes the attributes that came with a change of this mount's, and returns them as they are to be shown. `current`: no recall can have made them old. */
@@ -105,14 +123,58 @@ export async function truncate(core: Core, file: FileState, size: number, change
   const before = file.attributes.size;
   if (size > before && Object.keys(change).every((field) => field === "mtime" || field === "ctime"))
     return extend(core, file, size);
-  if (size === 0) await dropData(core, file);
-  else if (file.dirty) await flushFile(core, file);
   const wanted: AttributeChange = { mtime: "now", ...change, size };
-  file.timesDirty = false;
+  if (size === 0 && file.dirty) return emptyDirty(core, file, wanted);
+  if (file.dirty) await flushFile(core, file);
+  return setSize(core, file, size, before, wanted);
+}
+
+/** Nothing that was written is thrown away before the namespace has agreed, and nothing of it is committed meanwhile, or it would lie in the empty file. */
+async function emptyDirty(core: Core, file: FileState, wanted: AttributeChange): Promise<Attributes> {
+  const { session } = core.marks;
+  await core.flusher.holdBack(file);
+  try {
+    if (session !== core.marks.session) throw new FsError("EIO", `truncating inode ${file.inode}: the session was lost`);
+    return await setSize(core, file, 0, file.attributes.size, wanted);
+  } catch (error) {
+    if (isDoubtful(error)) await decideEmptied(core, file);
+    throw error;
+  } finally {
+    core.flusher.goOn(file);
+  }
+}
+
+/** The answer to the truncation did not come. Whether it was done is asked until it is known: the lease is held, so nobody else changes the file. */
+async function decideEmptied(core: Core, file: FileState): Promise<void> {
+  const { session } = core.marks;
+  const before = file.committedSize;
+  while (session === core.marks.session && !core.expired) {
+    try {
+      const { attributes } = await call(core, "getAttributes", { inode: file.inode });
+      if (before === 0 || attributes.size > 0 || session !== core.marks.session) return;
+      discard(core, file);
+      file.timesDirty = false;
+      core.inodes.learned(attributes);
+      return;
+    } catch (error) {
+      if (!isDoubtful(error)) return;
+      await new Promise<void>((resolve) => core.clock.after(ASK_AGAIN_MS, resolve));
+    }
+  }
+}
+
+/** Makes the size what it is to be, in the namespace and then here. What is beyond it is void; at 0, also what is not committed. */
+async function setSize(core: Core, file: FileState, size: number, before: number, change: AttributeChange): Promise<Attributes> {
+  const { session } = core.marks;
+  const mark = core.marks.take();
+  const restoreTimes = overrideTimes(core, file, { mtime: "now" });
   const endCut = size < before ? beginCut(file, size) : () => {};
   try {
-    const { attributes } = await call(core, "setAttributes", { inode: file.inode, change: wanted });
+    const { attributes } = await call(core, "setAttributes", { inode: file.inode, change });
     core.changes++;
+    // What was done under the session before says nothing of this one.
+    if (session !== core.marks.session) return attributes;
+    if (size === 0) discard(core, file);
     file.attributes.size = file.kernelSize = size;
     file.sizeDirty = false;
     const low = Math.min(size, before);
@@ -120,10 +182,20 @@ export async function truncate(core: Core, file: FileState, size: number, change
     file.cleanGeneration++;
     file.pieces.put(new Piece(low, FILE_MAX_BYTES, HOLE, null, 0, null));
     if (size === 0) file.inlineBytes = 0;
-    return core.inodes.learned(attributes);
+    if (core.marks.isCurrent(mark)) return core.inodes.learned(attributes);
+    core.inodes.unlearned(file.inode);
+    return core.inodes.asKnown(attributes);
+  } catch (error) {
+    restoreTimes();
+    throw error;
   } finally {
     endCut();
   }
+}
+
+/** As dropData, where nothing of the file is being committed. */
+function discard(core: Core, file: FileState): void {
+  void dropData(core, file);
 }
 
 /** Reads beside it are answered with what was before or is afterwards (read.ts). */

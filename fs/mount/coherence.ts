@@ -76,7 +76,7 @@ async function recallFile(core: Core, inode: InodeId, mode: LeaseMode): Promise<
     const before = file.lease;
     await flushQuietly(core, file);
     // With a shared lease left, pages stay right; but a shared mapping may hold dirty ones that we never heard of.
-    if (mode === "known" || (before === "exclusive" && file.writers > 0)) await dropPagesOf(core, file);
+    if (mode === "known" || (before !== "shared" && file.writers > 0)) await dropPagesOf(core, file);
     let written: boolean;
     do {
       await placedAll(file);

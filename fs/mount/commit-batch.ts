@@ -14,10 +14,10 @@ export interface SentFile {
   mtimeNanoseconds: number;
 }
 
-/** Of the units, in the order of sealing, at most so many that may be committed now: none before an earlier one of one of its files. One always fits (write-buffer.ts, invariant 3). */
-export function chooseBatch(units: readonly FlushUnit[], unitsMax: number): FlushUnit[] {
+/** Of the units, in the order of sealing, at most so many that may be committed now: none before an earlier one of one of its files, none of a file that is held back. One always fits (write-buffer.ts, invariant 3). */
+export function chooseBatch(units: readonly FlushUnit[], unitsMax: number, heldBack: ReadonlySet<FileState>): FlushUnit[] {
   const batch: FlushUnit[] = [];
-  const blocked = new Set<FileState>();
+  const blocked = new Set(heldBack);
   let ranges = 0;
   let files = 0;
   let bytes = 0;

@@ -5,6 +5,8 @@ import type { DatedClock } from "../clock.ts";
 import type { LeaseMode, OperationName, Reply, Request, Session, TimeStamp } from "../messages.ts";
 import type { InodeId } from "../types.ts";
 import type { Stripes } from "../../replication/block-client.ts";
+import { OPERATION_RULES } from "../operation-rules.ts";
+import { doubt, isDoubtful } from "./doubt.ts";
 import type { BufferPool } from "./buffers.ts";
 import type { FileState } from "./file-state.ts";
 import type { Flusher } from "./flush.ts";
@@ -56,7 +58,13 @@ export interface Core {
 export function call<Name extends OperationName>(core: Core, operation: Name, request: Request<Name>): Promise<Reply<Name>> {
   if (core.expired)
     return Promise.reject(new FsError("EIO", `${operation}: this mount's session is over; unmount and mount again`));
-  return core.session.call(operation, request);
+  const reply = core.session.call(operation, request);
+  return OPERATION_RULES[operation].once ? reply.catch((error: unknown) => undecided(core, request, error)) : reply;
+}
+
+function undecided(core: Core, request: Request<OperationName>, error: unknown): never {
+  if (isDoubtful(error)) doubt(core, request);
+  throw error;
 }
 
 /** As call(), but a reply that is there at once is returned at once. */

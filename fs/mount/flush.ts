@@ -54,6 +54,8 @@ export class Flusher {
   /** Of these, to be stored. */
   #toStore: FlushUnit[] = [];
   #storing = 0;
+  /** Files that are being truncated to nothing: until it is known whether that was done, nothing of before is committed. */
+  readonly #heldBack = new Set<FileState>();
   #committing = false;
   #wanted = false;
   #retry: (() => void) | null = null;
@@ -147,6 +149,18 @@ export class Flusher {
     this.#sweep();
     if (committing.length > 0)
       await Promise.all(committing.map((unit) => new Promise<void>((resolve) => unit.waiting.push(resolve))));
+  }
+
+  /** From when this resolves, nothing of the file is committed before `goOn`. Units that it shares with others wait, too. */
+  async holdBack(file: FileState): Promise<void> {
+    this.#heldBack.add(file);
+    const committing = file.units.filter((unit) => unit.stage === "committing");
+    await Promise.all(committing.map((unit) => new Promise<void>((resolve) => unit.waiting.push(resolve))));
+  }
+
+  goOn(file: FileState): void {
+    this.#heldBack.delete(file);
+    if (this.#units.length > 0) this.#want();
   }
 
   /** Forgets everything: the session is over. */
@@ -300,7 +314,7 @@ export class Flusher {
   async #commitLoop(): Promise<void> {
     this.#committing = true;
     for (;;) {
-      const batch = chooseBatch(this.#units, this.#unitsAtOnce);
+      const batch = chooseBatch(this.#units, this.#unitsAtOnce, this.#heldBack);
       if (batch.length === 0) break;
       this.#wanted = this.#units.length > batch.length;
       await this.#commit(batch);
@@ -319,6 +333,10 @@ export class Flusher {
     try {
       if (batch.some((unit) => unit.stripe !== null)) await stripes.sync();
       batch = batch.filter((unit) => unit.stage === "stored");
+      if (this.#heldBack.size > 0) {
+        const free = new Set(chooseBatch(this.#units, this.#unitsAtOnce, this.#heldBack));
+        batch = batch.filter((unit) => free.has(unit));
+      }
       if (batch.length === 0) return;
       for (const unit of batch) {
         unit.stage = "committing";

@@ -128,6 +128,12 @@ export class Inodes {
     if (file !== undefined) file.attributesOld = true;
   }
 
+  /** ... of all inodes. */
+  unlearnAll(): void {
+    this.#attributes.clear();
+    for (const file of this.#files.values()) file.attributesOld = true;
+  }
+
   timeoutMs(inode: InodeId): number {
     return this.lease(inode) === "known" ? 0 : LEASED_TIMEOUT_MS;
   }
