@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import test from "node:test";
+import test, { after } from "node:test";
 import { EmbeddedStore } from "../../fs/embedded.ts";
 import type { Mount } from "../../fs/mount/mount.ts";
 import { ROOT_INODE } from "../../fs/types.ts";
@@ -11,6 +11,10 @@ import { SimulatedDirectory } from "../../storage/simulated-directory.ts";
 import { caller, MemoryStripes } from "./mount/doubles.ts";
 import { newFiles, readStep, runSteps } from "./mount/model.ts";
 import { attributes, close, createFile, openFile, read, sync, truncate, write } from "./mount/program.ts";
+
+// The store's own timers keep no process alive.
+const alive = setInterval(() => {}, 1000);
+after(() => clearInterval(alive));
 
 const schemes = { full: "rs:4+2", small: "copies:3" };
 
