@@ -97,7 +97,7 @@ function parseExpectation(text: string): Expectation {
   return { kind, words };
 }
 
-function parseStep(text: string, line: number): Step {
+export function parseStep(text: string, line: number): Step {
   const arrow = text.indexOf(" -> ");
   const expectation = arrow < 0 ? null : parseExpectation(text.slice(arrow + 4));
   let words = splitWords(arrow < 0 ? text : text.slice(0, arrow));

@@ -119,8 +119,7 @@ static std::string mapFile(const Arguments& a) {
 static sigjmp_buf faulted;
 static void onFault(int signal) { siglongjmp(faulted, signal); }
 
-/** Copies to or from a mapping; "SIGBUS" or "SIGSEGV" where the access faults. */
-static std::string touching(char* to, const char* from, size_t length) {
+std::string touchMemory(char* to, const char* from, size_t length) {
   struct sigaction action = {}, bus, segmentation;
   action.sa_handler = onFault;
   sigaction(SIGBUS, &action, &bus);
@@ -134,12 +133,12 @@ static std::string touching(char* to, const char* from, size_t length) {
 
 static std::string readMapping(const Arguments& a) {
   std::string bytes(a.number(2), '\0');
-  std::string fault = touching(bytes.data(), mappingOf(a).address + a.number(1), bytes.size());
+  std::string fault = touchMemory(bytes.data(), mappingOf(a).address + a.number(1), bytes.size());
   return fault.empty() ? encoded(bytes) : fault;
 }
 
 static std::string writeMapping(const Arguments& a) {
-  std::string fault = touching(mappingOf(a).address + a.number(1), a.at(2).data(), a.at(2).size());
+  std::string fault = touchMemory(mappingOf(a).address + a.number(1), a.at(2).data(), a.at(2).size());
   return fault.empty() ? "ok" : fault;
 }
 

@@ -99,7 +99,7 @@ static std::string execute(const std::string& line) {
   if (arguments.words.empty()) throw ScriptError{"an empty line"};
   std::string name = arguments.words[0];
   arguments.words.erase(arguments.words.begin());
-  for (const CommandTable* table : {&nameCommands, &attributeCommands, &dataCommands, &lockCommands, &processCommands, &exerciseCommands, &exerciseNameCommands}) {
+  for (const CommandTable* table : {&nameCommands, &attributeCommands, &dataCommands, &lockCommands, &processCommands, &exerciseCommands, &exerciseNameCommands, &patternCommands, &treeCommands}) {
     auto found = table->find(name);
     if (found != table->end()) return found->second(arguments);
   }

@@ -50,6 +50,8 @@ std::string done(int64_t result);
 std::string counted(int64_t result);
 /** One word of a reply: spaces, control bytes and bytes above 126 become %XX. */
 std::string encoded(const std::string& bytes);
+/** Copies to or from mapped memory; "SIGBUS" or "SIGSEGV" where the access faults, else "". */
+std::string touchMemory(char* to, const char* from, size_t length);
 
 using Command = std::string (*)(const Arguments&);
 using CommandTable = std::map<std::string, Command>;
@@ -60,3 +62,5 @@ extern const CommandTable lockCommands;
 extern const CommandTable processCommands;
 extern const CommandTable exerciseCommands;
 extern const CommandTable exerciseNameCommands;
+extern const CommandTable patternCommands;
+extern const CommandTable treeCommands;

@@ -1,0 +1,170 @@
+// Runs seed after seed on one store until the time is over or a difference shows, and makes what differs small.
+
+import { compileProbe } from "../posix/probe.ts";
+import { Probe } from "../posix/probe.ts";
+import { packageRoot } from "../posix/table.ts";
+import { fewest } from "../fixture/fewest.ts";
+import { generateSteps } from "./generate.ts";
+import { Rig, StoreFailure } from "./rig.ts";
+import { type Difference, Run } from "./run.ts";
+import type { Offers } from "./scene.ts";
+
+/** Shorter lists of steps tried, and how long at most. */
+const ATTEMPTS_MAX = 400;
+const SHRINK_LIMIT_MS = 15 * 60_000;
+/** A list that fails now and then only is tried so often. */
+const TRIES = 3;
+
+/** A seed whose run differed. */
+export interface Finding {
+  readonly seed: number | null;
+  readonly text: string;
+  /** As few as could be found; all, where it did not show again. */
+  readonly steps: readonly string[];
+  readonly shownAgain: boolean;
+}
+
+export interface Progress {
+  readonly seed: number | null;
+  readonly runs: number;
+  readonly operations: number;
+  /** What goes on beside the run of a seed. */
+  readonly note?: string;
+}
+
+export interface Plan {
+  readonly firstSeed: number;
+  /** Steps of one run. */
+  readonly steps: number;
+  readonly runs: number;
+  readonly minutes: number;
+  readonly shrink: boolean;
+}
+
+export class Interrupted extends Error {}
+
+/** A store and ext4 that take one run after the other. */
+export class Campaign {
+  readonly #program: string;
+  readonly #signal: AbortSignal;
+  readonly #report: (progress: Progress) => void;
+  #rig: Rig | null = null;
+  #offers: Offers | null = null;
+  #seed: number | null = null;
+  #runs = 0;
+  #operations = 0;
+
+  constructor(signal: AbortSignal, report: (progress: Progress) => void = () => {}) {
+    this.#program = compileProbe(packageRoot());
+    this.#signal = signal;
+    this.#report = report;
+  }
+
+  get runs(): number {
+    return this.#runs;
+  }
+
+  get operations(): number {
+    return this.#operations;
+  }
+
+  get seed(): number | null {
+    return this.#seed;
+  }
+
+  /** Runs the seeds of the plan, to the first whose run differs. */
+  async seeds({ firstSeed, steps, runs, minutes, shrink }: Plan): Promise<Finding | null> {
+    const until = performance.now() + minutes * 60_000;
+    for (let seed = firstSeed; seed < firstSeed + runs && performance.now() < until; seed++) {
+      this.#seed = seed;
+      await this.#freshRig(false);
+      const finding = await this.find(generateSteps(seed, steps, this.#offers!), shrink);
+      if (finding) return finding;
+    }
+    return null;
+  }
+
+  /** Carries out steps; where they differ, finds fewer that do. */
+  async find(steps: readonly string[], shrink: boolean): Promise<Finding | null> {
+    await this.#freshRig(false);
+    const difference = await this.#try(steps);
+    if (!difference) return null;
+    const untilThere = steps.slice(0, difference.step + 1);
+    if (!shrink) return { seed: this.#seed, text: difference.text, steps: untilThere, shownAgain: false };
+    return this.#shrink(untilThere, difference.text);
+  }
+
+  async #shrink(steps: readonly string[], text: string): Promise<Finding> {
+    let hits = 0;
+    for (let i = 0; i < TRIES; i++) hits += (await this.#try(steps, `shows it again ${hits} of ${i} times`)) ? 1 : 0;
+    if (hits === 0) return { seed: this.#seed, text, steps, shownAgain: false };
+    const until = performance.now() + SHRINK_LIMIT_MS;
+    const tries = hits === TRIES ? 1 : TRIES;
+    const fails = async (some: readonly string[]): Promise<readonly string[] | null> => {
+      for (let i = 0; i < tries && performance.now() < until; i++) {
+        const difference = await this.#try(some, `${some.length} steps are tried`);
+        if (!difference) continue;
+        text = difference.text;
+        return some.slice(0, difference.step + 1);
+      }
+      return null;
+    };
+    return { seed: this.#seed, steps: await fewest(steps, fails, ATTEMPTS_MAX), text, shownAgain: true };
+  }
+
+  async #try(steps: readonly string[], note?: string): Promise<Difference | null> {
+    await this.#freshRig(false);
+    const rig = this.#rig!;
+    const directory = await rig.newDirectory();
+    const run = new Run({ rig, program: this.#program, directory });
+    let counted = 0;
+    const difference = await run.steps(steps, () => {
+      if (this.#signal.aborted) throw new Interrupted();
+      this.#operations += run.operations - counted;
+      counted = run.operations;
+      this.#report({ seed: this.#seed, runs: this.#runs, operations: this.#operations, note });
+    });
+    this.#runs++;
+    this.#operations += run.operations - counted;
+    if (this.#signal.aborted) throw new Interrupted();
+    const found = difference ?? (await this.#checked(steps.length - 1, () => rig.removeDirectory(directory)));
+    const whole = found ?? (await this.#checked(steps.length - 1, () => rig.fsck()));
+    if (whole) await this.#freshRig(true);
+    return whole;
+  }
+
+  async #checked(step: number, action: () => Promise<void>): Promise<Difference | null> {
+    try {
+      await action();
+      return null;
+    } catch (error) {
+      if (error instanceof StoreFailure) return { step, text: error.message };
+      throw error;
+    }
+  }
+
+  /** A store to work on; a new one after a run that differed. */
+  async #freshRig(anew: boolean): Promise<void> {
+    if (anew) await this.destroy();
+    if (this.#rig) return;
+    this.#rig = new Rig("fuzz");
+    await this.#rig.start();
+    this.#offers ??= await this.#look(this.#rig);
+  }
+
+  async #look(rig: Rig): Promise<Offers> {
+    const probe = new Probe(this.#program, rig.reference);
+    await probe.perform(["create", "look"]);
+    const [reply] = await probe.perform(["fill-xattr", "look", "user.large", "65536", "1"]);
+    await probe.perform(["unlink", "look"]);
+    await probe.end();
+    return { root: process.getuid?.() === 0, largeXattrs: reply === "ok" };
+  }
+
+  /** Ends the store and removes everything. */
+  async destroy(): Promise<void> {
+    const rig = this.#rig;
+    this.#rig = null;
+    await rig?.destroy();
+  }
+}
