@@ -127,9 +127,10 @@ export class Campaign {
     this.#runs++;
     this.#operations += run.operations - counted;
     if (this.#signal.aborted) throw new Interrupted();
+    if (difference && !difference.severe) await rig.removeDirectory(directory).catch(() => {}); // it may fail for the same reason
     const found = difference ?? (await this.#checked(steps.length - 1, () => rig.removeDirectory(directory)));
     const whole = found ?? (await this.#checked(steps.length - 1, () => rig.fsck()));
-    if (whole) await this.#freshRig(true);
+    if (whole?.severe) await this.#freshRig(true);
     return whole;
   }
 
@@ -138,12 +139,12 @@ export class Campaign {
       await action();
       return null;
     } catch (error) {
-      if (error instanceof StoreFailure) return { step, text: error.message };
+      if (error instanceof StoreFailure) return { step, text: error.message, severe: true };
       throw error;
     }
   }
 
-  /** A store to work on; a new one after a run that differed. */
+  /** A store to work on; a new one after a run that may have left it unusable. */
   async #freshRig(anew: boolean): Promise<void> {
     if (anew) await this.destroy();
     if (this.#rig) return;

@@ -25,6 +25,8 @@ export interface Difference {
   /** Index of the step after which it showed. */
   readonly step: number;
   readonly text: string;
+  /** The store may not be usable afterwards. */
+  readonly severe: boolean;
 }
 
 class Disagreement extends Error {}
@@ -86,8 +88,9 @@ export class Run {
       await this.compare();
       return null;
     } catch (error) {
-      if (error instanceof Disagreement || error instanceof NoAnswer || error instanceof StoreFailure)
-        return { step: index, text: error.message };
+      if (error instanceof Disagreement) return { step: index, text: error.message, severe: false };
+      if (error instanceof NoAnswer || error instanceof StoreFailure)
+        return { step: index, text: `${error.message}\n${this.place.rig.output}`.trim(), severe: true };
       throw error;
     } finally {
       await this.#end([...this.#twins.keys()]);

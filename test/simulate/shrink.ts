@@ -1,5 +1,6 @@
 // Makes a failing run smaller: leaves rounds out, then steps, as long as it still fails.
 
+import { fewest } from "../fixture/fewest.ts";
 import { Runner } from "./runner.ts";
 import { Violation } from "./story.ts";
 import type { Round } from "./steps.ts";
@@ -8,37 +9,30 @@ import type { Round } from "./steps.ts";
 const ATTEMPTS_MAX = 400;
 
 export async function shrink(seed: number, rounds: readonly Round[]): Promise<{ rounds: Round[]; problem: string }> {
-  let left = [...rounds];
   let problem = "";
   let attempts = 0;
-  const fails = async (some: readonly Round[]): Promise<boolean> => {
+  /** The rounds up to the failing one: what comes after it has no part in it. */
+  const fails = async (some: readonly Round[]): Promise<readonly Round[] | null> => {
     attempts++;
     const done = { rounds: 0 };
     try {
       await Runner.run(seed, some, () => void done.rounds++);
-      return false;
+      return null;
     } catch (error) {
       if (!(error instanceof Violation)) throw error;
       problem = error.message;
-      // What comes after the failing round has no part in it.
-      left = some.slice(0, done.rounds + 1);
-      return true;
+      return some.slice(0, done.rounds + 1);
     }
   };
-  await fails(left);
-  for (let size = Math.ceil(left.length / 2); size >= 1 && attempts < ATTEMPTS_MAX; size = size === 1 ? 0 : Math.ceil(size / 2)) {
-    for (let at = left.length - size; at > -size && attempts < ATTEMPTS_MAX; at -= size) {
-      const from = Math.max(0, at);
-      await fails([...left.slice(0, from), ...left.slice(from + size)]);
-    }
-  }
+  let left = (await fails(rounds)) ?? rounds;
+  left = await fewest(left, fails, ATTEMPTS_MAX);
   for (let index = left.length - 1; index >= 0; index--) {
-    const { steps } = left[index];
-    for (const step of steps) {
-      if (steps.length === 1 || attempts >= ATTEMPTS_MAX || left[index] === undefined) break;
+    if (left[index] === undefined) continue;
+    for (const step of left[index].steps) {
+      if (attempts >= ATTEMPTS_MAX || left[index] === undefined || left[index].steps.length === 1) break;
       const fewer = { ...left[index], steps: left[index].steps.filter((other) => other !== step) };
-      await fails(left.map((round, position) => (position === index ? fewer : round)));
+      left = (await fails(left.map((round, position) => (position === index ? fewer : round)))) ?? left;
     }
   }
-  return { rounds: left, problem };
+  return { rounds: [...left], problem };
 }

@@ -179,6 +179,7 @@ std::string syncAll(const Arguments& a) {
   for (auto& [name, descriptor] : script.descriptors)
     if (fsync(descriptor) && errno != EINVAL && errno != EBADF) problems.push_back(encoded(name) + "|fsync:" + errnoName(errno));
   syncBelow(a.at(0), problems);
+  std::sort(problems.begin(), problems.end());
   return problems.empty() ? "ok" : joined(problems);
 }
 

@@ -1,0 +1,74 @@
+// A handful of fixed seeds; `npm run fuzz` runs any number of them. And that what is planted is found, and made small.
+
+import assert from "node:assert/strict";
+import test from "node:test";
+import { Campaign } from "./campaign.ts";
+import { generateSteps } from "./generate.ts";
+
+const SEEDS = 5;
+const STEPS = 700;
+const OFFERS = { root: true, largeXattrs: true };
+
+async function withCampaign(body: (campaign: Campaign) => Promise<void>): Promise<void> {
+  const campaign = new Campaign(new AbortController().signal);
+  try {
+    await body(campaign);
+  } finally {
+    await campaign.destroy();
+  }
+}
+
+test("two mounts of a store and ext4 answer alike, through restarts and kills", () =>
+  withCampaign(async (campaign) => {
+    const plan = { firstSeed: 1, steps: STEPS, runs: SEEDS, minutes: 60, shrink: false };
+    const finding = await campaign.seeds(plan);
+    assert.equal(finding, null, finding === null ? "" : `seed ${finding.seed}: ${finding.text}\n${finding.steps.join("\n")}`);
+    assert.equal(campaign.runs, SEEDS);
+  }));
+
+test("a difference that is planted is found and made small", () =>
+  withCampaign(async (campaign) => {
+    const noise = ["two-1: mkdir e", "one-2: create e/g text", "two-2: look e/g", "one-1: names e"];
+    const finding = await campaign.find(
+      [...noise, "one-1: create f text", "two-1: mkdir d &", "two-2: mkdir c &", "reference: chmod f 600", ...noise.slice(2)],
+      true,
+    );
+    assert.deepEqual(finding?.steps, ["one-1: create f text", "reference: chmod f 600"]);
+    assert.match(
+      finding.text,
+      /mount one differs from ext4 in 1 entries:\n {2}mount: .\/f\|file\|0644.*\n {2}ext4: {2}.\/f\|file\|0600/,
+    );
+    assert.equal(finding.shownAgain, true);
+  }));
+
+test("a seed gives the same steps each time, and others than the next one", () => {
+  const steps = generateSteps(7, 400, OFFERS);
+  assert.deepEqual(generateSteps(7, 400, OFFERS), steps);
+  assert.notDeepEqual(generateSteps(8, 400, OFFERS), steps);
+  assert.ok(steps.length >= 400);
+});
+
+test("every kind of step comes in some run", () => {
+  const commands = new Set(Array.from({ length: 40 }, (_, seed) => generateSteps(seed + 1, 1500, OFFERS)).flat().map((step) => step.split(" ")[1])); // prettier-ignore
+  for (const command of [
+    "fill",
+    "appends",
+    "strided",
+    "scattered",
+    "mfill",
+    "fallocate",
+    "copy-range",
+    "rename2",
+    "link-descriptor",
+    "fill-xattr",
+    "utimens",
+    "rename-while-listing",
+    "kill-daemon",
+    "kill-mount",
+    "restart",
+    "remount",
+    "stall",
+  ])
+    // prettier-ignore
+    assert.ok(commands.has(command), command);
+});
