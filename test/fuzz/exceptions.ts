@@ -1,8 +1,9 @@
 // Where the store may answer otherwise than ext4. Each row has its reason; what is not here is a difference.
 //
 // Never compared, because filesystems are free in it: inode and device numbers, the size and blocks of directories, st_blocks,
-// access times, the order of listings, the places of holes (SEEK_HOLE may call zeros data; look and tree read what it calls
-// data, so a hole with bytes in it is found), and free space.
+// access times, the order of listings, free space, and the places of holes (SEEK_HOLE may call zeros data; look and tree read
+// what it calls data, so a hole with bytes in it is found). When stores to a mapping are seen through another mount, and when
+// they move mtime: the kernel tells a mount of them when it writes the pages back, so mfill ends with an msync.
 
 import type { Replies } from "./twin.ts";
 

@@ -5,8 +5,8 @@ import test from "node:test";
 import { Campaign } from "./campaign.ts";
 import { generateSteps } from "./generate.ts";
 
-const SEEDS = 5;
-const STEPS = 700;
+const SEEDS = 4;
+const STEPS = 500;
 const OFFERS = { root: true, largeXattrs: true };
 
 async function withCampaign(body: (campaign: Campaign) => Promise<void>): Promise<void> {

@@ -133,7 +133,7 @@ const Mapping& mappingOf(const Arguments& a) {
   return found->second;
 }
 
-/** mfill MAPPING OFFSET LENGTH TAG FD: stores as much of it as lies in the mapping and before the file's end. */
+/** mfill MAPPING OFFSET LENGTH TAG FD: stores as much of it as lies in the mapping and before the file's end, and msync. */
 std::string fillMapping(const Arguments& a) {
   const Mapping& mapping = mappingOf(a);
   struct stat status;
@@ -143,7 +143,8 @@ std::string fillMapping(const Arguments& a) {
   std::string bytes(end - at, '\0');
   makePattern(bytes.data(), bytes.size(), at, a.number(3));
   std::string fault = touchMemory(mapping.address + at, bytes.data(), bytes.size());
-  return fault.empty() ? std::to_string(bytes.size()) : fault;
+  if (!fault.empty()) return fault;
+  return msync(mapping.address, mapping.length, MS_SYNC) ? errnoName(errno) : std::to_string(bytes.size());
 }
 
 /** mdigest MAPPING OFFSET LENGTH: of memory, or SIGBUS. */
