@@ -14,7 +14,23 @@ const MODES: readonly LeaseMode[] = ["known", "shared", "exclusive"];
 const DIRECTORY_BIT = 4;
 const ONE_REFERENCE = 8;
 
+/** How much is remembered (limits.ts). */
+export interface InodeLimits {
+  idleFiles: number;
+  cleanPieces: number;
+  attributes: number;
+  forgetBatch: number;
+}
+
+const LIMITS: InodeLimits = {
+  idleFiles: IDLE_FILES_MAX,
+  cleanPieces: CLEAN_PIECES_MAX,
+  attributes: ATTRIBUTES_MAX,
+  forgetBatch: FORGET_BATCH_MAX,
+};
+
 export class Inodes {
+  readonly #limits: InodeLimits;
   readonly #session: Session;
   readonly #marks: Marks;
   readonly #onError: (text: string) => void;
@@ -31,7 +47,8 @@ export class Inodes {
   readonly #toForget = new Set<InodeId>();
   #forgetting: Promise<void> | null = null;
 
-  constructor(session: Session, marks: Marks, onError: (text: string) => void) {
+  constructor(session: Session, marks: Marks, onError: (text: string) => void, limits: Partial<InodeLimits> = {}) {
+    this.#limits = { ...LIMITS, ...limits };
     this.#session = session;
     this.#marks = marks;
     this.#onError = onError;
@@ -107,7 +124,7 @@ export class Inodes {
     // Without a lease they would be old by the time that a lease comes back.
     if (this.lease(inode) === "known") return fresh;
     const cache = this.#attributes;
-    if (cache.size >= ATTRIBUTES_MAX && !cache.has(inode)) cache.delete(cache.keys().next().value!);
+    if (cache.size >= this.#limits.attributes && !cache.has(inode)) cache.delete(cache.keys().next().value!);
     cache.set(inode, fresh);
     return fresh;
   }
@@ -216,7 +233,7 @@ export class Inodes {
     this.#idle.set(file, count);
     this.#idlePieces += count;
     for (const [oldest] of this.#idle) {
-      if (this.#idle.size <= IDLE_FILES_MAX && this.#idlePieces <= CLEAN_PIECES_MAX) return;
+      if (this.#idle.size <= this.#limits.idleFiles && this.#idlePieces <= this.#limits.cleanPieces) return;
       this.#evict(oldest);
     }
   }
@@ -254,7 +271,7 @@ export class Inodes {
 
   #queueForget(inode: InodeId): void {
     this.#toForget.add(inode);
-    if (this.#toForget.size % FORGET_BATCH_MAX === 0) void this.sendForgets();
+    if (this.#toForget.size % this.#limits.forgetBatch === 0) void this.sendForgets();
   }
 
   /** Tells the namespace what the kernel has forgotten. One request at a time. */
@@ -268,7 +285,7 @@ export class Inodes {
     while (this.#toForget.size > 0) {
       const inodes: InodeId[] = [];
       for (const inode of this.#toForget) {
-        if (inodes.push(inode) === FORGET_BATCH_MAX) break;
+        if (inodes.push(inode) === this.#limits.forgetBatch) break;
       }
       for (const inode of inodes) this.#toForget.delete(inode);
       this.#marks.forgetBegins(inodes);

@@ -25,7 +25,7 @@ import type {
 } from "./handlers.ts"; // prettier-ignore
 import { askFreshness } from "./fresh.ts";
 import { Handles } from "./handles.ts";
-import { Inodes } from "./inodes.ts";
+import { type InodeLimits, Inodes } from "./inodes.ts";
 import { lapse, renew } from "./renewal.ts";
 import { Marks } from "./marks.ts";
 import { DIRTY_AGE_MAX_MS, TICK_MS, WRITE_BUFFERS_MAX } from "./limits.ts";
@@ -58,6 +58,8 @@ export interface MountOptions {
   allocate?: AllocateBuffer;
   /** relatime (true) or noatime. */
   accessTimes?: boolean;
+  /** What differs from limits.ts. */
+  inodeLimits?: Partial<InodeLimits>;
   /** Lines about what went wrong in the background. */
   trace?: (text: string) => void;
 }
@@ -455,7 +457,7 @@ function makeCore(options: MountOptions, session: Session, trace: (text: string)
   const allocate = options.allocate ?? ((bytes: number) => new Uint8Array(bytes));
   const pool = new BufferPool(WRITE_BUFFERS_MAX, allocate);
   const marks = new Marks();
-  const inodes = new Inodes(session, marks, trace);
+  const inodes = new Inodes(session, marks, trace, options.inodeLimits);
   const onClean = inodes.settleFile.bind(inodes);
   const losses = new Losses();
   const onLost = (file: FileState, bytes: number): void => lost(core, file, bytes);

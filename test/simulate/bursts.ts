@@ -2,20 +2,19 @@
 // numbers of requests that change something. Each mount has written a file that the programs of the other one look at, change and
 // write; what a mount must do to give its own up (reserve, store, commit) must not wait behind its programs, who wait for the other.
 //
-// Orders of so many are not tried: each value that is read must be the first one, or that of a change that may have been the last
-// before it (a register). What is written goes to places of its own, all of which must be there in the end. The files are removed
+// Orders of so many are not tried: values are registers (registers.ts). What is written goes to places of its own, all of which must be there in the end. The files are removed
 // afterwards, so the model does not know of them.
 
 import type { ByteString, InodeId } from "../../fs/types.ts";
 import { ROOT_INODE } from "../../fs/types.ts";
 import { randomBelow, seededRandom } from "../../storage/seeded-random.ts";
-import type { Bound } from "./bound.ts";
 import type { MachineClock } from "./clock.ts";
 import type { Kernel } from "./kernel.ts";
 import type { File } from "./kernel-core.ts";
-import { type RanBound, ranOf, type Scene } from "./scene.ts";
+import { type Register, Registers } from "./registers.ts";
+import type { RanBound, Scene } from "./scene.ts";
 import type { Step } from "./steps.ts";
-import { describe, Violation } from "./story.ts";
+import { Violation } from "./story.ts";
 import { restart } from "./strikes.ts";
 import { SESSION_LIMIT_MS } from "./world.ts";
 
@@ -39,12 +38,8 @@ const MIXES: Record<string, number>[] = [
   { stat: 450, chmod: 60, xattr: 60, xattrOwn: 150, write: 60, writeOther: 20, read: 100, make: 60, sync: 40 },
 ];
 
-/** What has one value at a time, and who has set or read it. */
-interface Register {
-  first: string;
-  set: { one: RanBound; value: string }[];
-  read: { one: RanBound; value: () => string }[];
-}
+/** The name of a register of bytes. */
+const PLACE = /^bytes at (\d+) of (\d+)$/;
 
 interface Shared {
   inode: InodeId;
@@ -56,17 +51,15 @@ interface Shared {
 
 class Burst {
   readonly #scene: Scene;
-  readonly #step: Step;
-  readonly #random: () => number;
-  readonly #registers = new Map<string, Register>();
-  readonly ran: RanBound[] = [];
+  readonly random: () => number;
+  readonly registers: Registers;
   readonly shared: Shared[] = [];
   #slots = 0;
 
   constructor(scene: Scene, step: Step) {
     this.#scene = scene;
-    this.#step = step;
-    this.#random = seededRandom(step.numbers[0]);
+    this.random = seededRandom(step.numbers[0]);
+    this.registers = new Registers(step);
   }
 
   /** A file of each mount, dirty there, open on both. */
@@ -77,22 +70,16 @@ class Burst {
       const files: File[] = [];
       for (const kernel of world.kernels) files.push(await kernel.open(ROOT_INODE, name, O_RDWR | O_CREAT));
       const { inode } = files[0];
-      const bytes = new Uint8Array(FILE_BYTES_MIN + randomBelow(this.#random, FILE_BYTES_MORE) * this.#random()).fill(1 + mount);
-      this.shared.push({ inode, files, bytes, mode: this.#register(`mode of ${inode}`, "644") });
+      const bytes = new Uint8Array(FILE_BYTES_MIN + randomBelow(this.random, FILE_BYTES_MORE) * this.random()).fill(1 + mount);
+      this.shared.push({ inode, files, bytes, mode: this.registers.of(`mode of ${inode}`, "644") });
     }
     await Promise.all(
       this.shared.map(({ files, bytes }, mount) => world.kernels[mount].data.write(files[mount], 0, bytes, false)),
     );
   }
 
-  #register(name: string, first: string): Register {
-    let register = this.#registers.get(name);
-    if (register === undefined) this.#registers.set(name, (register = { first, set: [], read: [] }));
-    return register;
-  }
-
   /** What one program of the mount does. */
-  program(mount: number, kind: string, number: number): Bound {
+  program(mount: number, kind: string, number: number): RanBound {
     const kernel = this.#scene.world.kernels[mount];
     const [own, other] = [this.shared[mount], this.shared[1 - mount]];
     switch (kind) {
@@ -111,110 +98,68 @@ class Burst {
       case "read":
         return this.#read(kernel, [own, other][number % 2], mount);
       case "make":
-        return makeAndRemove(kernel, `burst-${mount}-${number}` as ByteString);
+        return this.#makeAndRemove(kernel, `burst-${mount}-${number}` as ByteString);
       default:
-        return { text: `fsync ${own.inode}`, run: () => kernel.sync(own.files[mount]), apply: () => true };
+        return this.registers.does(`fsync ${own.inode}`, () => kernel.sync(own.files[mount]));
     }
   }
 
-  #stat(kernel: Kernel, { inode, bytes, mode }: Shared): Bound {
-    let shown = "";
-    const run = async (): Promise<void> => {
+  #stat(kernel: Kernel, { inode, bytes, mode }: Shared): RanBound {
+    return this.registers.reads(mode, `stat ${inode}`, async () => {
       const attributes = await kernel.attributes(inode);
-      shown = (attributes.mode & 0o7777).toString(8);
       if (attributes.size !== bytes.length)
         throw new Violation(`amid a burst, file ${inode} of ${bytes.length} bytes has ${attributes.size}`);
-    };
-    return this.#reads(mode, { text: `stat ${inode}`, run, apply: () => true }, () => shown);
+      return (attributes.mode & 0o7777).toString(8);
+    });
   }
 
-  #chmod(kernel: Kernel, { inode, mode }: Shared, number: number): Bound {
+  #chmod(kernel: Kernel, { inode, mode }: Shared, number: number): RanBound {
     const wanted = 0o400 + (number % 0o400);
-    return this.#sets(mode, wanted.toString(8), {
-      text: `chmod ${inode}`,
-      run: () => kernel.changeMode(inode, wanted),
-      apply: () => true,
-    });
+    return this.registers.sets(mode, wanted.toString(8), `chmod ${inode}`, () => kernel.changeMode(inode, wanted));
   }
 
-  #setXattr(kernel: Kernel, inode: InodeId, number: number): Bound {
+  #setXattr(kernel: Kernel, inode: InodeId, number: number): RanBound {
     const name = `user.b${number % 5}` as ByteString;
-    const value = String(number);
-    const run = (): Promise<void> => kernel.setXattr(inode, name, Buffer.from(value));
-    return this.#sets(this.#register(`${name} of ${inode}`, ""), value, {
-      text: `set ${name} of ${inode}`,
-      run,
-      apply: () => true,
-    });
+    const register = this.registers.of(`${name} of ${inode}`, "");
+    return this.registers.sets(register, String(number), `set ${name} of ${inode}`, () =>
+      kernel.setXattr(inode, name, Buffer.from(String(number))),
+    );
   }
 
-  /** Each to a place of its own. */
-  #write(kernel: Kernel, { inode, files, bytes }: Shared, mount: number): Bound {
+  /** Each to a place of its own, as long as there are enough. */
+  #write(kernel: Kernel, { inode, files, bytes }: Shared, mount: number): RanBound {
     const offset = (this.#slots++ * 7919 * SLOT_BYTES) % (bytes.length - SLOT_BYTES);
     const slot = offset - (offset % SLOT_BYTES);
     const data = new Uint8Array(SLOT_BYTES).fill(100 + (this.#slots % 100));
-    const register = this.#register(`bytes at ${slot} of ${inode}`, String(bytes[slot]));
-    const run = async (): Promise<void> => void (await kernel.data.write(files[mount], slot, data, false));
-    return this.#sets(register, String(data[0]), { text: `write at ${slot} of ${inode}`, run, apply: () => true });
+    const register = this.registers.of(`bytes at ${slot} of ${inode}`, String(bytes[slot]));
+    return this.registers.sets(register, String(data[0]), `write at ${slot} of ${inode}`, () =>
+      kernel.data.write(files[mount], slot, data, false),
+    );
   }
 
-  #read(kernel: Kernel, { inode, files, bytes }: Shared, mount: number): Bound {
-    const places = [...this.#registers.keys()].filter((name) => name.endsWith(` of ${inode}`) && name.startsWith("bytes at "));
-    const place = places.length === 0 ? 0 : Number(places[randomBelow(this.#random, places.length)].split(" ")[2]);
-    let shown = "";
-    const run = async (): Promise<void> => {
-      shown = String((await kernel.data.read(files[mount], place, SLOT_BYTES))[0]);
-    };
-    const register = this.#register(`bytes at ${place} of ${inode}`, String(bytes[place]));
-    return this.#reads(register, { text: `read at ${place} of ${inode}`, run, apply: () => true }, () => shown);
+  #read(kernel: Kernel, { inode, files, bytes }: Shared, mount: number): RanBound {
+    const names = [...this.registers.entries()].map(([name]) => PLACE.exec(name));
+    const places = names.filter((match) => match !== null && Number(match[2]) === inode);
+    const place = places.length === 0 ? 0 : Number(places[randomBelow(this.random, places.length)]![1]);
+    const register = this.registers.of(`bytes at ${place} of ${inode}`, String(bytes[place]));
+    return this.registers.reads(register, `read at ${place} of ${inode}`, async () =>
+      String((await kernel.data.read(files[mount], place, SLOT_BYTES))[0]),
+    );
   }
 
-  #sets(register: Register, value: string, bound: Bound): Bound {
-    register.set.push({ one: this.#add(bound), value });
-    return bound;
-  }
-
-  #reads(register: Register, bound: Bound, value: () => string): Bound {
-    register.read.push({ one: this.#add(bound), value });
-    return bound;
-  }
-
-  #add(bound: Bound): RanBound {
-    const one = ranOf(bound, this.#step);
-    this.ran.push(one);
-    return one;
-  }
-
-  addTo(bound: Bound): RanBound {
-    return this.ran.find((one) => one.bound === bound) ?? this.#add(bound);
-  }
-
-  /** Every value that was read may have been the last one set. */
-  checkRegisters(): void {
-    for (const [name, { first, set, read }] of this.#registers)
-      for (const { one, value } of read) {
-        const possible = set
-          .filter((change) =>
-            mayBeLast(
-              change.one,
-              one,
-              set.map((other) => other.one),
-            ),
-          )
-          .map((change) => change.value);
-        if (!set.some((change) => change.one.ended < one.began)) possible.push(first);
-        if (!possible.includes(value()))
-          throw new Violation(`amid a burst, ${name} is ${value()}, and should be one of ${possible.slice(0, 8).join(" ")}`);
-      }
+  #makeAndRemove(kernel: Kernel, name: ByteString): RanBound {
+    return this.registers.does(`make and remove ${name}`, async () => {
+      const file = await kernel.open(ROOT_INODE, name, O_RDWR | O_CREAT | O_EXCL);
+      await kernel.close(file);
+      await kernel.remove(ROOT_INODE, name, false);
+    });
   }
 
   /** Both mounts see everything that was done. */
   async checkEnd(): Promise<void> {
-    const { world } = this.#scene;
-    for (const kernel of world.kernels) {
-      const mount = world.kernels.indexOf(kernel);
+    for (const [mount, kernel] of this.#scene.world.kernels.entries()) {
       for (const shared of this.shared) {
-        for (const bound of this.#looks(kernel, shared, mount)) await this.#scene.run(this.addTo(bound));
+        for (const look of this.#looks(kernel, shared, mount)) await this.#scene.run(look);
         const problem = this.#contentProblem(shared, await kernel.data.read(shared.files[mount], 0, 2 ** 24));
         if (problem !== null)
           throw new Violation(`after a burst, mount ${mount} sees other bytes in ${shared.inode}: ${problem}`);
@@ -222,16 +167,16 @@ class Burst {
     }
   }
 
-  #looks(kernel: Kernel, shared: Shared, mount: number): Bound[] {
+  #looks(kernel: Kernel, shared: Shared, mount: number): RanBound[] {
     const looks = [this.#stat(kernel, shared)];
-    for (const [name, register] of this.#registers) {
+    for (const [name, register] of this.registers.entries()) {
       const match = /^(user\.b\d) of (\d+)$/.exec(name);
       if (match === null || Number(match[2]) !== shared.inode || register.set.length === 0) continue;
-      let shown = "";
-      const run = async (): Promise<void> => {
-        shown = Buffer.from(await kernel.xattr(shared.inode, match[1] as ByteString)).toString();
-      };
-      looks.push(this.#reads(register, { text: `${name} on mount ${mount}`, run, apply: () => true }, () => shown));
+      looks.push(
+        this.registers.reads(register, `${name} on mount ${mount}`, async () =>
+          Buffer.from(await kernel.xattr(shared.inode, match[1] as ByteString)).toString(),
+        ),
+      );
     }
     return looks;
   }
@@ -239,8 +184,8 @@ class Burst {
   /** null, or where the bytes are not those that were written. Where two programs wrote to one place, either's are right. */
   #contentProblem({ inode, bytes }: Shared, found: Uint8Array): string | null {
     const left = found.slice();
-    for (const [name, { set }] of this.#registers) {
-      const match = /^bytes at (\d+) of (\d+)$/.exec(name);
+    for (const [name, { set }] of this.registers.entries()) {
+      const match = PLACE.exec(name);
       if (match === null || Number(match[2]) !== inode || set.length === 0) continue;
       const slot = left.subarray(Number(match[1]), Number(match[1]) + SLOT_BYTES);
       if (!set.some(({ value }) => slot.every((byte) => byte === Number(value)))) return `${name} are ${slot[0]}`;
@@ -258,12 +203,8 @@ class Burst {
         const error = await kernel.close(files[index]);
         if (error !== null) throw new Violation(`after a burst, close says ${error}`);
       }
-      await kernels[randomBelow(this.#random, 2)].remove(ROOT_INODE, nameOf(mount), false);
+      await kernels[randomBelow(this.random, 2)].remove(ROOT_INODE, nameOf(mount), false);
     }
-  }
-
-  get random(): () => number {
-    return this.#random;
   }
 }
 
@@ -281,8 +222,7 @@ export async function burst(scene: Scene, step: Step): Promise<void> {
   for (let number = 0; number < programs; number++)
     for (const mount of world.kernels.keys()) {
       const first = number === 0 && mix.chmod !== undefined;
-      const bound = one.program(mount, first ? "chmod" : kindOf(mix, one.random), number);
-      const ran = one.addTo(bound);
+      const ran = one.program(mount, first ? "chmod" : kindOf(mix, one.random), number);
       const delayMs = first ? 0 : 0.3 + one.random();
       running.push(clock.sleep(delayMs).then(() => scene.run(ran)));
     }
@@ -290,18 +230,16 @@ export async function burst(scene: Scene, step: Step): Promise<void> {
   const limitMs = BURST_MAX_MS + (mishap === null ? 0 : DOWN_MS);
   const over = Promise.all([...running, mishap]);
   await scene.drive(over, began + limitMs);
-  const open = one.ran.filter(({ ended }) => ended === Infinity);
+  const open = one.registers.ran.filter(({ ended }) => ended === Infinity);
   if (open.length > 0)
     throw new Violation(
       `a burst of ${programs} programs a mount is not over after ${limitMs} ms: ${open.length} wait, the first for ${open[0].text}`,
     );
   await scene.drive(over);
   clock.end();
-  const refused = one.ran.find(({ outcome }) => outcome !== null && "error" in outcome);
-  if (refused !== undefined) throw new Violation(`amid a burst, ${refused.text} -> ${describe(refused.outcome)}`);
   counts.bursts++;
   await scene.drive(one.checkEnd());
-  one.checkRegisters();
+  one.registers.check(scene, "amid a burst");
   await scene.drive(one.remove());
   await scene.syncAll();
 }
@@ -316,21 +254,6 @@ function beginMishap(scene: Scene, { numbers }: Step, clock: MachineClock): Prom
     scene.counts.connectionsCut++;
     scene.world.cutConnection(mount);
   });
-}
-
-function makeAndRemove(kernel: Kernel, name: ByteString): Bound {
-  const run = async (): Promise<void> => {
-    const file = await kernel.open(ROOT_INODE, name, O_RDWR | O_CREAT | O_EXCL);
-    await kernel.close(file);
-    await kernel.remove(ROOT_INODE, name, false);
-  };
-  return { text: `make and remove ${name}`, run, apply: () => true };
-}
-
-/** Whether no other change must lie between the change and the look. */
-function mayBeLast(change: RanBound, look: RanBound, all: readonly RanBound[]): boolean {
-  if (change.began > look.ended) return false;
-  return !all.some((other) => other !== change && other.began > change.ended && other.ended < look.began);
 }
 
 function kindOf(mix: Record<string, number>, random: () => number): string {

@@ -3,7 +3,7 @@
 // lost something says so, once.
 
 import type { InodeId } from "../../fs/types.ts";
-import { type Content, EMPTY, readContent, sameContent } from "./content.ts";
+import { type Content, contentOf, EMPTY, readContent, sameContent } from "./content.ts";
 import { explain, type Outcome, type Ran } from "./judge.ts";
 import type { File } from "./kernel-core.ts";
 import { conflicts } from "./lock-kinds.ts";
@@ -17,6 +17,8 @@ import { contentsOf, walk } from "./survival.ts";
 const DROPPED_MS = 200;
 /** A lock is given at once where the one before is gone; the answer takes its time. */
 const WOKEN_MS = 1_000;
+/** An inode that nobody knows is freed by then. */
+const FREED_MS = 1_000;
 /** What a mount without its session answers. */
 const SESSION_OVER = ["EIO", "ESTALE"];
 
@@ -34,7 +36,7 @@ export async function judgeLoss(scene: Scene, ran: readonly RanBound[], loss: Lo
   const other = 1 - loss.mount;
   const before = model.snapshot();
   scene.note(ran);
-  const found = await walk(scene, world.kernels[other]);
+  let found: Nodes = await walk(scene, world.kernels[other]);
   const contents = await contentsOf(scene, found, other);
   explainTree(scene, ran, loss, before, found);
   const lossy = new Set<InodeId>();
@@ -47,7 +49,10 @@ export async function judgeLoss(scene: Scene, ran: readonly RanBound[], loss: Lo
   }
   for (const { inode, owner } of loss.open) if (before.get(inode)?.locks.some((held) => held.owner === owner)) lossy.add(inode);
   checkWaiters(ran, loss, before);
-  if (loss.backMs < Infinity) await checkErrors(scene, ran, loss, lossy, found);
+  if (loss.backMs < Infinity) {
+    found = await removeOpen(scene, loss, found, contents);
+    await checkErrors(scene, ran, loss, lossy, found);
+  }
   await releaseLocks(scene);
   model.settle();
   scene.sweep();
@@ -154,7 +159,9 @@ class States {
   /** A read gives what some version had. */
   #readProblem(one: RanBound): string | null {
     const { bound, outcome, text } = one;
-    if (bound.reads !== this.#inode || outcome === null || !("value" in outcome) || mayBeOld(one, this.#loss)) return null;
+    if (bound.reads !== this.#inode || outcome === null || !("value" in outcome)) return null;
+    const passes = passesKernel(one, this.#loss);
+    if (!passes && mayBeOld(one, this.#loss)) return null;
     const bytes = outcome.value as Uint8Array;
     const { offset, length } = bound.range!;
     const fits = (content: Content): boolean => {
@@ -162,7 +169,11 @@ class States {
       const shown = this.#changes.length > 0 ? expected.subarray(0, bytes.length) : expected;
       return Buffer.compare(shown, bytes) === 0;
     };
-    const any = this.#changes.map((change) => ({ ...change, certain: false }));
+    // What the other mount was told is done by then must be in it, where the mount itself answers after its session was ended.
+    const any = this.#changes.map((change) => ({
+      ...change,
+      certain: passes && !change.tearable && change.acknowledged && change.ended < one.began,
+    }));
     for (const [base, earlier] of this.#bases()) if (someState(base, earlier, any, fits)) return null;
     return `${text} gave ${describe(outcome)}, which no version had`;
   }
@@ -171,6 +182,11 @@ class States {
 /** While a mount is stopped its kernel answers by itself, perhaps with a size and pages of different versions. */
 function mayBeOld({ step, beganMs, endedMs }: RanBound, { mount, endedMs: overMs, backMs }: Loss): boolean {
   return step!.mount === mount && endedMs >= overMs && beganMs < backMs + DROPPED_MS;
+}
+
+/** A direct read that came after the end of the session: no cache of the kernel answers it, and the mount must not do so from its own. */
+function passesKernel({ bound, step, beganMs }: RanBound, { mount, endedMs }: Loss): boolean {
+  return step!.mount === mount && bound.exact === true && beganMs >= endedMs;
 }
 
 function concerns({ changes, sync, closes }: RanBound["bound"], inode: InodeId): boolean {
@@ -217,6 +233,32 @@ async function checkErrors(
         `file ${file.inode} lost what was written or locked on a mount whose session was ended, and fsync says nothing`,
       );
   }
+}
+
+/** The other mount removes a file that the lost one has open: it lives on as long as it is open, also under the new session. */
+async function removeOpen(scene: Scene, loss: Loss, found: Nodes, contents: ReadonlyMap<InodeId, Content>): Promise<Nodes> {
+  const { world, model, slots } = scene;
+  const file = slots[loss.mount].find((one) => one !== null && found.get(one.inode)?.links === 1);
+  if (file === null || file === undefined || world.random() < 0.5) return found;
+  const { inode } = file;
+  const [parent, { entries }] = [...found].find(([, node]) => [...node.entries.values()].includes(inode))!;
+  const [name] = [...entries].find(([, child]) => child === inode)!;
+  await scene.drive(world.kernels[1 - loss.mount].remove(parent, name, false));
+  scene.story.tell(() => `mount ${1 - loss.mount} removes ${parent}/${name}, ${inode}, which mount ${loss.mount} has open`);
+  model.setEntry(parent, name, null);
+  model.addLinks(inode, -1);
+  const clock = world.clock.machine();
+  await scene.drive(clock.sleep(FREED_MS));
+  clock.end();
+  const bytes = await scene.drive(world.kernels[loss.mount].data.read(file, 0, 2 ** 26)).catch((error: unknown) => String(error));
+  if (typeof bytes === "string" || !sameContent(contentOf(bytes!), contents.get(inode)!))
+    throw new Violation(
+      `a file that is open on a mount whose session was ended, and was removed since, reads as ${typeof bytes === "string" ? bytes : `${bytes!.length} other bytes`}`,
+    );
+  const left = new Map(found);
+  left.set(parent, { ...left.get(parent)!, entries: new Map([...entries].filter(([, child]) => child !== inode)) });
+  left.delete(inode);
+  return left;
 }
 
 /** Who waits for a lock that only the lost session held has it when that is over. */

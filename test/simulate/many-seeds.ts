@@ -82,7 +82,7 @@ test("real seeds on two processes are judged without a violation", async () => {
     ...PLAN,
     steps: 60,
     runs: 2,
-    dangers: { strike: 0, hello: 0, burst: 0 },
+    dangers: { strike: 0, hello: 0, burst: 0, evict: 0 },
   });
   assert.deepEqual(violations, []);
   assert.equal(runs, 2);

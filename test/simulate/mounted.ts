@@ -15,7 +15,7 @@ import type { WireEnd } from "./wire.ts";
 
 const SESSION_LIMIT_MS = 20_000;
 
-export interface MountedOptions extends Pick<MountOptions, "schemes" | "trace" | "allocate"> {
+export interface MountedOptions extends Pick<MountOptions, "schemes" | "trace" | "allocate" | "inodeLimits"> {
   /** The process's own: it ends with it. */
   clock: ProcessClock;
   /** The kernel's, for what it does for this mount. */

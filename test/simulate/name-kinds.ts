@@ -13,7 +13,8 @@ const O_RDWR = 2;
 const O_CREAT = 0o100;
 const O_EXCL = 0o200;
 const O_TRUNC = 0o1000;
-const O_APPEND = 0o2000;
+export const O_APPEND = 0o2000;
+export const O_DIRECT = 0o40000;
 const DIRECTORIES_MAX = 12;
 
 const FLAGS = [O_RDWR, O_RDWR | O_CREAT, O_RDWR | O_CREAT, O_RDWR | O_CREAT | O_EXCL, O_RDWR | O_CREAT | O_TRUNC, O_RDWR | O_TRUNC]; // prettier-ignore
@@ -21,11 +22,11 @@ const FLAGS = [O_RDWR, O_RDWR | O_CREAT, O_RDWR | O_CREAT, O_RDWR | O_CREAT | O_
 /** Stands for a file that is just being opened. */
 const PLACE: File = { inode: 0 as InodeId, handle: -1, owner: "", append: false, direct: false };
 
-export async function open(context: Context, { numbers }: Step, append: boolean): Promise<Bound | null> {
+export async function open(context: Context, { numbers }: Step, more: number): Promise<Bound | null> {
   const { kernel, slots, strangers } = context;
   const parent = await directoryOf(context, numbers[0]);
   const name = nameOf(numbers[1]);
-  let flags = FLAGS[numbers[2] % FLAGS.length] | (append ? O_APPEND : 0);
+  let flags = FLAGS[numbers[2] % FLAGS.length] | more;
   if (!context.alone) flags &= ~O_TRUNC;
   const slot = slots.indexOf(null);
   if (slot < 0) return null;

@@ -10,7 +10,20 @@ import type { Kernel } from "./kernel.ts";
 import { ALLOCATE, COLLAPSE, INSERT, PUNCH, ZERO } from "./kernel-data.ts";
 import type { Model } from "./model.ts";
 import { contended, lock, testLock } from "./lock-kinds.ts";
-import { find, link, linkUnnamed, list, make, open, openUnnamed, readLink, remove, rename } from "./name-kinds.ts";
+import {
+  find,
+  link,
+  linkUnnamed,
+  list,
+  make,
+  O_APPEND,
+  O_DIRECT,
+  open,
+  openUnnamed,
+  readLink,
+  remove,
+  rename,
+} from "./name-kinds.ts";
 import type { Step } from "./steps.ts";
 
 // ---- Attributes
@@ -128,8 +141,9 @@ async function agree(context: Context, { numbers }: Step): Promise<Bound> {
 }
 
 export const KINDS: Record<string, Kind> = {
-  open: (context, step) => open(context, step, false),
-  openAppend: (context, step) => open(context, step, true),
+  open: (context, step) => open(context, step, 0),
+  openAppend: (context, step) => open(context, step, O_APPEND),
+  openDirect: (context, step) => open(context, step, O_DIRECT),
   makeDirectory: (context, step) => make(context, step, "directory"),
   symlink: (context, step) => make(context, step, "symlink"),
   unlink: (context, step) => remove(context, step, false),

@@ -6,6 +6,7 @@ import { seededRandom } from "../../storage/seeded-random.ts";
 import { checkBeliefs } from "./beliefs.ts";
 import type { Context } from "./bound.ts";
 import { burst } from "./bursts.ts";
+import { evict } from "./evictions.ts";
 import { ERAS_MAX } from "./history.ts";
 import type { Kernel } from "./kernel.ts";
 import { KINDS } from "./operations.ts";
@@ -20,6 +21,11 @@ import { World } from "./world.ts";
 /** Calls to the log and the table within which a fault comes, and rounds of operations that follow until the power goes. */
 const LOG_FAULT_CALLS_MAX = 60;
 const FAILING_ROUNDS = 6;
+
+/** Back by an hour, forward by a minute, as NTP does it at a boot; a day; a little. */
+const DATE_JUMPS_MS = [-3_600_000, 60_000, 86_400_000, -1_500];
+/** Expiry of sessions is looked at within this. */
+const DATE_LOOKED_AT_MS = 1_000;
 
 /** While a mount stands still, programs wait for locks until its session is over for certain. */
 const STANDSTILL_PATIENCE_MS = 40_000;
@@ -79,7 +85,9 @@ export class Runner {
     if (first.kind === "kill") return killMount(this.#scene, first.mount);
     if (first.kind === "logFault") return this.#failLog(first);
     if (first.kind === "quiesce") return checkRemains(this.#scene);
-    if (first.kind === "burst") await burst(this.#scene, first);
+    if (first.kind === "date") await this.#setDate(first);
+    else if (first.kind === "evict") await evict(this.#scene, first);
+    else if (first.kind === "burst") await burst(this.#scene, first);
     else await this.#operations(round);
     await checkBeliefs(this.#scene);
     if (history.length > ERAS_MAX) await this.#scene.syncAll();
@@ -90,6 +98,18 @@ export class Runner {
     const { bound, unpin } = await this.#bind(round);
     if (bound.length > 0 || round.cutAfterMs !== undefined) await together(this.#scene, bound, round);
     unpin();
+  }
+
+  /** Only the date changes: no session ends for it, nothing is fresh for longer. */
+  async #setDate({ numbers }: Step): Promise<void> {
+    const { world, counts, story } = this.#scene;
+    const byMs = DATE_JUMPS_MS[numbers[0] % DATE_JUMPS_MS.length];
+    counts.dateJumps++;
+    story.tell(() => `the date is set ${byMs / 1000} s ${byMs < 0 ? "back" : "forward"}`);
+    world.clock.dateAheadMs += byMs;
+    const clock = world.clock.machine();
+    await this.#scene.drive(clock.sleep(numbers[1] % DATE_LOOKED_AT_MS));
+    clock.end();
   }
 
   /** The disk of the log and the table will fail. */

@@ -7,7 +7,7 @@ import { dangersOf, makeRounds } from "./steps.ts";
 
 const STEPS = 600;
 /** What is being mended is left out. */
-const STEADY = dangersOf({ strike: 0, hello: 0, burst: 0 });
+const STEADY = dangersOf({ strike: 0, hello: 0, burst: 0, evict: 0 });
 
 for (const seed of [1, 2, 3, 4, 6]) {
   test(`two mounts and a model agree through power cuts, lost disks, failing calls, stopped and killed mounts, seed ${seed}`, async () => {

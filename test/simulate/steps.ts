@@ -59,7 +59,7 @@ export interface StandstillPlan {
 
 /** How often each kind comes, of a thousand. */
 const WEIGHTS: Record<string, number> = {
-  open: 85, openAppend: 25, openUnnamed: 8, close: 25, write: 160, append: 60, read: 160, truncate: 35, punch: 15, zero: 10, allocate: 8, collapse: 8, insert: 8, copy: 20, sync: 30,
+  open: 85, openAppend: 25, openDirect: 12, openUnnamed: 8, close: 25, write: 160, append: 60, read: 160, truncate: 35, punch: 15, zero: 10, allocate: 8, collapse: 8, insert: 8, copy: 20, sync: 30,
   makeDirectory: 30, symlink: 15, link: 20, linkUnnamed: 10, unlink: 45, removeDirectory: 15, rename: 60, stat: 60, list: 40, find: 30,
   readLink: 5, syncDirectory: 8, setXattr: 10, xattr: 10, removeXattr: 4, changeMode: 8, lock: 30, lockWait: 25, testLock: 3, space: 3, xattrs: 3, shrink: 5, agree: 12,
 }; // prettier-ignore
@@ -95,6 +95,10 @@ export interface Dangers {
   strike: number;
   /** Hundreds of programs of each mount at once. */
   burst: number;
+  /** A file is evicted by one mount while the other one takes it back. */
+  evict: number;
+  /** Somebody sets the date: back by an hour, forward by a minute. */
+  date: number;
   /** Connections are cut amid operations. */
   cable: number;
   /** After the daemon was killed a mount says hello more than once. */
@@ -115,6 +119,8 @@ export const DANGERS: Dangers = {
   logFault: 300,
   quiesce: 250,
   burst: 900,
+  evict: 400,
+  date: 300,
   strike: 40,
   cable: 80,
   hello: 150,
@@ -232,14 +238,30 @@ export const EVENTS: ReadonlySet<string> = new Set([
   "fault",
   "logFault",
   "quiesce",
+  "burst",
+  "evict",
+  "date",
 ]);
 
 function eventOf(
   random: Random,
-  { stop, lose, rot, heal, clean, kill, fault, logFault, quiesce, burst }: Dangers,
+  { stop, lose, rot, heal, clean, kill, fault, logFault, quiesce, burst, evict, date }: Dangers,
 ): string | null {
   let choice = random();
-  for (const [event, rounds] of Object.entries({ stop, lose, rot, heal, clean, kill, fault, logFault, quiesce, burst })) {
+  for (const [event, rounds] of Object.entries({
+    stop,
+    lose,
+    rot,
+    heal,
+    clean,
+    kill,
+    fault,
+    logFault,
+    quiesce,
+    burst,
+    evict,
+    date,
+  })) {
     choice -= 1 / rounds;
     if (choice < 0) return event;
   }

@@ -19,6 +19,9 @@ export interface RunnerCounts {
   hellosRepeated: number;
   /** Times that hundreds of programs asked at once. */
   bursts: number;
+  /** Times that files were evicted while they were recalled, and that the date was set. */
+  evictions: number;
+  dateJumps: number;
   /** Mounts that were stopped, and sessions that were over when they went on. */
   stopped: number;
   fenced: number;
@@ -44,6 +47,8 @@ export function noCounts(): RunnerCounts {
     connectionsCut: 0,
     hellosRepeated: 0,
     bursts: 0,
+    evictions: 0,
+    dateJumps: 0,
     stopped: 0,
     fenced: 0,
     faults: 0,

@@ -30,6 +30,8 @@ export const SESSION_LIMIT_MS = 10_000;
 /** Small, so that files are rolled and trimmed within a short run. */
 const LOG_FILE_BYTES = 1024 * 1024;
 const LIMITS = { cacheBytes: 64 * 1024, applyIntervalMs: 200, trimIntervalMs: 500, deadStripeGraceMs: 300 };
+/** Of idle files and the rest of what mounts remember, so that little that they forget it often. */
+const FEW_INODES = { idleFiles: 2, cleanPieces: 64, attributes: 4, forgetBatch: 2 };
 /** How often it is looked whether a session is over. */
 const LOOK_MS = 20;
 
@@ -184,8 +186,8 @@ export class World {
         return new Promise<never>(() => {});
       };
     };
-    const reclaimed = (): Promise<void> => {
-      const over = session.reclaimed();
+    const reclaimed = (...told: Parameters<NamespaceSession["reclaimed"]>): Promise<void> => {
+      const over = session.reclaimed(...told);
       const { mount } = this.#hello;
       if (this.#hello.left > 0 && this.#mounts[mount]?.pid === pid) {
         this.#hello.left--;
@@ -232,6 +234,7 @@ export class World {
       random: (): number => this.random(),
       name: `${index}-${pid}`,
       allocate: (bytes: number) => new Uint8Array(bytes),
+      inodeLimits: index > 0 || this.#seed % 4 < 2 ? FEW_INODES : {},
     };
     if (!this.isRemote(index)) {
       const { store, stripes } = this.#required();
