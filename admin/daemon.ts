@@ -68,7 +68,7 @@ export class Daemon implements Control {
     this.#unlock = unlock;
     this.#sessionLimitMs = options.sessionLimitMs ?? SESSION_TIME_LIMIT_MS;
     this.#tasks = new DiskTasks(store);
-    this.#mounts = new Mounts(store, options.allowOther, () => this.stop());
+    this.#mounts = new Mounts(store, options.allowOther, this.#sessionLimitMs, () => this.stop());
     this.#written = new Promise((resolve, reject) => {
       this.#resolveWritten = resolve;
       this.#rejectWritten = reject;

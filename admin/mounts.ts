@@ -22,15 +22,17 @@ interface Served {
 export class Mounts {
   readonly #store: RunningStore;
   readonly #allowOther: boolean;
+  readonly #sessionLimitMs: number;
   /** Called when the last mount is gone, whoever took it away. */
   readonly #lastGone: () => void;
   readonly #served = new Map<string, Served>();
   /** What mounts that were taken away from outside could not write back. */
   readonly #lost: AdminError[] = [];
 
-  constructor(store: RunningStore, allowOther: boolean, lastGone: () => void) {
+  constructor(store: RunningStore, allowOther: boolean, sessionLimitMs: number, lastGone: () => void) {
     this.#store = store;
     this.#allowOther = allowOther;
+    this.#sessionLimitMs = sessionLimitMs;
     this.#lastGone = lastGone;
   }
 
@@ -38,7 +40,7 @@ export class Mounts {
   async add(directory: string): Promise<MountReport> {
     const { embedded, trace } = this.#store;
     const made = await prepareMountpoint(directory);
-    const mount = await embedded.openMount({ allocate: allocateAligned });
+    const mount = await embedded.openMount({ allocate: allocateAligned, session: { limitMs: this.#sessionLimitMs } });
     try {
       const options = { source: `cairn:${this.#store.data}`, allowOther: this.#allowOther ? undefined : false };
       const mounted = await mountFilesystem({

@@ -11,6 +11,7 @@ import type { Table } from "../storage/table.ts";
 import { BatchMover } from "./batch-mover.ts";
 import { Cleaner } from "./cleaner.ts";
 import { systemDatedClock } from "./clock.ts";
+import { LocalSession } from "./local-session.ts";
 import type { DatedClock } from "./clock.ts";
 import { InlineMover } from "./inline-mover.ts";
 import { Mount } from "./mount/mount.ts";
@@ -82,7 +83,8 @@ export class EmbeddedStore {
   async openMount(options: EmbeddedMountOptions = {}): Promise<Mount> {
     const { stripes, schemes, trace } = this.#options;
     const { session, ...rest } = options;
-    const openSession: MountOptions["openSession"] = (events) => this.namespace.openSession(events, session);
+    const openSession: MountOptions["openSession"] = (events) =>
+      LocalSession.open((ours) => this.namespace.openSession(ours, session), events, trace ?? (() => {}));
     const mount = await Mount.open({ openSession, stripes, schemes, trace, clock: this.#clock, ...rest });
     this.#mounts.add(mount);
     return mount;

@@ -72,6 +72,7 @@ async function recallFile(core: Core, inode: InodeId, mode: LeaseMode): Promise<
   await appendOver(core, file);
   let end!: () => void;
   const recall = (file.recall = new Promise<void>((resolve) => (end = resolve)));
+  file.endRecall = end;
   try {
     const before = file.lease;
     await flushQuietly(core, file);

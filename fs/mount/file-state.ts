@@ -66,6 +66,8 @@ export class FileState {
   tail: Promise<void> | null = null;
   /** Set while the lease is being given up; resolves when it is. */
   recall: Promise<void> | null = null;
+  /** Resolves it. */
+  endRecall: () => void = () => {};
   /** Recalls that there were. */
   recalls = 0;
   /** Leases being asked for. */
@@ -124,6 +126,9 @@ export function goesOn(file: FileState): boolean {
 
 /** The session is over: what it knew of the file is void, and what it had of it is lost. The caller has thrown away what lies in open buffers. */
 export function forgetSession(file: FileState): void {
+  // A recall that hangs is why sessions end. Under the next one nobody waits for it.
+  file.recall = null;
+  file.endRecall();
   file.pieces.clear();
   file.inlineBytes = 0;
   file.cleanGeneration++;

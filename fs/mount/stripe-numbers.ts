@@ -9,6 +9,8 @@ export class StripeNumbers {
   #next = 0;
   #end = 0;
   #asking: Promise<void> | null = null;
+  /** How many sessions there were before this one. */
+  #sessions = 0;
 
   constructor(session: Session) {
     this.#session = session;
@@ -17,6 +19,7 @@ export class StripeNumbers {
   /** The session that they were reserved for is over. */
   reset(): void {
     this.#next = this.#end = 0;
+    this.#sessions++;
   }
 
   next(): StripeId | Promise<StripeId> {
@@ -33,7 +36,9 @@ export class StripeNumbers {
   }
 
   async #ask(): Promise<void> {
+    const sessions = this.#sessions;
     const { first } = await this.#session.call("reserveStripes", { count: STRIPE_RESERVATION });
+    if (sessions !== this.#sessions) return;
     this.#next = first;
     this.#end = first + STRIPE_RESERVATION;
   }
