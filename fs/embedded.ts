@@ -134,6 +134,7 @@ function stripeHooks({ stripes, blocks }: EmbeddedOptions): StripeHooks {
   return {
     remove: (dead) => stripes.remove(dead),
     space: () => stripes.space(),
+    measure: async (release) => stripes.measure?.(release),
     removeUncommitted: async (first, count, except) => {
       if (blocks === undefined) return;
       for (const disk of blocks.disks()) if (disk.state !== "failed") await removeFromDisk(blocks, disk.id, first, count, except);

@@ -51,6 +51,8 @@ message ReshapeRequest { uint64 inode = 1; string kind = 2; uint64 offset = 3; u
 message ShareRequest { uint64 from = 1; uint64 fromOffset = 2; uint64 to = 3; uint64 toOffset = 4; uint64 length = 5; }
 message ShareReply { uint64 copied = 1; Attributes attributes = 2; }
 message StatisticsReply { uint64 totalBytes = 1; uint64 freeBytes = 2; uint64 inodes = 3; }
+message SpaceRequest { uint64 heldBytes = 1; uint64 unstoredBytes = 2; uint64 neededBytes = 3; uint64 wantedBytes = 4; bool release = 5; }
+message SpaceReply { uint64 grantedBytes = 1; bool scarce = 2; }
 message LockRequest { uint64 inode = 1; ByteLock lock = 2; bool wait = 3; uint64 ticket = 4; }
 message CancelLockRequest { uint64 ticket = 1; }
 message TestLockRequest { uint64 inode = 1; ByteLock lock = 2; }
@@ -89,6 +91,7 @@ export const operationMessages = {
   reshape: ["ReshapeRequest", "InodeAttributes"],
   share: ["ShareRequest", "ShareReply"],
   sync: ["Empty", "Empty"],
+  space: ["SpaceRequest", "SpaceReply"],
   statistics: ["Empty", "StatisticsReply"],
   lock: ["LockRequest", "Empty"],
   cancelLock: ["CancelLockRequest", "Empty"],

@@ -150,6 +150,11 @@ export interface Operations {
   ];
   /** Everything that this session was told is done is durable when the reply comes. */
   sync: [Record<string, never>, Record<string, never>];
+  /** Room to write. What the session says of itself (granted and not taken, taken and not stored) replaces what it said before. Granted are up to `wantedBytes` more, and at least `neededBytes`, or nothing: then what is deleted has been released, and there is no room. `release`: release what is deleted in any case. `scarce`: small pieces should be coded, since copies take more than they count as. */
+  space: [
+    { heldBytes: number; unstoredBytes: number; neededBytes: number; wantedBytes: number; release: boolean },
+    { grantedBytes: number; scarce: boolean },
+  ];
   statistics: [Record<string, never>, Statistics];
   /** Waits where `wait` and the lock is taken (the reply comes when it is granted); else EAGAIN. EDEADLK, ENOLCK. */
   lock: [{ inode: InodeId; lock: ByteLock; wait: boolean; ticket: number }, Record<string, never>];

@@ -72,6 +72,7 @@ export const OPERATION_RULES: Readonly<Record<OperationName, OperationRule>> = {
   cancelLock: ofSession("flush"),
   releaseLocks: ofSession("flush"),
   forget: ofSession("flush"),
+  space: ofSession("flush"),
 };
 
 /** Requests about blocks wait for disks alone, and everything that is flushed needs them. */

@@ -17,7 +17,7 @@ import type { HeldLock, LeaseMode, OperationName, Reply, Request, Session, Sessi
 import type { ByteString, InodeId, SessionId } from "./types.ts";
 
 /** Goes up when the messages change in a way that an older side cannot speak. */
-export const SESSION_PROTOCOL_VERSION = 3;
+export const SESSION_PROTOCOL_VERSION = 4;
 /** Leases, and locks, in one reclaim request. */
 export const RECLAIM_MAX = 8192;
 /** PATH_MAX. */

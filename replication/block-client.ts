@@ -36,6 +36,8 @@ export interface BlockClient {
   list(disk: DiskId, after: BlockId | null, limit: number): Promise<BlockInfo[]>;
   verify(disk: DiskId, id: BlockId): Promise<"good" | "missing" | "damaged">;
   locate(disk: DiskId, id: BlockId): Promise<BlockInfo | null>;
+  /** Learns anew how much space every disk has; with `release` they first give back what deleted blocks hold. Never rejects, and takes a bounded time: what a disk does not tell stays as it was. */
+  measure?(release: boolean): Promise<void>;
   /** A step of giving back the space of deleted blocks that the disk still holds; call it again while there is `more`. */
   compact?(disk: DiskId, options: CompactOptions): Promise<CompactStep>;
 }
@@ -54,4 +56,6 @@ export interface Stripes {
   remove(stripes: readonly Stripe[]): Promise<void>;
   /** Which schemes can be carried right now, and how much more data fits. */
   space(): { totalBytes: number; freeBytes: number };
+  /** Makes space() true of this moment (BlockClient.measure). Absent where it always is. */
+  measure?(release: boolean): Promise<void>;
 }

@@ -16,6 +16,8 @@ export interface LocalBlocksOptions {
 const EXAMINE_EVERY_MS = 2000;
 /** Age of the space in disks(); states in it are always those of this moment. Every block that is read asks. */
 const STATUS_AGE_MAX_MS = 50;
+/** A disk that has not told of its space by then keeps nobody waiting. */
+const MEASURE_MAX_MS = 2000;
 
 export class LocalBlocks implements BlockClient {
   readonly #clock: Clock;
@@ -37,6 +39,14 @@ export class LocalBlocks implements BlockClient {
     await Promise.all([...this.#holders.values()].map((holder) => holder.refreshSpace()));
     this.#lookAgain();
     this.#examineLater();
+  }
+
+  async measure(release: boolean): Promise<void> {
+    let cancel: () => void = () => {};
+    const late = new Promise<void>((resolve) => (cancel = this.#clock.after(MEASURE_MAX_MS, resolve)));
+    const all = Promise.all([...this.#holders.values()].map((holder) => holder.measure(release)));
+    await Promise.race([all, late]).finally(cancel);
+    this.#lookAgain();
   }
 
   /** Takes a further disk into use. Its id is a new one, never used before. */

@@ -68,7 +68,7 @@ export class DiskHolder {
   #readErrorsInRow = 0;
   #space: BlockSpace = NO_SPACE;
   #spaceAtMs = -Infinity;
-  #spaceAsked = false;
+  #asking: Promise<void> | null = null;
 
   constructor(disk: LocalDisk, clock: Clock, onFailed: (status: DiskStatus) => void) {
     this.disk = disk;
@@ -86,12 +86,28 @@ export class DiskHolder {
     return this.status.state === "failed" ? NO_SPACE : this.#space;
   }
 
-  async refreshSpace(): Promise<void> {
-    if (this.#spaceAsked || this.disk.blocks === null || this.status.state === "failed") return;
-    this.#spaceAsked = true;
+  refreshSpace(): Promise<void> {
+    this.#asking ??= this.#askSpace(false).finally(() => (this.#asking = null));
+    return this.#asking;
+  }
+
+  /** As refreshSpace, but of this moment. With `release` the disk first gives back what deleted blocks hold. Never rejects. */
+  async measure(release: boolean): Promise<void> {
+    if (release)
+      await this.disk.blocks?.release?.().catch(() => {
+        // It is as full as it is; what fails a disk shows in its writes.
+      });
+    // One that began before may be too old.
+    if (this.#asking !== null) await this.#asking;
+    this.#asking ??= this.#askSpace(true).finally(() => (this.#asking = null));
+    await this.#asking;
+  }
+
+  async #askSpace(anew: boolean): Promise<void> {
+    if (this.disk.blocks === null || this.status.state === "failed") return;
     const { blocks } = this.disk;
     const ask = async (): Promise<void> => {
-      this.#space = await blocks.space();
+      this.#space = await blocks.space(anew);
     };
     try {
       // One that has never told would count as full, and a full disk keeps the whole store from being written to.
@@ -100,7 +116,6 @@ export class DiskHolder {
       await this.examine();
       if (this.#space === NO_SPACE) this.fail(`its space cannot be told: ${(error as Error).message}`);
     } finally {
-      this.#spaceAsked = false;
       this.#spaceAtMs = this.#clock.nowMs();
     }
   }

@@ -88,6 +88,11 @@ export class RemoteBlocks implements BlockClient {
     return decodeBlockReply<{ block?: BlockInfo }>("block.locate", body).block ?? null;
   }
 
+  /** The other side measures when room is asked for. */
+  async measure(): Promise<void> {
+    await this.#refresh().catch(() => {});
+  }
+
   async #refresh(): Promise<void> {
     const { body } = await this.#ask("block.disks", {});
     this.#disks = decodeBlockReply<{ disks: DiskStatus[] }>("block.disks", body).disks;

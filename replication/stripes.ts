@@ -61,6 +61,10 @@ export class StripeStore implements Stripes {
     return removeBlocks(this.#client, stripes);
   }
 
+  async measure(release: boolean): Promise<void> {
+    await this.#client.measure?.(release);
+  }
+
   /** In bytes of data under the store's scheme, on the disks that take new blocks; with fewer of them than the scheme has blocks, as degraded writes would use them. */
   space(): { totalBytes: number; freeBytes: number } {
     const code = stripeCode(this.#scheme);

@@ -63,7 +63,10 @@ export interface Blocks {
   /** Reads the whole block past the page cache and checks it. */
   verify(id: BlockId): Promise<"good" | "missing" | "damaged">;
   locate(id: BlockId): Promise<BlockInfo | null>;
-  space(): Promise<BlockSpace>;
+  /** `anew`: of this moment; else up to a second old. */
+  space(anew?: boolean): Promise<BlockSpace>;
+  /** Gives back at once what deleted blocks still hold, as far as nothing must be moved for it. */
+  release?(): Promise<void>;
   counts?(): BlockCounts;
   /** Moves live blocks out of a file that is mostly dead, and removes it; one file at most. Readers and writers go on meanwhile. */
   compact?(options: CompactOptions): Promise<CompactStep>;

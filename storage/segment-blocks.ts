@@ -284,9 +284,14 @@ export class SegmentBlocks implements Blocks {
     return this.#compactor.step(options);
   }
 
-  async space(): Promise<BlockSpace> {
+  async release(): Promise<void> {
+    this.#requireUsable(`release space of ${this.#directory.path}`);
+    await this.#changes.settle();
+  }
+
+  async space(anew = false): Promise<BlockSpace> {
     const now = this.#options.now();
-    if (this.#space === null || now - this.#space.at >= SPACE_AGE_MAX_MS) {
+    if (anew || this.#space === null || now - this.#space.at >= SPACE_AGE_MAX_MS) {
       const value = this.#directory.space();
       this.#space = { at: now, value };
       value.catch(() => (this.#space = null));

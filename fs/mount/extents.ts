@@ -6,7 +6,7 @@ import { after, callNow } from "./core.ts";
 import type { Core } from "./core.ts";
 import type { FileState } from "./file-state.ts";
 import type { Result } from "./handlers.ts";
-import { CLEAN_PIECES_PER_FILE_MAX } from "./limits.ts";
+import { CLEAN_PIECES_PER_FILE_MAX, EXTENTS_RANDOM, LEARN_ROUNDS_MAX } from "./limits.ts";
 import { HOLE, INLINE, Piece, STRIPED, UNWRITTEN } from "./pieces.ts";
 
 /** After this, [from, some end > from) is known; `to` bounds what is of interest, `limit` how many extents are fetched. Pieces that were known stay. */
@@ -17,6 +17,15 @@ export function fetchExtents(core: Core, file: FileState, from: number, to: numb
     // What was dropped meanwhile may have been newer than this answer: the caller looks again and asks again.
     if (generation === file.cleanGeneration) fillGaps(file, from, to, reply);
   });
+}
+
+/** Asks until it is known where all bytes of [from, to) are, as far as they are not known already; what is dropped meanwhile is given up after some rounds. */
+export async function learnExtents(core: Core, file: FileState, from: number, to: number): Promise<void> {
+  for (let round = 0; round < LEARN_ROUNDS_MAX; round++) {
+    const at = file.pieces.firstUnknown(from, to);
+    if (at === Infinity) return;
+    await fetchExtents(core, file, at, to, EXTENTS_RANDOM);
+  }
 }
 
 function fillGaps(file: FileState, from: number, to: number, reply: Reply<"extents">): void {

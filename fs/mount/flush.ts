@@ -35,7 +35,7 @@ import type { StripeNumbers } from "./stripe-numbers.ts";
 
 export interface FlushOptions {
   session: Session;
-  stripes: Stripes;
+  stripes: Pick<Stripes, "write" | "sync" | "remove">;
   numbers: StripeNumbers;
   pool: BufferPool;
   clock: Clock;

@@ -68,8 +68,14 @@ export const TICK_MS = 500;
 export const FLUSH_RETRY_MS = 1000;
 /** How long recalls try again what the disks refuse, since they began to: well within a session's time limit. */
 export const RECALL_RETRY_MAX_MS = 4000;
-/** How long a figure of free space is believed. */
-export const SPACE_AGE_MAX_MS = 200;
+/** Bytes that the mount asks to be granted ahead: twice its write buffers. */
+export const GRANT_WANTED_BYTES = 256 * 1024 * 1024;
+/** What a mount keeps of them while it writes nothing: so that the next write need not wait. */
+export const GRANT_KEPT_BYTES = 1024 * 1024;
+/** Requests for the extents of one write's range (1 MiB: 256 blocks, in several runs of extents where many writers are at it). */
+export const LEARN_ROUNDS_MAX = 64;
+/** Attempts of one write to be admitted with room: others may take what was granted for it. */
+export const ROOM_ROUNDS_MAX = 1024;
 
 /** Stripe numbers asked for at once. */
 export const STRIPE_RESERVATION = 256;

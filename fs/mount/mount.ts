@@ -36,7 +36,7 @@ import { closeHandle, flushHandle, openInode } from "./open.ts";
 import { ReadAhead } from "./read-ahead.ts";
 import { readFile } from "./read.ts";
 import { copyRange, reshape, seek } from "./reshape.ts";
-import { Space } from "./space.ts";
+import { makingRoom, Space, sparing } from "./space.ts";
 import { StripeNumbers } from "./stripe-numbers.ts";
 import { WriteBuffer } from "./write-buffer.ts";
 import type { Schemes } from "./write-buffer.ts";
@@ -99,6 +99,7 @@ export class Mount implements Handlers {
       expired: () => void (core !== null && expire(core)),
     });
     core = makeCore(options, session, trace);
+    await core.space.fill();
     return new Mount(core);
   }
 
@@ -448,6 +449,7 @@ export class Mount implements Handlers {
     await sendAccessTimes(core);
     core.inodes.settlePutOff();
     await core.inodes.sendForgets();
+    await core.space.tick();
   }
 }
 
@@ -461,10 +463,20 @@ function makeCore(options: MountOptions, session: Session, trace: (text: string)
   const onClean = inodes.settleFile.bind(inodes);
   const losses = new Losses();
   const onLost = (file: FileState, bytes: number): void => lost(core, file, bytes);
+  const space = new Space({
+    session,
+    unstoredBytes: () => write.openBytes + flusher.unstoredBytes + flusher.inlineBytes,
+    sendForgets: () => inodes.sendForgets(),
+    store: () => {
+      write.sealOlder(Infinity);
+      return flusher.settleAll();
+    },
+    measure: async () => stripes.measure?.(false),
+  });
   const numbers = new StripeNumbers(session);
-  const flusher = new Flusher({ session, stripes, numbers, pool, clock, onClean, onLost, onError: trace });
-  const write = new WriteBuffer(pool, clock, options.schemes, flusher);
-  const space = new Space(stripes, clock, () => write.openBytes + flusher.unstoredBytes + flusher.inlineBytes);
+  const storing = makingRoom(stripes, space);
+  const flusher: Flusher = new Flusher({ session, stripes: storing, numbers, pool, clock, onClean, onLost, onError: trace });
+  const write: WriteBuffer = new WriteBuffer(pool, clock, sparing(options.schemes, space), flusher);
   const core: Core = {
     session, stripes, clock, caches: null, inodes, handles: new Handles(), pool, write, flusher,
     readAhead: new ReadAhead(stripes, allocate), space, losses, accessTimes: options.accessTimes ?? true, trace,

@@ -83,6 +83,21 @@ export class Pieces {
     return low;
   }
 
+  /** How many bytes of [start, end) lie in pieces of this kind. O(pieces there * log n). */
+  bytesOf(kind: PieceKind, start: number, end: number): number {
+    let bytes = 0;
+    for (let piece = this.after(start); piece !== undefined && piece.start < end; piece = this.after(piece.end))
+      if (piece.kind === kind) bytes += Math.min(piece.end, end) - Math.max(piece.start, start);
+    return bytes;
+  }
+
+  /** Where the first byte at or behind `start` is of which nothing is known; Infinity where all before `end` is known. */
+  firstUnknown(start: number, end: number): number {
+    let at = start;
+    for (let piece = this.after(at); at < end && piece !== undefined && piece.start <= at; piece = this.after(at)) at = piece.end;
+    return at < end ? at : Infinity;
+  }
+
   /** Makes [start, end) unknown, cutting pieces that reach beyond it. */
   remove(start: number, end: number): void {
     if (start >= end) return;

@@ -26,6 +26,7 @@ export function renew(core: Core, locked: ReadonlySet<InodeId>): void {
     forgetSession(file);
   }
   core.flusher.renew();
+  core.space.reset();
   core.accessed.clear();
   core.lockOwners.clear();
   core.flockOwners.clear();

@@ -2,6 +2,7 @@
 // asks where they are.
 
 import { FsError } from "../errno.ts";
+import type { Reply, Request } from "../messages.ts";
 import { FILE_MAX_BYTES } from "../types.ts";
 import { acquire, call, flushFile, inTurn } from "./core.ts";
 import type { Core } from "./core.ts";
@@ -51,13 +52,25 @@ export async function reshape(core: Core, file: FileState, offset: number, lengt
   await inTurn(file, async () => {
     if (file.lease !== "exclusive") await acquire(core, file, "exclusive");
     if (file.dirty) await flushFile(core, file);
-    const { attributes } = await call(core, "reshape", { inode: file.inode, kind, offset, length, keepSize });
+    const { attributes } = await reserving(core, { inode: file.inode, kind, offset, length, keepSize });
     core.changes++;
     const end = Math.ceil((offset + length) / BLOCK_BYTES) * BLOCK_BYTES;
     forgetCleanIn(file, offset - (offset % BLOCK_BYTES), kind === "collapse" || kind === "insert" ? Infinity : end);
     if (kind === "collapse") file.attributes.size = attributes.size;
     core.inodes.learned(attributes);
   });
+}
+
+/** What this mount was granted and has not used may be what is missing. */
+async function reserving(core: Core, request: Request<"reshape">): Promise<Reply<"reshape">> {
+  try {
+    return await call(core, "reshape", request);
+  } catch (error) {
+    if ((error as { code?: string } | null)?.code !== "ENOSPC") throw error;
+    await core.inodes.sendForgets();
+    await core.space.giveBack();
+    return call(core, "reshape", request);
+  }
 }
 
 /** copy_file_range(2): the target shares the source's stripes; no byte moves. Returns the number of bytes. */

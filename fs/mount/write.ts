@@ -5,13 +5,15 @@ import { FILE_MAX_BYTES, S_ISGID, S_ISUID } from "../types.ts";
 import { timeStamp } from "../clock.ts";
 import { acquire, call, flushFile, throwKeptError } from "./core.ts";
 import type { Core } from "./core.ts";
+import { learnExtents } from "./extents.ts";
 import type { FileState } from "./file-state.ts";
 import type { Result } from "./handlers.ts";
 import type { FileHandle } from "./handles.ts";
 import { dropWritten } from "./coherence.ts";
-import { RECALL_FRESH_MS, TAIL_ROUNDS_MAX } from "./limits.ts";
+import { RECALL_FRESH_MS, ROOM_ROUNDS_MAX, TAIL_ROUNDS_MAX } from "./limits.ts";
 import { fillsPage, holdEdges, holdPages, releasePages } from "./page-locks.ts";
 import type { HeldPages } from "./page-locks.ts";
+import { UNWRITTEN } from "./pieces.ts";
 import { MAX_PAGES } from "./protocol-init.ts";
 
 export const O_APPEND = 0o2000;
@@ -45,7 +47,8 @@ export function writeFile(core: Core, request: WriteRequest): Result<number> {
   // While the lease is being given up, the kernel's own writeback must still get in: the recall waits for its pages.
   const mayWrite = file.lease === "exclusive" && (file.recall === null || request.fromCache);
   const waits = !mayWrite || (file.tail !== null && file.recall === null) || hasSetId(file, request);
-  return waits || late(core, request) || misplaced(request) ? prepareAndWrite(core, request) : writeOwned(core, request);
+  if (waits || late(core, request) || misplaced(request) || !hasRoom(core, request)) return prepareAndWrite(core, request);
+  return writeOwned(core, request);
 }
 
 /** An append whose place the kernel did not know: it has filled its pages as if the file ended where it last heard. */
@@ -79,7 +82,7 @@ async function prepareAndWrite(core: Core, request: WriteRequest): Promise<numbe
   const fills = !direct && fillsPage(offset, data.length) ? 1 : 0;
   file.waitingFills += fills;
   try {
-    await admittedToWrite(core, request);
+    await admittedWithRoom(core, request);
     const end = (request.flags & O_APPEND) !== 0 ? file.attributes.size : offset;
     // Nothing is awaited between the lease and the write.
     const written = await writeOwned(core, request);
@@ -89,6 +92,54 @@ async function prepareAndWrite(core: Core, request: WriteRequest): Promise<numbe
   } finally {
     file.waitingFills -= fills;
     releasePages(file, held);
+  }
+}
+
+/** As admittedToWrite, and the bytes are taken from what was granted, or lie in ranges that are reserved. ENOSPC. */
+async function admittedWithRoom(core: Core, request: WriteRequest): Promise<void> {
+  for (let round = 0; round < ROOM_ROUNDS_MAX; round++) {
+    await admittedToWrite(core, request);
+    if (hasRoom(core, request)) return;
+    await lookForRoom(core, request);
+  }
+  throw new FsError("ENOSPC", `writing ${request.data.length} bytes: others took the room ${ROOM_ROUNDS_MAX} times`);
+}
+
+/** Takes the write's bytes. Those that fall into reserved ranges were taken when these were. */
+function hasRoom(core: Core, request: WriteRequest): boolean {
+  const { length } = request.data;
+  const { space } = core;
+  if (space.take(length)) return true;
+  if (request.fromCache) {
+    space.takeAnyway(length);
+    return true;
+  }
+  const offset = placeOf(request);
+  const reserved = request.handle.file.pieces.bytesOf(UNWRITTEN, offset, offset + length);
+  return reserved > 0 && space.take(length - reserved);
+}
+
+function placeOf({ handle, offset, flags, fromCache }: WriteRequest): number {
+  return (flags & O_APPEND) !== 0 && !fromCache ? handle.file.attributes.size : offset;
+}
+
+/** After this it is known what of the write's range is reserved, or room for what is not was granted. ENOSPC where it is not there. */
+async function lookForRoom(core: Core, request: WriteRequest): Promise<void> {
+  const { file } = request.handle;
+  const { length } = request.data;
+  const offset = placeOf(request);
+  const missing = (): number => length - file.pieces.bytesOf(UNWRITTEN, offset, offset + length);
+  if (core.space.scarce) {
+    const before = missing();
+    await learnExtents(core, file, offset, offset + length);
+    if (missing() < before) return;
+  }
+  try {
+    await core.space.obtain(missing());
+  } catch (error) {
+    const before = missing();
+    await learnExtents(core, file, offset, offset + length);
+    if (missing() === before) throw error;
   }
 }
 
@@ -167,7 +218,6 @@ function writeHeld(core: Core, request: WriteRequest): Result<number> {
     offset = end;
     if (offset + data.length > FILE_MAX_BYTES) throw tooBig(file);
   }
-  core.space.reserve(data.length);
   const placed = core.write.place(file, offset, data);
   file.kernelSize = Math.max(file.kernelSize, offset + data.length);
   noteWritten(core, file);
@@ -201,6 +251,8 @@ async function placeRest(core: Core, request: WriteRequest, offset: number, plac
   const { data } = request;
   const { file } = request.handle;
   file.placing++;
+  const rest = data.length - placed;
+  core.space.waitingBytes += rest;
   try {
     while (placed < data.length) {
       if (core.flusher.failure !== null && core.pool.available === 0) {
@@ -217,6 +269,7 @@ async function placeRest(core: Core, request: WriteRequest, offset: number, plac
     }
     return placed;
   } finally {
+    core.space.waitingBytes -= rest;
     file.endPlacing();
   }
 }

@@ -202,6 +202,8 @@ export class Calls {
         return this.#server.sync();
       case "statistics":
         return this.#statistics();
+      case "space":
+        return this.#server.room.grant(session.id, request as Request<"space">);
       case "forget":
         return this.#forget(session, (request as Request<"forget">).inodes);
       case "lock": {
@@ -227,7 +229,8 @@ export class Calls {
     for (const inode of inodes) if (session.holds.delete(inode)) this.#server.ticks.forgotten(inode);
   }
 
-  #statistics(): Statistics {
+  async #statistics(): Promise<Statistics> {
+    await this.#server.room.measuredSpace();
     return this.#server.identities.statistics();
   }
 }

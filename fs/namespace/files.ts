@@ -231,7 +231,7 @@ export function share(tx: Transaction, request: Request<"share">, services: Serv
     throw new FsError("EINVAL", "the ranges overlap");
   }
   if (length === 0) return { copied: 0, attributes: target.attributes() };
-  services.checkSpace();
+  services.checkSpace(tx);
   const found = sharedExtents(tx, source, request, length);
   const inode = tx.edit(target.inode);
   requireUncut(tx, inode, request.toOffset, request.toOffset + length);

@@ -168,6 +168,7 @@ export class Identities implements Services {
 
   /** What an ended session reserved and did not use may lie on the disks, uncommitted. */
   sessionEnded(session: SessionId): void {
+    this.#room.forget(session);
     for (const reserved of [this.#reserved, this.#awaited]) {
       for (const reservation of reserved.get(session) ?? []) this.#ticks.sweep(reservation);
       reserved.delete(session);
@@ -178,8 +179,8 @@ export class Identities implements Services {
     return this.#ticks.isBeingRemoved(stripe);
   }
 
-  checkSpace(): void {
-    this.#room.checkRecord();
+  checkSpace(tx: Transaction): void {
+    this.#room.checkRecord(tx);
   }
 
   checkPromise(tx: Transaction, hold: Hold | null): void {

@@ -83,7 +83,7 @@ export function make(tx: Transaction, request: Request<"make">, services: Servic
   const directory = tx.directory(request.parent);
   const existing = tx.name(directory, request.name);
   if (existing !== null) return openExisting(tx, request, existing, directory);
-  services.checkSpace();
+  services.checkSpace(tx);
   tx.changes(directory.inode, [request.name]);
   const inode = makeInode(tx, directory, request, services);
   if (request.target !== undefined) setTarget(inode, request.target);
@@ -177,7 +177,7 @@ function replaceName(tx: Transaction, directory: Inode, name: ByteString, inode:
 export function makeUnnamed(tx: Transaction, request: Request<"makeUnnamed">, services: Services): Reply<"makeUnnamed"> {
   const directory = tx.directory(request.parent);
   if ((request.mode & S_IFMT) !== S_IFREG) throw new FsError("EINVAL", "only a regular file can be made without a name");
-  services.checkSpace();
+  services.checkSpace(tx);
   const inode = makeInode(tx, directory, request, services);
   inode.linkCount = 0;
   inode.flags |= LINKABLE;
@@ -202,7 +202,7 @@ export function link(tx: Transaction, request: Request<"link">, services: Servic
     throw new FsError("ENOENT", `inode ${inode.inode} has no name left`);
   if (inode.linkCount >= LINK_MAX)
     throw new FsError("EMLINK", `inode ${inode.inode} has ${inode.linkCount} names, the limit is ${LINK_MAX}`);
-  services.checkSpace();
+  services.checkSpace(tx);
   tx.changes(directory.inode, [request.name]);
   tx.changes(inode.inode);
   const changed = tx.edit(inode.inode);

@@ -51,6 +51,8 @@ export interface StripeHooks {
   /** Removes blocks of stripes that were never committed, wherever they are: the ids, their scheme and disks unknown. */
   removeUncommitted(first: StripeId, count: number, except: ReadonlySet<StripeId>): Promise<void>;
   space(): { totalBytes: number; freeBytes: number };
+  /** Makes what space() says true of this moment. With `release` the disks first give back what deleted blocks held. Takes a bounded time. Absent: space() is always true. */
+  measure?(release: boolean): Promise<void>;
 }
 
 export interface NamespaceLimits extends OverlayLimits {

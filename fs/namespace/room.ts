@@ -1,7 +1,10 @@
 // How much more may be written: what the disks have free, less what is promised to reserved ranges (fallocate), less what
-// is held for promises under way, less a reserve. See DESIGN.md, "Reserved ranges".
+// sessions were granted and have not stored yet, less a reserve. And making room: what is deleted is released before
+// anybody is refused. See DESIGN.md, "Reserved ranges" and "Room".
 
 import { FsError } from "../errno.ts";
+import type { Reply, Request } from "../messages.ts";
+import type { SessionId } from "../types.ts";
 import type { Server } from "./server.ts";
 import type { Transaction } from "./transaction.ts";
 
@@ -12,6 +15,18 @@ const PLENTY_BYTES = 1024 * 1024 * 1024;
 const CHECKS_SAVED = 256;
 /** A promised byte is counted with a sixteenth more: what headers and padding of blocks take beside the data (DESIGN.md has the arithmetic). */
 const PROMISE_OVERHEAD = 16;
+/** A session is granted at most this share of what is free, unless it needs more at once: small pieces, stored as copies, may take six times what was granted. */
+const GRANT_SHARE = 16;
+/** Below this share of the store (or below so many bytes) mounts code small pieces as they code large ones, so that a byte takes what it counts. */
+const SCARCE_SHARE = 16;
+const SCARCE_BYTES_MAX = 4 * 1024 * 1024 * 1024;
+/** Longest that anybody is kept waiting for room. */
+export const MAKE_ROOM_MAX_MS = 5_000;
+/** Mounts say every 500 ms what their kernel has forgotten and what they have stored: so long what is deleted may still be known, or what is stored still be counted as granted. */
+export const ROOM_COMES_MS = 700;
+const LOOK_AGAIN_MS = 50;
+/** A figure of the disks that is no older need not be asked for anew to tell how much is free. */
+const MEASURED_AGE_MAX_MS = 200;
 
 /** What is kept free for so many promised bytes. */
 export function chargeOf(promisedBytes: number): number {
@@ -50,6 +65,14 @@ export class Room {
   #checksSaved = 0;
   /** The sum of all holds. */
   heldBytes = 0;
+  /** What each session may have to store yet, as it last said: granted and not used, and taken and not stored. Never less than the truth, unless the server was started again meanwhile (a mount says it anew within 500 ms). */
+  readonly #claims = new Map<SessionId, number>();
+  #measuring: Promise<void> | null = null;
+  #measuredMs = -Infinity;
+  #pass: Promise<void> | null = null;
+  /** When room was last looked for in vain, and how much had been deleted by then. */
+  #failedMs = -Infinity;
+  #failedAt = -1;
 
   constructor(server: Server) {
     this.#server = server;
@@ -61,15 +84,23 @@ export class Room {
     return { totalBytes, freeBytes: Math.max(0, freeBytes - chargeOf(this.#server.state.promisedBytes)) };
   }
 
-  /** What nobody has a right to. */
-  get #freeBytes(): number {
+  /** As space(), of this moment. */
+  async measuredSpace(): Promise<{ totalBytes: number; freeBytes: number }> {
+    if (this.#server.clock.nowMs() - this.#measuredMs > MEASURED_AGE_MAX_MS) await this.#measure();
+    return this.space();
+  }
+
+  /** What nobody has a right to but, perhaps, the session that asks. */
+  #freeBytes(asking: SessionId | null): number {
     const { hooks, state } = this.#server;
     if (hooks === undefined) return Infinity;
-    return hooks.space().freeBytes - ROOM_RESERVE_BYTES - chargeOf(state.promisedBytes + this.heldBytes);
+    let claimed = 0;
+    for (const [session, bytes] of this.#claims) if (session !== asking) claimed += bytes;
+    return hooks.space().freeBytes - ROOM_RESERVE_BYTES - chargeOf(state.promisedBytes + this.heldBytes) - claimed;
   }
 
   /** For a record: ENOSPC where not even the reserve is there. Promised bytes are on the disks, so they keep nobody from making files. */
-  checkRecord(): void {
+  checkRecord(tx: Transaction): void {
     if (this.#checksSaved > 0) {
       this.#checksSaved--;
       return;
@@ -77,12 +108,15 @@ export class Room {
     const space = this.#server.hooks?.space();
     this.#checksSaved = space === undefined || space.freeBytes > PLENTY_BYTES ? CHECKS_SAVED : 0;
     if (space === undefined || space.freeBytes >= ROOM_RESERVE_BYTES) return;
+    tx.wantRoom(0);
     throw new FsError("ENOSPC", `${space.freeBytes} of ${space.totalBytes} bytes are free, ${ROOM_RESERVE_BYTES} are wanted`);
   }
 
   /** Sets room aside for so many bytes. ENOSPC. */
   async hold(bytes: number): Promise<Hold> {
-    this.#check(bytes);
+    await this.#measure();
+    if (chargeOf(bytes) > this.#freeBytes(null)) await this.make(chargeOf(bytes));
+    if (chargeOf(bytes) > this.#freeBytes(null)) throw this.#refusal(bytes);
     this.heldBytes += bytes;
     return new Hold(this, bytes);
   }
@@ -91,15 +125,97 @@ export class Room {
   checkPromise(tx: Transaction, hold: Hold | null): void {
     const { promisedBytes } = tx;
     if (promisedBytes <= 0) return;
-    this.#check(promisedBytes - Math.min(promisedBytes, hold?.bytes ?? 0));
+    const bytes = promisedBytes - Math.min(promisedBytes, hold?.bytes ?? 0);
+    if (bytes > 0 && chargeOf(bytes) > this.#freeBytes(null)) {
+      tx.wantRoom(chargeOf(bytes));
+      throw this.#refusal(bytes);
+    }
     if (hold !== null) tx.afterwards(() => hold.spend(promisedBytes));
   }
 
-  #check(bytes: number): void {
-    if (bytes === 0 || chargeOf(bytes) <= this.#freeBytes) return;
-    throw new FsError(
-      "ENOSPC",
-      `reserving ${bytes} bytes: ${Math.max(0, Math.floor(this.#freeBytes))} are free and not promised, ${chargeOf(bytes)} are wanted`,
-    );
+  #refusal(bytes: number): FsError {
+    const free = Math.max(0, Math.floor(this.#freeBytes(null)));
+    return new FsError("ENOSPC", `reserving ${bytes} bytes: ${free} are free and not promised, ${chargeOf(bytes)} are wanted`);
+  }
+
+  /** What a session may write. What it says that it has replaces what it said before. */
+  async grant(session: SessionId, request: Request<"space">): Promise<Reply<"space">> {
+    const { heldBytes, unstoredBytes, neededBytes, wantedBytes } = request;
+    const has = heldBytes + unstoredBytes;
+    this.#claims.set(session, has);
+    if (request.release) await this.make(Infinity, session);
+    else await this.#measure();
+    if (neededBytes > this.#freeBytes(session) - has) await this.make(neededBytes + has, session);
+    const free = this.#freeBytes(session) - has;
+    const share = Math.floor(Math.max(0, free) / GRANT_SHARE);
+    const grantedBytes = neededBytes > free ? 0 : Math.max(neededBytes, Math.min(wantedBytes, share));
+    this.#claims.set(session, has + grantedBytes);
+    const { totalBytes } = this.space();
+    return { grantedBytes, scarce: free < Math.min(SCARCE_BYTES_MAX, totalBytes / SCARCE_SHARE) };
+  }
+
+  /** The session is over: what it has not stored it will not store. */
+  forget(session: SessionId): void {
+    this.#claims.delete(session);
+  }
+
+  /**
+   * Releases what is deleted until so many bytes are free (to the session, if one asks), or nothing more is to come, or
+   * MAKE_ROOM_MAX_MS are over. All who wait share one pass at a time. Never rejects: who asked looks how much is free.
+   */
+  async make(bytes: number, asking: SessionId | null = null): Promise<void> {
+    const { clock, ticks } = this.#server;
+    const begun = clock.nowMs();
+    if (ticks.deletions === this.#failedAt && begun - this.#failedMs < ROOM_COMES_MS) return this.#measure();
+    const isEnough = (): boolean => this.#enough(bytes, asking);
+    // What was deleted just now may come too late for a pass that is under way.
+    if (this.#pass !== null) await this.#pass;
+    for (;;) {
+      const before = ticks.deletions;
+      this.#pass ??= this.#release(begun + MAKE_ROOM_MAX_MS).finally(() => (this.#pass = null));
+      await this.#pass;
+      const waitedMs = clock.nowMs() - begun;
+      if (isEnough() || waitedMs >= MAKE_ROOM_MAX_MS) return;
+      if (ticks.deletions === before && !this.#comes(waitedMs, asking)) break;
+      await new Promise<void>((resolve) => clock.after(LOOK_AGAIN_MS, resolve));
+    }
+    this.#failedMs = clock.nowMs();
+    this.#failedAt = ticks.deletions;
+  }
+
+  #enough(bytes: number, asking: SessionId | null): boolean {
+    if (bytes === 0) return (this.#server.hooks?.space().freeBytes ?? Infinity) >= ROOM_RESERVE_BYTES;
+    return this.#freeBytes(asking) >= bytes;
+  }
+
+  /** Whether some may come by itself: inodes that mounts are about to forget, and what other sessions are about to have stored. */
+  #comes(waitedMs: number, asking: SessionId | null): boolean {
+    if (waitedMs >= ROOM_COMES_MS) return false;
+    for (const [session, bytes] of this.#claims) if (session !== asking && bytes > 0) return true;
+    return this.#server.clock.nowMs() - this.#server.ticks.lastUnnamedMs < ROOM_COMES_MS;
+  }
+
+  async #release(untilMs: number): Promise<void> {
+    try {
+      await this.#server.ticks.release(untilMs);
+    } catch (error) {
+      this.#server.trace(`namespace: releasing what is deleted: ${(error as Error).message}`);
+    }
+    await this.#measure(true);
+  }
+
+  /** Has the disks say anew how much is free; with `release` they first give back what deleted blocks held. */
+  async #measure(release = false): Promise<void> {
+    const { hooks, clock } = this.#server;
+    if (hooks?.measure === undefined) return;
+    // One that began before the question may be too old for it.
+    if (this.#measuring !== null) await this.#measuring;
+    while (release && this.#measuring !== null) await this.#measuring;
+    this.#measuring ??= hooks
+      .measure(release)
+      .catch((error: unknown) => this.#server.trace(`namespace: measuring the disks: ${(error as Error).message}`))
+      .finally(() => (this.#measuring = null));
+    await this.#measuring;
+    this.#measuredMs = clock.nowMs();
   }
 }

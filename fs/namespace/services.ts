@@ -16,7 +16,7 @@ export interface Services {
   /** A dead stripe whose blocks are being removed from the disks right now: it cannot come to life again. */
   isBeingRemoved(stripe: StripeId): boolean;
   /** ENOSPC where the store has no room for a record. */
-  checkSpace(): void;
+  checkSpace(tx: Transaction): void;
   /** ENOSPC where there is no room for what the transaction promises to reserved ranges; `hold` is room that was set aside for it. */
   checkPromise(tx: Transaction, hold: Hold | null): void;
   countInodes(tx: Transaction, difference: number): void;

@@ -90,6 +90,8 @@ export type Miss =
   | { kind: "page"; directory: InodeId; after: number; limit: number }
   /** Not in memory or table: the background work of a large truncate must first get to `until` (namespace.ts). */
   | { kind: "cut"; inode: InodeId; until: number }
+  /** Room for so many bytes: what is deleted must first be released (room.ts). */
+  | { kind: "room"; bytes: number }
   | { kind: "xattrs"; inode: InodeId }
   /** Any record, as its bytes (repair). */
   | { kind: "record"; key: string };

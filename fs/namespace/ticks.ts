@@ -46,6 +46,10 @@ export class Ticks {
   #lastTrim = 0;
   #running: Promise<boolean> | null = null;
   #stopped = false;
+  /** Goes up with everything that is deleted or no longer held: where it stands still, no more room is to be made than there was. */
+  deletions = 0;
+  /** When an inode that a session knows lost its last name. */
+  lastUnnamedMs = -Infinity;
 
   constructor(server: Server) {
     this.#server = server;
@@ -70,7 +74,10 @@ export class Ticks {
 
   becameUnnamed(inode: InodeId): void {
     // The transaction's own grants come after this: makeUnnamed's session knows the inode then, and `free` looks again.
-    (this.#server.leases.known(inode) ? this.#unnamed : this.#free).add(inode);
+    const known = this.#server.leases.known(inode);
+    (known ? this.#unnamed : this.#free).add(inode);
+    this.deletions++;
+    if (known) this.lastUnnamedMs = this.#server.clock.nowMs();
   }
 
   becameNamed(inode: InodeId): void {
@@ -82,14 +89,17 @@ export class Ticks {
     if (this.#unnamed.size > 0 && this.#unnamed.has(inode) && !this.#server.leases.known(inode)) {
       this.#unnamed.delete(inode);
       this.#free.add(inode);
+      this.deletions++;
     }
   }
 
   becameCut(inode: InodeId): void {
+    this.deletions++;
     this.#cut.add(inode);
   }
 
   becameDead(stripe: StripeId, index: LogIndex): void {
+    this.deletions++;
     this.#dead.set(stripe, { index, since: this.#server.clock.nowMs() });
   }
 
@@ -98,6 +108,7 @@ export class Ticks {
   }
 
   sweep(reservation: Reservation): void {
+    this.deletions++;
     this.#sweeps.push(reservation);
   }
 
@@ -118,6 +129,31 @@ export class Ticks {
     return this.#running;
   }
 
+  /** Frees and removes all that is deleted by now, also what readers might still be using: they ask anew where bytes are gone. Ends at `untilMs`. */
+  async release(untilMs: number): Promise<void> {
+    while (this.#running !== null) await this.#running.catch(() => {});
+    const releasing = this.#release(untilMs);
+    this.#running = releasing.then(
+      () => false,
+      () => false,
+    );
+    try {
+      await releasing;
+    } finally {
+      this.#running = null;
+    }
+  }
+
+  async #release(untilMs: number): Promise<void> {
+    while (!this.#stopped && this.#server.clock.nowMs() < untilMs) {
+      const freed = await this.#freeSome();
+      const removed = await this.#removeDead(0);
+      if (!freed && removed === 0) break;
+    }
+    for (let count = this.#sweeps.length; count > 0 && !this.#stopped && this.#server.clock.nowMs() < untilMs; count--)
+      await this.#sweepNext();
+  }
+
   async stop(): Promise<void> {
     this.#stopped = true;
     await this.#running?.catch(() => {});
@@ -126,15 +162,8 @@ export class Ticks {
   async #run(): Promise<boolean> {
     const { overlay, limits, clock } = this.#server;
     this.#server.sessions.expireUnheard();
-    let more = false;
-    for (let piece = 0; piece < PIECES_PER_TICK && !this.#stopped; piece++) {
-      // A session that is still to come back may know inodes without names.
-      const freed = !this.#server.resumption.pending && (await this.#freePiece());
-      const cut = await this.#cutNext();
-      more = freed || cut;
-      if (!more) break;
-    }
-    if (!this.#stopped) more = (await this.#removeDead()) || more;
+    let more = await this.#freeSome();
+    if (!this.#stopped) more = (await this.#removeDead(limits.deadStripeGraceMs)) === STRIPES_PER_REMOVAL || more;
     if (!this.#stopped) await this.#sweepNext();
     if (!this.#stopped) await this.#forgetSessions();
     const now = clock.nowMs();
@@ -145,6 +174,17 @@ export class Ticks {
     if (now - this.#lastTrim >= limits.trimIntervalMs) {
       this.#lastTrim = now;
       await overlay.trim();
+    }
+    return more;
+  }
+
+  /** A bounded number of pieces. Returns whether there is more. */
+  async #freeSome(): Promise<boolean> {
+    let more = true;
+    for (let piece = 0; more && piece < PIECES_PER_TICK && !this.#stopped; piece++) {
+      // A session that is still to come back may know inodes without names.
+      const freed = !this.#server.resumption.pending && (await this.#freePiece());
+      more = (await this.#cutNext()) || freed;
     }
     return more;
   }
@@ -232,17 +272,18 @@ export class Ticks {
     while ((await this.#cutOnce(id)) < until);
   }
 
-  async #removeDead(): Promise<boolean> {
-    const { clock, limits, log, hooks, overlay } = this.#server;
+  /** Removes stripes that have been dead for so long: as many as it returns, at most STRIPES_PER_REMOVAL. */
+  async #removeDead(graceMs: number): Promise<number> {
+    const { clock, log, hooks, overlay } = this.#server;
     const now = clock.nowMs();
     const batch: StripeId[] = [];
     let index = 0 as LogIndex;
     for (const [stripe, dead] of this.#dead) {
-      if (batch.length >= STRIPES_PER_REMOVAL || now - dead.since < limits.deadStripeGraceMs) break;
+      if (batch.length >= STRIPES_PER_REMOVAL || now - dead.since < graceMs) break;
       batch.push(stripe);
       if (dead.index > index) index = dead.index;
     }
-    if (batch.length === 0) return false;
+    if (batch.length === 0) return 0;
     await log.sync(index < overlay.index ? index : overlay.index);
     const stripes = await this.#claimDead(batch);
     try {
@@ -260,11 +301,11 @@ export class Ticks {
         this.#dead.delete(id);
         this.#dead.set(id, { index, since: clock.nowMs() });
       }
-      return false;
+      return 0;
     } finally {
       for (const { id } of stripes) this.#removing.delete(id);
     }
-    return batch.length === STRIPES_PER_REMOVAL;
+    return batch.length;
   }
 
   /** From here on no commit brings these back to life. Those that live again are no longer dead. */

@@ -72,12 +72,18 @@ interface Blocked {
   names: readonly ByteString[] | undefined;
 }
 
+/** A call over all its attempts: the owner of its gates. */
+export interface Call {
+  /** What is deleted was released for it: where there is still no room, it is refused. */
+  roomMade?: boolean;
+}
+
 export class Transaction {
   readonly state: State;
   readonly #leases: Leases;
   session: SessionLeases | null = null;
   /** Identifies the call over all its attempts, as the owner of gates. */
-  call: object | null = null;
+  call: Call | null = null;
   now: TimeStamp = { seconds: 0, nanoseconds: 0 };
 
   misses: Miss[] = [];
@@ -105,7 +111,7 @@ export class Transaction {
     this.#leases = leases;
   }
 
-  start(session: SessionLeases | null, call: object | null, now: TimeStamp): void {
+  start(session: SessionLeases | null, call: Call | null, now: TimeStamp): void {
     this.session = session;
     this.call = call;
     this.now = now;
@@ -237,6 +243,11 @@ export class Transaction {
   record(key: string): Slice | null {
     const value = this.state.record(key);
     return value !== undefined ? value : this.miss({ kind: "record", key });
+  }
+
+  /** To be called before ENOSPC: returns where room was looked for already. 0 bytes: the reserve. */
+  wantRoom(bytes: number): void {
+    if (this.call?.roomMade !== true) this.miss({ kind: "room", bytes });
   }
 
   // Leases.

@@ -9,7 +9,7 @@ import { type EntryKind, EntryWriter } from "./entry.ts";
 import { ended } from "./leases.ts";
 import type { Server } from "./server.ts";
 import type { ServerSession } from "./sessions.ts";
-import { INTERRUPTED, Transaction } from "./transaction.ts";
+import { type Call, INTERRUPTED, Transaction } from "./transaction.ts";
 
 /** Attempts of one call before it is given up: each brings something nearer, and the deepest walk (rename's loop check) takes one a directory. */
 const ATTEMPTS_MAX = 100_000;
@@ -33,7 +33,7 @@ export class Transactions {
     this.#tx = new Transaction(server.state, server.leases);
   }
 
-  #begin(session: ServerSession | null, call: object | null): void {
+  #begin(session: ServerSession | null, call: Call | null): void {
     this.#tx.start(session, call, timeStamp(this.#server.clock.dateMs()));
   }
 
@@ -70,7 +70,7 @@ export class Transactions {
   }
 
   /** One attempt; throws INTERRUPTED where something is missing. */
-  attempt<T>(kind: EntryKind, session: ServerSession | null, call: object | null, run: (tx: Transaction) => T): T {
+  attempt<T>(kind: EntryKind, session: ServerSession | null, call: Call | null, run: (tx: Transaction) => T): T {
     if (session !== null && session.ended) throw ended();
     this.#begin(session, call);
     const reply = run(this.#tx);
@@ -116,7 +116,7 @@ export class Transactions {
     signal: AbortSignal | undefined,
   ): Promise<T> {
     const { state, leases } = this.#server;
-    const call = {};
+    const call: Call = {};
     const gates = new Set<InodeId>();
     let held = false;
     try {
@@ -141,15 +141,21 @@ export class Transactions {
     }
   }
 
-  async #bringAbout(session: ServerSession | null, call: object, gates: Set<InodeId>): Promise<void> {
-    const { state, leases, ticks } = this.#server;
+  async #bringAbout(session: ServerSession | null, call: Call, gates: Set<InodeId>): Promise<void> {
+    const { state, leases, ticks, room } = this.#server;
     const { blocked, misses } = this.#tx;
     if (blocked !== null) {
       await leases.clear(blocked.inode, blocked.othersAtMost, blocked.names, session, call, gates);
       return;
     }
-    for (const miss of misses) if (miss.kind === "cut") await ticks.cutUntil(miss.inode, miss.until);
-    const loads = misses.filter((miss) => miss.kind !== "cut");
+    for (const miss of misses) {
+      if (miss.kind === "cut") await ticks.cutUntil(miss.inode, miss.until);
+      if (miss.kind === "room") {
+        await room.make(miss.bytes);
+        call.roomMade = true;
+      }
+    }
+    const loads = misses.filter(({ kind }) => kind !== "cut" && kind !== "room");
     if (loads.length > 0) await state.load(loads);
   }
 }

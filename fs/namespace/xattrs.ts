@@ -44,7 +44,7 @@ export function setXattr(tx: Transaction, request: Request<"setXattr">, services
   if (name === ACCESS_ACL) setAccessAcl(tx, changed, value);
   else if (name === DEFAULT_ACL && decodeAcl(value).length === 0) drop(tx, changed, name);
   else store(tx, changed, name, value);
-  services.checkSpace();
+  services.checkSpace(tx);
   if (request.clearSetGroupId) changed.mode &= ~S_ISGID;
   touchChanged(tx, changed);
   tx.grant(inode, SHARED);

@@ -187,6 +187,12 @@ export class MemorySession implements Session {
   on_sync(): Reply<"sync"> {
     return {};
   }
+  /** For what this session writes. */
+  freeBytes = 1e12;
+  on_space({ heldBytes, unstoredBytes, neededBytes, wantedBytes }: Request<"space">): Reply<"space"> {
+    const free = this.freeBytes - heldBytes - unstoredBytes;
+    return { grantedBytes: neededBytes > free ? 0 : Math.min(Math.max(neededBytes, wantedBytes), free), scarce: free < 1e6 };
+  }
   on_statistics(): Reply<"statistics"> {
     return { totalBytes: 1e12, freeBytes: 1e12, inodes: this.#files.size };
   }

@@ -209,3 +209,70 @@ test("a count that is off is found and mended, also beside changes", async () =>
   await tickAll(store);
   assert.equal(promised(store.namespace), 0);
 });
+
+/** Disks of bounded size: files of 4 KiB take 64 KiB of them, so that a few fill them. */
+async function openBounded() {
+  const disks = { used: 0, measured: 0, removals: 0 };
+  const total = 2 * MIB;
+  const store = await openStore({
+    stripes: {
+      remove: async (stripes) => {
+        disks.used -= 64 * KIB * stripes.length;
+        disks.removals++;
+      },
+      removeUncommitted: async () => {},
+      space: () => ({ totalBytes: total, freeBytes: total - disks.measured }),
+      measure: async () => void (disks.measured = disks.used),
+    },
+  });
+  const fill = async (text: string): Promise<InodeId> => {
+    const { inode } = await makeEntry(store.session, store.root, text);
+    const { first } = await store.session.call("reserveStripes", { count: 1 });
+    const stripe = { id: first, scheme: "copies:2", dataBytes: 4096, blockBytes: 4096, disks: [1, 2] as DiskId[] };
+    const extents = [{ offset: 0, length: 4096, stripe: first, stripeOffset: 0 }];
+    await store.session.call("commit", { files: [{ inode, extents }], stripes: [stripe] });
+    disks.measured = disks.used += 64 * KIB;
+    return inode;
+  };
+  const remove = async (text: string, inode: InodeId): Promise<void> => {
+    await store.session.call("unlink", { parent: store.root, name: name(text), directory: false });
+    await store.session.call("forget", { inodes: [inode] });
+  };
+  return { ...store, disks, fill, remove };
+}
+
+test("before a file is refused for want of space, what is deleted is released: no tick, no grace", async () => {
+  const store = await openBounded();
+  const inodes: InodeId[] = [];
+  while (store.disks.used < MIB + 64 * KIB) inodes.push(await store.fill(`file-${inodes.length}`));
+  await assert.rejects(store.fill("one-more"), { code: "ENOSPC" });
+  for (let round = 0; round < 3; round++) {
+    await store.remove(`file-${round}`, inodes[round]);
+    await store.fill(`next-${round}`);
+  }
+  // All that was deleted goes in one pass, whoever asked.
+  for (let index = 3; index < 10; index++) await store.remove(`file-${index}`, inodes[index]);
+  const { removals } = store.disks;
+  await Promise.all(Array.from({ length: 20 }, (_, index) => makeEntry(store.session, store.root, `small-${index}`)));
+  assert.ok(store.disks.removals - removals <= 2, `${store.disks.removals - removals} removals`);
+  assert.deepEqual(await problems(store.namespace), []);
+});
+
+test("a session is granted room that others were not, and what it says of itself replaces what it said before", async () => {
+  const store = await openFull(1024 * MIB + ROOM_RESERVE_BYTES);
+  const time = setInterval(() => store.clock.advance(10), 1);
+  const other = await store.namespace.openSession(quietEvents);
+  const ask = (session: TestStore["session"], request: Partial<Request<"space">>) =>
+    session.call("space", { heldBytes: 0, unstoredBytes: 0, neededBytes: 0, wantedBytes: 0, release: false, ...request });
+  assert.equal((await ask(store.session, { wantedBytes: 256 * MIB })).grantedBytes, 64 * MIB);
+  assert.equal((await ask(other, { neededBytes: 960 * MIB, wantedBytes: 960 * MIB })).grantedBytes, 960 * MIB);
+  assert.deepEqual(await ask(other, { heldBytes: 960 * MIB, neededBytes: 1 }), { grantedBytes: 0, scarce: true });
+  const { inode } = await makeEntry(store.session, store.root, "file");
+  await assert.rejects(fallocate(store, inode, "allocate", 0, 4096), { code: "ENOSPC" });
+  await ask(other, { heldBytes: 100 * MIB });
+  await fallocate(store, inode, "allocate", 0, 700 * MIB);
+  assert.equal((await ask(store.session, { heldBytes: 64 * MIB, neededBytes: 200 * MIB })).grantedBytes, 0);
+  await other.close();
+  assert.equal((await ask(store.session, { heldBytes: 64 * MIB, neededBytes: 200 * MIB })).grantedBytes, 200 * MIB);
+  clearInterval(time);
+});
