@@ -88,8 +88,18 @@ async function sendReports(response: http.ServerResponse, reports: AsyncIterable
   response.end();
 }
 
+/** The request's path and query: `//` begins the name of a host elsewhere. */
+function urlOf(target: string): URL {
+  if (!/^\/(?!\/)/.test(target))
+    throw new AdminError(
+      "usage",
+      `the request's path is ${JSON.stringify(target)} and should begin with one /, such as /v1/status`,
+    );
+  return new URL(target, "http://localhost");
+}
+
 async function route(control: Control, request: http.IncomingMessage, response: http.ServerResponse): Promise<void> {
-  const url = new URL(request.url ?? "/", "http://localhost");
+  const url = urlOf(request.url ?? "");
   const taskId = /^\/v1\/tasks\/(\d+)$/.exec(url.pathname)?.[1] ?? null;
   switch (`${request.method} ${taskId ? "/v1/tasks/ID" : url.pathname}`) {
     case "GET /v1/status":
@@ -140,11 +150,11 @@ export async function serveApi(control: Control, socket: string, trace: (text: s
       else send(response, HTTP_STATUS[code], { error: { code, message: (error as Error).message } } satisfies ErrorReport);
     });
   });
-  await listenPrivately(server, socket);
+  const removeSocket = await listenPrivately(server, socket);
   return {
     close: () =>
       new Promise((resolve) => {
-        server.close(() => resolve());
+        server.close(() => void removeSocket().then(resolve, resolve));
         server.closeIdleConnections();
         // The answer to the request that ended the daemon is on its way; followers of tasks are not waited for.
         setTimeout(() => server.closeAllConnections(), LAST_ANSWERS_MS);

@@ -1,10 +1,11 @@
-// Speaks the control API of a store's daemon: HTTP with JSON over the Unix socket that DATA/daemon.json names.
+// Speaks the control API of a store's daemon: HTTP with JSON over the Unix socket DATA/control.sock.
 
 import http from "node:http";
 import path from "node:path";
 import type { ErrorReport, TaskReport } from "./api.ts";
 import { readDaemon } from "./daemon-file.ts";
-import { AdminError } from "./errors.ts";
+import { AdminError, noDaemon } from "./errors.ts";
+import { connectPrivately, socketPath } from "./private-socket.ts";
 
 /** A single answer must come within this; tasks answer with a stream, each line of which must. */
 const ANSWER_TIMEOUT_MS = 60_000;
@@ -13,29 +14,23 @@ const ANSWER_MAX_BYTES = 64 * 1024 * 1024;
 
 async function open(data: string, method: string, target: string, body?: unknown): Promise<http.IncomingMessage> {
   const daemon = await readDaemon(data);
-  if (!daemon) {
-    throw new AdminError(
-      "unavailable",
-      `no daemon serves the store ${path.resolve(data)}; start one with \`cairn up --data ${data}\`, or name another store with --data`,
-    );
-  }
+  if (!daemon) throw await noDaemon(data);
+  const silent = (error: Error): AdminError =>
+    error instanceof AdminError
+      ? error
+      : new AdminError("unavailable", `the daemon of ${path.resolve(data)} (process ${daemon.pid}) does not answer: ${error.message}`, { cause: error }); // prettier-ignore
+  const stream = await connectPrivately(socketPath(data, "control.sock")).catch((error: Error) => {
+    throw silent(error);
+  });
   return new Promise((resolve, reject) => {
     const text = body === undefined ? undefined : JSON.stringify(body);
     const headers = text === undefined ? {} : { "content-type": "application/json", "content-length": Buffer.byteLength(text) };
     const request = http.request(
-      { socketPath: daemon.socket, method, path: target, headers, timeout: ANSWER_TIMEOUT_MS },
+      { createConnection: () => stream, method, path: target, headers, timeout: ANSWER_TIMEOUT_MS },
       resolve,
     );
     request.on("timeout", () => request.destroy(new Error(`no answer within ${ANSWER_TIMEOUT_MS / 1000} s`)));
-    request.on("error", (error) => {
-      reject(
-        new AdminError(
-          "unavailable",
-          `the daemon of ${path.resolve(data)} (process ${daemon.pid}) does not answer: ${error.message}`,
-          { cause: error },
-        ),
-      );
-    });
+    request.on("error", (error) => reject(silent(error)));
     request.end(text);
   });
 }

@@ -1,45 +1,36 @@
-// DATA/daemon.json: where the running daemon of a store answers: `socket` the control API, `sessions` mounts of other
-// processes. Absent when none runs; a leftover of a killed
-// daemon is recognised by its process being gone.
+// DATA/daemon.json: which process serves the store. Absent when none does. A leftover of a killed daemon is known by its
+// process being gone, one that was copied along with its store by the directory that it names.
 
-import { createHash } from "node:crypto";
 import fs from "node:fs/promises";
-import os from "node:os";
 import path from "node:path";
 import { type Note, readNote } from "./note-file.ts";
+import { directoryOf, startOf } from "./process.ts";
 
-const FIELDS = { pid: "count", socket: "name", sessions: "name", version: "text", startedAt: "text" } as const;
+/** `processStart` as startOf, `directory` as directoryOf of DATA. */
+const FIELDS = { pid: "count", processStart: "text", directory: "name", version: "text", startedAt: "text" } as const;
 export type DaemonDescription = Note<typeof FIELDS>;
 
-/** sockaddr_un.sun_path holds 108 bytes with its final NUL (unix(7)). */
-const SOCKET_PATH_MAX_BYTES = 107;
+const fileOf = (data: string): string => path.join(data, "daemon.json");
 
-/** DATA/NAME, or where that is too long for a socket address a name in the temporary directory. */
-export function socketPath(data: string, name: "control.sock" | "session.sock"): string {
-  const direct = path.resolve(data, name);
-  if (Buffer.byteLength(direct) <= SOCKET_PATH_MAX_BYTES) return direct;
-  return path.join(os.tmpdir(), `cairn-${createHash("sha256").update(direct).digest("hex").slice(0, 16)}.sock`);
-}
-
-export async function writeDaemon(data: string, daemon: DaemonDescription): Promise<void> {
-  await fs.writeFile(path.join(data, "daemon.json"), `${JSON.stringify(daemon)}\n`, { mode: 0o600 });
+/** Notes that this process serves the store. */
+export async function writeDaemon(data: string, daemon: { version: string; startedAt: Date }): Promise<void> {
+  const note: DaemonDescription = {
+    pid: process.pid,
+    processStart: (await startOf(process.pid)) ?? "",
+    directory: (await directoryOf(data)) ?? "?",
+    version: daemon.version,
+    startedAt: daemon.startedAt.toISOString(),
+  };
+  await fs.writeFile(fileOf(data), `${JSON.stringify(note)}\n`, { mode: 0o600 });
 }
 
 export async function removeDaemon(data: string): Promise<void> {
-  await fs.rm(path.join(data, "daemon.json"), { force: true });
+  await fs.rm(fileOf(data), { force: true });
 }
 
-function isAlive(pid: number): boolean {
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch (error) {
-    return (error as NodeJS.ErrnoException).code === "EPERM";
-  }
-}
-
-/** The store's running daemon, or null. */
+/** The store's running daemon, or null. Rejects with AdminError where this user may not look. */
 export async function readDaemon(data: string): Promise<DaemonDescription | null> {
-  const daemon = await readNote(path.join(data, "daemon.json"), FIELDS);
-  return daemon !== null && isAlive(daemon.pid) ? daemon : null;
+  const daemon = await readNote(fileOf(data), FIELDS);
+  if (daemon === null || daemon.directory !== (await directoryOf(data))) return null;
+  return (await startOf(daemon.pid)) === daemon.processStart ? daemon : null;
 }

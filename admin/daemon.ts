@@ -6,13 +6,15 @@ import { raiseOpenFiles } from "../native/files.ts";
 import type { CleanerReport } from "../fs/cleaner.ts";
 import type { DiskReport, MountReport, StatusReport, TaskReport, WhereReport } from "./api.ts";
 import { type ApiServer, type Control, serveApi, type TaskRequest } from "./api-server.ts";
-import { removeDaemon, socketPath, writeDaemon } from "./daemon-file.ts";
+import { removeDaemon, writeDaemon } from "./daemon-file.ts";
 import { DEFAULT_DISKS, DEFAULT_SCHEME, SESSION_TIME_LIMIT_MS } from "./defaults.ts";
 import { DiskTasks } from "./disk-tasks.ts";
 import { createDisk, removeNewDisk } from "./disks.ts";
 import { AdminError } from "./errors.ts";
 import { lockStore } from "./lock.ts";
 import { Mounts } from "./mounts.ts";
+import { closeToOthers } from "./private.ts";
+import { socketPath } from "./private-socket.ts";
 import { reportStatus, reportWhere } from "./reports.ts";
 import { RunningStore } from "./running-store.ts";
 import { listenForSessions, type SessionListener } from "./session-listener.ts";
@@ -48,6 +50,8 @@ type Trace = (text: string) => void;
 
 export class Daemon implements Control {
   readonly stopped: Promise<void>;
+  /** What its owner should know about how the store was found. */
+  readonly notices: readonly string[];
   readonly #store: RunningStore;
   readonly #mounts: Mounts;
   readonly #sessionLimitMs: number;
@@ -63,7 +67,8 @@ export class Daemon implements Control {
   #resolveStopped!: () => void;
   #rejectStopped!: (error: unknown) => void;
 
-  constructor(store: RunningStore, options: StartOptions, unlock: () => Promise<void>) {
+  constructor(store: RunningStore, options: StartOptions, notices: readonly string[], unlock: () => Promise<void>) {
+    this.notices = notices;
     this.#store = store;
     this.#unlock = unlock;
     this.#sessionLimitMs = options.sessionLimitMs ?? SESSION_TIME_LIMIT_MS;
@@ -84,13 +89,11 @@ export class Daemon implements Control {
   /** Mounts, serves the API, and goes on with what an earlier daemon left unfinished. */
   async begin(mount: string): Promise<void> {
     const { data, trace } = this.#store;
-    const socket = socketPath(data, "control.sock");
-    const sessions = socketPath(data, "session.sock");
     // Before the first mount, which waits for the mounts of before to say what they hold.
-    this.#listener = await listenForSessions(this.#store, sessions, this.#sessionLimitMs);
+    this.#listener = await listenForSessions(this.#store, socketPath(data, "session.sock"), this.#sessionLimitMs);
     await this.#mounts.add(mount);
-    this.#api = await serveApi(this, socket, trace);
-    await writeDaemon(data, { pid: process.pid, socket, sessions, version, startedAt: this.#startedAt.toISOString() });
+    this.#api = await serveApi(this, socketPath(data, "control.sock"), trace);
+    await writeDaemon(data, { version, startedAt: this.#startedAt });
     this.#tasks.resume();
   }
 
@@ -116,12 +119,7 @@ export class Daemon implements Control {
     const lost = first === undefined ? null : writingBackFailed(first);
     if (lost) this.#rejectWritten(lost);
     else this.#resolveWritten();
-    const errors = await attemptAll([
-      () => this.#api?.close(),
-      () => removeDaemon(data),
-      ...(["control.sock", "session.sock"] as const).map((name) => () => fs.rm(socketPath(data, name), { force: true })),
-      () => this.#unlock(),
-    ]);
+    const errors = await attemptAll([() => this.#api?.close(), () => removeDaemon(data), () => this.#unlock()]);
     if (lost ?? errors[0]) throw lost ?? errors[0];
   }
 
@@ -188,12 +186,20 @@ export async function startDaemon(options: StartOptions, trace: Trace): Promise<
   if (!found) await checkCreation(options);
   else checkSame(found, options);
   await makeDataDirectory(options.data);
+  // Before the lock, which others could hold for good in an open directory.
+  const notices = await closeAll([options.data], trace);
   const unlock = await lockStore(options.data);
   let daemon: Daemon | null = null;
   try {
     const description = found ? await withRepairRate(found, options) : await createStore(options);
+    notices.push(
+      ...(await closeAll(
+        description.disks.map((disk) => diskDirectory(options.data, disk)),
+        trace,
+      )),
+    );
     const store = await RunningStore.open(options.data, description, trace);
-    daemon = new Daemon(store, options, unlock);
+    daemon = new Daemon(store, options, found ? notices : [], unlock);
     await daemon.begin(options.mount);
     return { daemon, created: !found };
   } catch (error) {
@@ -208,6 +214,17 @@ async function makeDataDirectory(data: string): Promise<void> {
   } catch (error) {
     throw new AdminError("refused", `cannot make the data directory ${data}: ${(error as Error).message}`, { cause: error });
   }
+}
+
+/** Takes the rights of other users away from those directories that are there; returns what is to be said of it. */
+async function closeAll(directories: readonly string[], trace: Trace): Promise<string[]> {
+  const notices: string[] = [];
+  for (const directory of directories) {
+    const notice = await closeToOthers(directory).catch(() => null); // a disk that is missing is told of when it is opened
+    if (notice !== null) notices.push(notice);
+  }
+  for (const notice of notices) trace(`daemon: ${notice}`);
+  return notices;
 }
 
 function wantedDisks(options: StartOptions): string[] {

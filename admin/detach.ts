@@ -2,6 +2,7 @@
 
 import { spawn } from "node:child_process";
 import fs from "node:fs";
+import os from "node:os";
 import path from "node:path";
 import type { Readable } from "node:stream";
 import { fileURLToPath } from "node:url";
@@ -13,6 +14,7 @@ const READY_TIMEOUT_MS = 120_000;
 const READY_DESCRIPTOR = 3;
 /** Characters of the trace that are shown where a process ends without saying why. */
 const TRACE_SHOWN_MAX = 2000;
+const GIVE_UP_SIGNALS = ["SIGINT", "SIGTERM", "SIGHUP"] as const;
 const DETACHED_VARIABLE = "CAIRN_DETACHED";
 
 export function isDetached(): boolean {
@@ -23,7 +25,12 @@ type Answer<T> = { ready: T } | { error: { code: AdminErrorCode; message: string
 
 function announce<T>(answer: Answer<T>): void {
   if (!isDetached()) return;
-  fs.writeSync(READY_DESCRIPTOR, `${JSON.stringify(answer)}\n`);
+  try {
+    fs.writeSync(READY_DESCRIPTOR, `${JSON.stringify(answer)}\n`);
+  } catch (error) {
+    // Who started it was killed meanwhile: it was asked for all the same.
+    if ((error as NodeJS.ErrnoException).code !== "EPIPE") throw error;
+  }
   fs.closeSync(READY_DESCRIPTOR);
 }
 
@@ -62,6 +69,13 @@ export async function startDetached<T>(words: readonly string[], traceFile: stri
     env: { ...process.env, [DETACHED_VARIABLE]: "1" },
   });
   fs.closeSync(output);
+  // Whoever gives up waiting does not want it to serve.
+  let gaveUp: NodeJS.Signals | null = null;
+  const giveUp = (signal: NodeJS.Signals): void => {
+    gaveUp = signal;
+    child.kill(signal);
+  };
+  for (const signal of GIVE_UP_SIGNALS) process.on(signal, giveUp);
   const answer = await new Promise<Answer<T>>((resolve, reject) => {
     let text = "";
     const refuse = (message: string): void =>
@@ -81,10 +95,12 @@ export async function startDetached<T>(words: readonly string[], traceFile: stri
     child.on("error", reject);
     child.on("exit", (code, signal) => {
       clearTimeout(timer);
+      if (gaveUp !== null) process.exit(128 + os.constants.signals[gaveUp]);
       // What it announced may still be in the pipe.
       setImmediate(() => refuse(`cairn ${words[0]} ended at its start (${signal ?? `exit code ${code}`})`));
     });
   });
+  for (const signal of GIVE_UP_SIGNALS) process.off(signal, giveUp);
   child.unref();
   if ("error" in answer) throw new AdminError(answer.error.code, answer.error.message);
   return answer.ready;

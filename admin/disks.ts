@@ -7,6 +7,7 @@ import { checkDiskIdentity, createDiskIdentity, DISK_IDENTITY_FILE } from "../st
 import { RealDirectory } from "../storage/real-directory.ts";
 import { RocksTable } from "../storage/rocks-table.ts";
 import { AdminError } from "./errors.ts";
+import { closeToOthers } from "./private.ts";
 
 /** Of each disk's index. An entry is some 350 bytes; the index is small beside the blocks, and those used lately are in memory decoded. */
 const INDEX_MEMORY = { writeBufferBytes: 4 * 1024 * 1024, blockCache: false };
@@ -28,6 +29,7 @@ export async function createDisk(directory: string, store: string, disk: number)
   }
   try {
     await fs.mkdir(directory, { recursive: true });
+    await closeToOthers(directory);
     await createDiskIdentity(new RealDirectory(directory), { store, disk });
   } catch (error) {
     await removeNewDisk(directory);

@@ -3,13 +3,13 @@
 import fs from "node:fs/promises";
 import path from "node:path";
 import type { Command } from "commander";
-import { setTimeout as sleep } from "node:timers/promises";
 import { findMount as findInMountTable, forceUnmount } from "../fs/mount/mountpoint.ts";
 import type { StatusReport } from "./api.ts";
 import { callDaemon } from "./client.ts";
 import { readDaemon } from "./daemon-file.ts";
 import { type CommonOptions, print, storeCommand } from "./command.ts";
 import { announceFailure, announceReady, isDetached, startDetached } from "./detach.ts";
+import { endProcess, gone, signalled } from "./end-process.ts";
 import { AdminError } from "./errors.ts";
 import { isServing, registeredMounts, registerMount, unregisterMount, type RegisteredMount } from "./mount-register.ts";
 import { parseSeconds } from "./rate.ts";
@@ -19,7 +19,6 @@ import { stopOnSignals, traceToStandardError } from "./serve.ts";
 const UNMOUNT_TIMEOUT_MS = 60_000;
 /** Without a daemon nothing can be written back: a mount that has not ended by then is killed. */
 const CUT_OFF_TIMEOUT_MS = 10_000;
-const LOOK_EVERY_MS = 50;
 
 type MountOptions = CommonOptions & { foreground?: boolean; allowOther: boolean };
 
@@ -116,16 +115,6 @@ async function unmountServed(data: string, where: readonly string[], timeoutMs: 
   return mount;
 }
 
-/** Asks the process to end. */
-async function endProcess({ pid, path: where }: { pid: number; path: string }, timeoutMs: number): Promise<void> {
-  if (!(await signalled({ pid, path: where }, "SIGTERM"))) return;
-  if (await gone(() => signalled({ pid, path: where }, 0), timeoutMs)) return;
-  throw new AdminError(
-    "refused",
-    `process ${pid}, which serves ${where}, has not ended within ${timeoutMs / 1000} s; is a program still using the mount?`,
-  );
-}
-
 /** Ends the process of a mount whose daemon is not there, by force if need be, and takes the mount off. What was not synced is lost: there is nobody who could store it. */
 async function unmountCutOff(data: string, where: string, timeoutMs: number): Promise<{ path: string; pid: number }> {
   const mounts = await registeredMounts(path.resolve(data));
@@ -148,25 +137,6 @@ async function endCutOff(mount: RegisteredMount, timeoutMs: number): Promise<voi
   await signalled(mount, "SIGKILL");
   if (!(await gone(serving, CUT_OFF_TIMEOUT_MS)))
     throw new AdminError("refused", `process ${mount.pid}, which serves ${mount.path}, cannot be killed`);
-}
-
-/** False where the process is gone. */
-async function signalled({ pid, path: where }: { pid: number; path: string }, signal: NodeJS.Signals | 0): Promise<boolean> {
-  try {
-    process.kill(pid, signal);
-    return true;
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === "ESRCH") return false;
-    const text = `cannot end process ${pid}, which serves ${where}: ${(error as Error).message}`;
-    throw new AdminError("refused", text, { cause: error });
-  }
-}
-
-/** Whether it is gone within that time. */
-async function gone(isThere: () => Promise<boolean>, timeoutMs: number): Promise<boolean> {
-  for (const giveUpAt = performance.now() + timeoutMs; performance.now() < giveUpAt; await sleep(LOOK_EVERY_MS))
-    if (!(await isThere())) return true;
-  return false;
 }
 
 export function unmountCommand(): Command {

@@ -1,6 +1,5 @@
 // A mount in a process of its own: connects to a store's daemon, mounts, serves until it is unmounted or told to stop.
 
-import net from "node:net";
 import path from "node:path";
 import { systemDatedClock } from "../fs/clock.ts";
 import type { SessionEvents } from "../fs/messages.ts";
@@ -10,11 +9,10 @@ import { RemoteSession } from "../fs/remote-session.ts";
 import { allocateAligned, raiseOpenFiles } from "../native/files.ts";
 import { StripeStore } from "../replication/stripes.ts";
 import { readDaemon } from "./daemon-file.ts";
-import { AdminError } from "./errors.ts";
+import { AdminError, noDaemon } from "./errors.ts";
 import { prepareMountpoint } from "./mountpoint.ts";
+import { connectPrivately, socketPath } from "./private-socket.ts";
 import { schemesOf } from "./running-store.ts";
-
-const CONNECT_TIMEOUT_MS = 10_000;
 
 export interface MountProcessOptions {
   /** Absolute paths. */
@@ -26,14 +24,8 @@ export interface MountProcessOptions {
 /** Connects and mounts. Resolves when the mount serves; `closed` of the result resolves when it has ended and everything is written back. */
 export async function startMountProcess(options: MountProcessOptions, trace: (text: string) => void): Promise<Mounted> {
   raiseOpenFiles();
-  const daemon = await readDaemon(options.data);
-  if (!daemon) {
-    throw new AdminError(
-      "unavailable",
-      `no daemon serves the store ${options.data}; start one with \`cairn up --data ${options.data}\``,
-    );
-  }
-  const { session, deliverTo } = await openSession(daemon.sessions, options.directory, trace);
+  if ((await readDaemon(options.data)) === null) throw await noDaemon(options.data);
+  const { session, deliverTo } = await openSession(socketPath(options.data, "session.sock"), options.directory, trace);
   try {
     await prepareMountpoint(options.directory);
     const mount = await Mount.open({
@@ -83,7 +75,7 @@ async function openSession(
   };
   try {
     const session = await RemoteSession.open({
-      connect: () => connect(socket),
+      connect: () => connectPrivately(socket),
       mountpoint: path.resolve(directory),
       pid: process.pid,
       clock: systemDatedClock(),
@@ -96,20 +88,4 @@ async function openSession(
       cause: error,
     });
   }
-}
-
-async function connect(socket: string): Promise<net.Socket> {
-  const stream = net.connect(socket);
-  try {
-    await new Promise<void>((resolve, reject) => {
-      stream.setTimeout(CONNECT_TIMEOUT_MS, () => reject(new Error(`no answer within ${CONNECT_TIMEOUT_MS / 1000} s`)));
-      stream.once("connect", resolve);
-      stream.once("error", reject);
-    });
-  } catch (error) {
-    stream.destroy();
-    throw error;
-  }
-  stream.setTimeout(0);
-  return stream;
 }

@@ -3,30 +3,25 @@
 import fs from "node:fs/promises";
 import path from "node:path";
 import { type Note, readNote } from "./note-file.ts";
+import { directoryOf, startOf } from "./process.ts";
 
 const DIRECTORY = "mounts";
 
-/** `startedAt` is field 22 of /proc/PID/stat: it tells the process from a later one with its number. */
-const FIELDS = { pid: "count", startedAt: "text", path: "name" } as const;
+/** `startedAt` as startOf, `directory` as directoryOf of DATA: the notes of a copied store mean nothing. */
+const FIELDS = { pid: "count", startedAt: "text", directory: "name", path: "name" } as const;
 export type RegisteredMount = Note<typeof FIELDS>;
-
-/** When the process was started, in the kernel's count; null where there is none. */
-async function startOf(pid: number): Promise<string | null> {
-  try {
-    const stat = await fs.readFile(`/proc/${pid}/stat`, "latin1");
-    const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
-    return fields[0] === "Z" || fields[0] === "X" ? null : fields[19];
-  } catch {
-    return null;
-  }
-}
 
 const fileOf = (data: string, pid: number): string => path.join(data, DIRECTORY, `${pid}.json`);
 
 /** Notes that this process serves the mount. Returns what takes the note away. */
 export async function registerMount(data: string, mountpoint: string): Promise<() => Promise<void>> {
   const { pid } = process;
-  const mount: RegisteredMount = { pid, startedAt: (await startOf(pid)) ?? "", path: mountpoint };
+  const mount: RegisteredMount = {
+    pid,
+    startedAt: (await startOf(pid)) ?? "",
+    directory: (await directoryOf(data)) ?? "?",
+    path: mountpoint,
+  };
   await fs.mkdir(path.join(data, DIRECTORY), { recursive: true, mode: 0o700 });
   // Whole or not at all: a note that cannot be read is taken away.
   const unfinished = path.join(data, DIRECTORY, `${pid}.new`);
@@ -47,11 +42,12 @@ export async function isServing(mount: RegisteredMount): Promise<boolean> {
 /** The mounts that are registered and whose process is there; notes of others are taken away. */
 export async function registeredMounts(data: string): Promise<RegisteredMount[]> {
   const names = await fs.readdir(path.join(data, DIRECTORY)).catch(() => []);
+  const directory = await directoryOf(data);
   const mounts: RegisteredMount[] = [];
   for (const name of names) {
     const file = path.join(data, DIRECTORY, name);
     const mount = await readNote(file, FIELDS);
-    if (mount !== null && (await isServing(mount))) mounts.push(mount);
+    if (mount !== null && mount.directory === directory && (await isServing(mount))) mounts.push(mount);
     else if (/^\d+\.json$/.test(name)) await fs.rm(file, { force: true });
   }
   return mounts;

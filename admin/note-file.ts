@@ -2,6 +2,7 @@
 // long to load as all else that most commands do (70 ms of processor time).
 
 import fs from "node:fs/promises";
+import { AdminError } from "./errors.ts";
 
 /** `count` is a whole number from 1 on, `name` a text that is not empty. */
 export type FieldType = "count" | "name" | "text";
@@ -9,13 +10,17 @@ export type FieldType = "count" | "name" | "text";
 type ValueOf<Type extends FieldType> = Type extends "count" ? number : string;
 export type Note<Types extends Record<string, FieldType>> = { [Name in keyof Types]: ValueOf<Types[Name]> };
 
-/** The file's object, with these fields alone; null where there is no such file, or it holds anything else. */
+/** The file's object, with these fields alone; null where there is no such file, or it holds anything else. Rejects with AdminError where this user may not read it. */
 export async function readNote<Types extends Record<string, FieldType>>(file: string, types: Types): Promise<Note<Types> | null> {
   let value: unknown;
   try {
     value = JSON.parse(await fs.readFile(file, "utf8"));
-  } catch {
-    return null;
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    if (code !== "EACCES" && code !== "EPERM") return null;
+    throw new AdminError("refused", `cannot read ${file}: permission denied; only the store's owner and root may use the store`, {
+      cause: error,
+    });
   }
   if (typeof value !== "object" || value === null) return null;
   const note: Record<string, unknown> = {};

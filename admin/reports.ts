@@ -80,7 +80,10 @@ export async function reportStatus(
     problems.push(
       `${degraded} stripes have less redundancy than ${description.scheme} says; \`cairn scrub\` or \`cairn disk replace\` restores it`,
     );
-  if (unreadable > 0) problems.push(`${unreadable} stripes cannot be read: more blocks are lost than the scheme survives`);
+  if (unreadable > 0)
+    problems.push(
+      `${unreadable} stripes cannot be read: more blocks are lost than the scheme survives; bring a disk that failed back, \`cairn fsck\` names the files that need one`,
+    );
   return {
     store: {
       data,

@@ -64,7 +64,7 @@ export async function listenForSessions(store: RunningStore, socket: string, tim
   });
   const server = net.createServer((stream) => sessions.serve(stream));
   server.maxConnections = CONNECTIONS_MAX;
-  await listenPrivately(server, socket);
+  const removeSocket = await listenPrivately(server, socket);
   return {
     list: () =>
       sessions
@@ -72,7 +72,7 @@ export async function listenForSessions(store: RunningStore, socket: string, tim
         .map(({ mountpoint, session, pid, requests }) => ({ path: mountpoint, session, pid, requests, counts: null })),
     close: () =>
       new Promise((resolve) => {
-        server.close(() => resolve());
+        server.close(() => void removeSocket().then(resolve, resolve));
         sessions.close();
       }),
   };

@@ -29,6 +29,8 @@ interface UpOptions {
 interface Ready {
   status: StatusReport;
   created: boolean;
+  /** How the store was found, where its owner should know. */
+  notices: readonly string[];
 }
 
 function startOptions(options: UpOptions): StartOptions {
@@ -52,7 +54,7 @@ function short(directory: string): string {
   return relative && !relative.startsWith("..") ? relative : directory;
 }
 
-function readyText({ status, created }: Ready, detached: boolean): string {
+function readyText({ status, created, notices }: Ready, detached: boolean): string {
   const mount = short(status.mounts[0].path);
   const data = short(status.store.data);
   const dataOption = data === "cairn-data" ? "" : ` --data ${data}`;
@@ -60,7 +62,7 @@ function readyText({ status, created }: Ready, detached: boolean): string {
   return [
     `store    ${status.store.data} (${created ? "created" : "found"}): ${usable} disks, ${status.store.scheme}, ${formatBytes(status.space.freeBytes)} free`,
     `mounted  ${status.mounts[0].path}`,
-    ...status.problems.map((problem) => `warning  ${problem}`),
+    ...[...notices, ...status.problems].map((problem) => `warning  ${problem}`),
     "",
     "Try:",
     `  cp -r /usr/include ${mount}/`,
@@ -87,11 +89,13 @@ async function runForeground(options: UpOptions): Promise<void> {
     const started = await startDaemon(startOptions(options), traceToStandardError);
     daemon = started.daemon;
     if (!asked) {
-      const ready: Ready = { status: await daemon.status(), created: started.created };
+      const ready: Ready = { status: await daemon.status(), created: started.created, notices: daemon.notices };
       announceReady(ready);
       if (!isDetached()) print(options, ready, () => readyText(ready, false));
     }
   } catch (error) {
+    // Nothing goes on that nobody was told of.
+    await daemon?.end().catch(() => {});
     announceFailure(error);
     throw error;
   }

@@ -19,6 +19,8 @@ interface FilesAddon {
   size(fd: number): number;
   /** flock(2) LOCK_EX | LOCK_NB. */
   lock(fd: number): number;
+  /** The user id at the other end of a connected Unix socket (SO_PEERCRED). */
+  peerUser(fd: number): number;
   raiseOpenFiles(): number;
   /** At most so many heaps of malloc(3), beyond those that threads have by then. */
   limitArenas(count: number): number;
@@ -38,12 +40,30 @@ export const openFlags = {
 /** fallocate(2) modes (linux/falloc.h): reserve and grow; KEEP_SIZE | PUNCH_HOLE. */
 export const allocateModes = { reserve: 0, punch: 0x03 } as const;
 
-/** An error of the system's: `code` as Node's own (ENOSPC), text "ACTION FILE: description". */
+/** What filesystems and devices answer with and Node has no name for (errno(3)). */
+const OTHER_ERRORS = new Map<number, [code: string, description: string]>([
+  [62, ["ETIME", "timer expired"]],
+  [67, ["ENOLINK", "link has been severed"]],
+  [74, ["EBADMSG", "bad message: a checksum differs"]],
+  [116, ["ESTALE", "stale file handle"]],
+  [117, ["EUCLEAN", "structure needs cleaning: the filesystem is damaged"]],
+  [122, ["EDQUOT", "disk quota exceeded"]],
+  [123, ["ENOMEDIUM", "no medium found"]],
+  [124, ["EMEDIUMTYPE", "wrong medium type"]],
+  [126, ["ENOKEY", "required key not available"]],
+  [127, ["EKEYEXPIRED", "key has expired"]],
+  [128, ["EKEYREVOKED", "key has been revoked"]],
+  [131, ["ENOTRECOVERABLE", "state not recoverable"]],
+  [133, ["EHWPOISON", "memory page has hardware error"]],
+]);
+
+/** An error of the system's: `code` as errno(3) names it (ENOSPC), text "ACTION FILE: description". */
 export class SystemError extends Error {
   readonly code: string;
   readonly path: string;
   constructor(negativeErrno: number, action: string, path: string) {
-    const [code, description] = getSystemErrorMap().get(negativeErrno) ?? [`ERRNO_${-negativeErrno}`, "unknown error"];
+    const [code, description] = getSystemErrorMap().get(negativeErrno) ??
+      OTHER_ERRORS.get(-negativeErrno) ?? [`ERRNO_${-negativeErrno}`, `error ${-negativeErrno}, see errno(3)`];
     super(`${action} ${path}: ${description} (${code})`);
     this.code = code;
     this.path = path;

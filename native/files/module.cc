@@ -37,7 +37,7 @@ napi_value refuse(napi_env env, const char* text) {
 
 int64_t perform(Job& job) {
   switch (job.kind) {
-    case Kind::open: return files::open_file(job.path.c_str(), job.flags, 0644);
+    case Kind::open: return files::open_file(job.path.c_str(), job.flags, 0600);
     case Kind::close: return files::close_file(job.fd);
     case Kind::read: return files::read_at(job.fd, job.vectors[0].iov_base, job.vectors[0].iov_len, job.position);
     case Kind::write: return files::write_at(job.fd, job.vectors.data(), job.vectors.size(), job.position, false);
@@ -237,6 +237,7 @@ NAPI_MODULE_INIT() {
   expose(env, exports, "truncate", truncate_file);
   expose(env, exports, "size", at_once<files::file_size>);
   expose(env, exports, "lock", at_once<files::lock_exclusive>);
+  expose(env, exports, "peerUser", at_once<files::peer_user>);
   expose(env, exports, "raiseOpenFiles", at_once<raise_open_files>);
   expose(env, exports, "limitArenas", at_once<files::limit_arenas>);
   expose(env, exports, "allocateMemory", allocate_memory);

@@ -8,6 +8,7 @@
 #include <malloc.h>
 #include <sys/file.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -103,6 +104,12 @@ int64_t file_size(int fd) {
 
 int64_t lock_exclusive(int fd) {
   return retry([&] { return static_cast<int64_t>(flock(fd, LOCK_EX | LOCK_NB)); });
+}
+
+int64_t peer_user(int fd) {
+  ucred peer;
+  socklen_t length = sizeof peer;
+  return getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &length) < 0 ? -errno : static_cast<int64_t>(peer.uid);
 }
 
 // glibc's; with another allocator there is nothing to limit.

@@ -20,6 +20,8 @@ int64_t allocate(int fd, int mode, int64_t position, int64_t length);
 int64_t truncate_file(int fd, int64_t length);
 int64_t file_size(int fd);
 int64_t lock_exclusive(int fd);
+/** The user at the other end of a connected Unix socket: who connected, or who listens (SO_PEERCRED). */
+int64_t peer_user(int fd);
 /** Raises the soft limit of open files to the hard one. Returns the limit now in force. */
 int64_t raise_open_files();
 int64_t limit_arenas(int count);

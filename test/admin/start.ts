@@ -7,6 +7,7 @@ import path from "node:path";
 import test from "node:test";
 import { fileURLToPath } from "node:url";
 import type { StatusReport } from "../../admin/api.ts";
+import { lacking } from "../fixture/lacking.ts";
 import { type Ran, run, shell, type Store, withStore } from "../fixture/store.ts";
 
 const checkout = path.resolve(path.dirname(fileURLToPath(import.meta.url)), "../../..");
@@ -89,7 +90,9 @@ test("a data directory that is a file is refused", () =>
     }
   }));
 
-test("an ordinary user mounts through fusermount3, twice, and takes both away", needsRoot, () =>
+const needsFusermount = { skip: needsRoot.skip || lacking("fusermount3") };
+
+test("an ordinary user mounts through fusermount3, twice, and takes both away", needsFusermount, () =>
   withStore("start-user", async (store) => {
     fs.chownSync(store.directory, 65534, 65534);
     const command = await readableProgram(store);

@@ -125,6 +125,18 @@ test("a system error has the code, and names action and file", () => {
   const error = new SystemError(-28, "write", "/some/file");
   assert.equal(error.code, "ENOSPC");
   assert.equal(error.message, "write /some/file: no space left on device (ENOSPC)");
+  for (const [errno, code] of [
+    [117, "EUCLEAN"],
+    [122, "EDQUOT"],
+    [116, "ESTALE"],
+    [74, "EBADMSG"],
+    [133, "EHWPOISON"],
+  ] as const)
+    assert.equal(new SystemError(-errno, "read", "/some/file").code, code);
+  assert.match(
+    new SystemError(-117, "read", "/f").message,
+    /^read \/f: structure needs cleaning: the filesystem is damaged \(EUCLEAN\)$/,
+  );
   assert.equal(check(5, "x", "y"), 5);
 });
 

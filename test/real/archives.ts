@@ -2,7 +2,8 @@ import assert from "node:assert/strict";
 import path from "node:path";
 import test from "node:test";
 import { mountFor } from "./mounted.ts";
-import { lacking, shell } from "./programs.ts";
+import { lacking } from "../fixture/lacking.ts";
+import { shell } from "./programs.ts";
 import { assertSameLines, attributes, checksums, makeSourceTree } from "./source-tree.ts";
 
 test("tar unpacks a source tree on the mount and packs it again without a difference", async (t) => {

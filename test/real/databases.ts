@@ -1,7 +1,8 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 import { mountFor } from "./mounted.ts";
-import { lacking, shell } from "./programs.ts";
+import { lacking } from "../fixture/lacking.ts";
+import { shell } from "./programs.ts";
 
 const skip = lacking("sqlite3");
 

@@ -4,7 +4,8 @@ import path from "node:path";
 import test from "node:test";
 import { setTimeout as delay } from "node:timers/promises";
 import { mountFor } from "./mounted.ts";
-import { lacking, shell } from "./programs.ts";
+import { lacking } from "../fixture/lacking.ts";
+import { shell } from "./programs.ts";
 import { makeSourceTree } from "./source-tree.ts";
 
 test("dd writes and reads with every block size, direct and synchronous", async (t) => {

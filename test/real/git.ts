@@ -2,7 +2,8 @@ import assert from "node:assert/strict";
 import path from "node:path";
 import test from "node:test";
 import { mountFor } from "./mounted.ts";
-import { lacking, shell } from "./programs.ts";
+import { lacking } from "../fixture/lacking.ts";
+import { shell } from "./programs.ts";
 import { assertSameLines, checksums, makeSourceTree } from "./source-tree.ts";
 
 /** Nothing of the user's own settings. */

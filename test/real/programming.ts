@@ -3,7 +3,8 @@ import { writeFile } from "node:fs/promises";
 import path from "node:path";
 import test from "node:test";
 import { mountFor } from "./mounted.ts";
-import { lacking, shell } from "./programs.ts";
+import { lacking } from "../fixture/lacking.ts";
+import { shell } from "./programs.ts";
 
 test(
   "a C program is compiled in several steps with make and runs from the mount",

@@ -1,21 +1,9 @@
-// Running ordinary programs in tests, and having them at all.
-import { execFile, spawnSync } from "node:child_process";
+// Running ordinary programs in tests.
+import { execFile } from "node:child_process";
 
 /** A program that takes longer hangs. */
 const PROGRAM_LIMIT_MS = 120_000;
 const OUTPUT_BYTES = 64 * 1024 * 1024;
-
-/** Debian's packages of the programs that a plain installation may lack. Installed by root only, in this one place. */
-const PACKAGES: Record<string, string> = {
-  sqlite3: "sqlite3",
-  rsync: "rsync",
-  getfacl: "acl",
-  setfacl: "acl",
-  getfattr: "attr",
-  setfattr: "attr",
-  git: "git",
-  gcc: "gcc",
-};
 
 /** Runs a script with bash, ending at the first command that fails; gives its output. The error has all that it said. */
 export function shell(script: string, directory: string, environment: Record<string, string> = {}): Promise<string> {
@@ -35,19 +23,4 @@ export function shell(script: string, directory: string, environment: Record<str
       reject(failure);
     });
   });
-}
-
-function has(program: string): boolean {
-  return spawnSync("bash", ["-c", `command -v ${program}`]).status === 0;
-}
-
-/** False where all programs are there (root installs what lacks), else the reason to skip a test. */
-export function lacking(...programs: string[]): string | false {
-  const absent = programs.filter((program) => !has(program));
-  if (absent.length === 0) return false;
-  const names = [...new Set(absent.map((program) => PACKAGES[program] ?? program))];
-  if (process.getuid?.() === 0) {
-    spawnSync("apt-get", ["install", "-y", "--no-install-recommends", ...names], { timeout: PROGRAM_LIMIT_MS, stdio: "ignore" });
-  }
-  return absent.every(has) ? false : `${absent.join(", ")} missing: apt-get install ${names.join(" ")}`;
 }
