@@ -9,11 +9,13 @@ syntax = "proto3";
 message Attributes {
   uint64 inode = 1; uint32 mode = 2; uint32 linkCount = 3; uint32 uid = 4; uint32 gid = 5; uint32 device = 6; uint64 size = 7; uint64 allocatedBytes = 8;
   sint64 atimeSeconds = 9; uint32 atimeNanoseconds = 10; sint64 mtimeSeconds = 11; uint32 mtimeNanoseconds = 12; sint64 ctimeSeconds = 13; uint32 ctimeNanoseconds = 14;
+  optional bool hasCapability = 15;
 }
 message TimeStamp { sint64 seconds = 1; uint32 nanoseconds = 2; bool now = 3; }
 message AttributeChange {
   optional uint32 mode = 1; optional uint32 uid = 2; optional uint32 gid = 3; optional uint64 size = 4;
   optional TimeStamp atime = 5; optional TimeStamp mtime = 6; optional TimeStamp ctime = 7; optional bool clearSetId = 8;
+  optional bool clearSetGroupId = 9; optional bool clearCapability = 10;
 }
 message Extent { uint64 offset = 1; uint64 length = 2; optional uint64 stripe = 3; optional uint32 stripeOffset = 4; optional bytes inline = 5; }
 message Stripe { uint64 id = 1; string scheme = 2; uint32 dataBytes = 3; uint32 blockBytes = 4; repeated uint32 disks = 5; }

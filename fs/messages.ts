@@ -37,6 +37,10 @@ export interface AttributeChange {
   ctime?: TimeStamp;
   /** Clear set-user-id and, where group-executable, set-group-id (a write, truncate or chown by an unprivileged program). */
   clearSetId?: boolean;
+  /** With clearSetId: set-group-id goes also where the group may not execute (whoever asks is no member of it). */
+  clearSetGroupId?: boolean;
+  /** File capabilities go, as they do with `size`, `uid` and `gid`. */
+  clearCapability?: boolean;
 }
 
 export interface FileCommit {

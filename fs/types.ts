@@ -35,6 +35,8 @@ export interface Attributes {
   mtimeNanoseconds: number;
   ctimeSeconds: number;
   ctimeNanoseconds: number;
+  /** It has file capabilities (security.capability), which go with the next change of its data. */
+  hasCapability?: boolean;
 }
 
 export const S_IFMT = 0o170000;
@@ -52,6 +54,8 @@ export const S_ISVTX = 0o1000;
 export const NAME_MAX_BYTES = 255;
 /** Link counts above this get EMLINK, as ext4 does for files. */
 export const LINK_MAX = 65000;
+/** Times lie between this and its negative, about 140 million years: what the formats hold as exact numbers. */
+export const TIME_MAX_SECONDS = 2 ** 52 - 1;
 /** st_size's limit here: 2^53-1 bounds exact numbers; 8 EiB files cannot be addressed, 16 TiB and far above can. */
 export const FILE_MAX_BYTES = 2 ** 52;
 export const XATTR_NAME_MAX_BYTES = 255;

@@ -2,7 +2,7 @@
 
 import { FsError } from "../errno.ts";
 import { timeStamp } from "../clock.ts";
-import { FILE_MAX_BYTES, S_ISGID, S_ISUID } from "../types.ts";
+import { FILE_MAX_BYTES } from "../types.ts";
 import type { Attributes, InodeId } from "../types.ts";
 import type { AttributeChange } from "../messages.ts";
 import { acquire, after, call, callNow, flushFile, inTurn } from "./core.ts";
@@ -13,6 +13,7 @@ import type { AttributesReply, Caller, Result, SetAttributesFields } from "./han
 import { ACCESS_TIME_AGE_MAX_MS, ACCESS_TIMES_BATCH_MAX, UNCHECKED_TIMEOUT_MS } from "./limits.ts";
 import { HOLE, Piece } from "./pieces.ts";
 import { isDoubtful } from "./doubt.ts";
+import { lostByData, lostByOwner } from "./set-id.ts";
 import { noteTold, overtake } from "./told.ts";
 
 /** Whether a change was made whose answer did not come is asked again after this long. */
@@ -51,7 +52,12 @@ export function leasedAttributes(core: Core, inode: InodeId): Result<Attributes>
   });
 }
 
-export async function setAttributes(core: Core, inode: InodeId, fields: SetAttributesFields): Promise<AttributesReply> {
+export async function setAttributes(
+  core: Core,
+  caller: Caller,
+  inode: InodeId,
+  fields: SetAttributesFields,
+): Promise<AttributesReply> {
   const { size, handle: _, ...change } = fields;
   const file = core.inodes.file(inode) ?? core.handles.fileOrNull(fields.handle ?? null)?.file;
   if (size !== undefined && size > FILE_MAX_BYTES)
@@ -59,15 +65,12 @@ export async function setAttributes(core: Core, inode: InodeId, fields: SetAttri
   core.changes++;
   const thread = core.asking;
   let attributes: Attributes;
-  if (size !== undefined && file !== undefined) attributes = await inTurn(file, () => truncate(core, file, size, change));
-  else
-    attributes = await changeAttributes(
-      core,
-      inode,
-      file,
-      thread,
-      size === undefined ? change : { mtime: "now", ...change, size },
-    );
+  if (size !== undefined && file !== undefined) attributes = await inTurn(file, () => truncate(core, caller, file, size, change));
+  else {
+    const wanted: AttributeChange = size === undefined ? change : { mtime: "now", ...change, size };
+    const whole = change.clearSetId ? await withLosses(core, caller, inode, wanted) : wanted;
+    attributes = await changeAttributes(core, inode, file, thread, whole);
+  }
   return { attributes, attributeTimeoutMs: UNCHECKED_TIMEOUT_MS };
 }
 
@@ -111,15 +114,40 @@ export function changedAttributes(core: Core, attributes: Attributes, thread: nu
   return core.inodes.asKnown(attributes);
 }
 
-/** What an unprivileged program's change of a file's data does to its set-id bits, where the kernel leaves it to the filesystem. */
-export async function dropSetId(core: Core, caller: Caller, file: FileState): Promise<void> {
-  if (caller.uid === 0 || (file.attributes.mode & (S_ISUID | S_ISGID)) === 0) return;
-  await changeAttributes(core, file.inode, file, caller.pid, { clearSetId: true });
+/** What the caller's change of a file's data takes of its set-id bits and capabilities goes now, if anything does. */
+export async function dropPrivileges(core: Core, caller: Caller, file: FileState, kill: boolean | null): Promise<void> {
+  if (file.lease === "known" || file.attributesOld) await acquire(core, file, "shared");
+  const change = lostByData(caller, file.attributes, kill);
+  if (change === null) return;
+  await changeAttributes(core, file.inode, file, caller.pid, change);
+  privilegesLost(core, file.inode);
 }
 
-/** Cuts or extends the file and makes the other changes with it. Runs in the file's turn. */
-export async function truncate(core: Core, file: FileState, size: number, change: AttributeChange): Promise<Attributes> {
-  if (file.lease !== "exclusive") await acquireToTruncate(core, file);
+/** The kernel goes by the mode that it has when it runs the file as a program, and no answer but SETATTR's tells it of another. */
+export function privilegesLost(core: Core, inode: InodeId): void {
+  core.caches?.forgetAttributes?.(inode);
+}
+
+/** What becomes of FATTR_KILL_SUIDGID: the kernel sends it with every truncation by an ordinary user, and with every chown(2). */
+async function withLosses(core: Core, caller: Caller, inode: InodeId, change: AttributeChange): Promise<AttributeChange> {
+  const attributes = await leasedAttributes(core, inode);
+  const { clearSetId: _, ...others } = change;
+  if (change.uid === undefined && change.gid === undefined) return { ...others, ...lostByData(caller, attributes, true) };
+  return { ...change, ...lostByOwner(caller, attributes) };
+}
+
+/** Cuts or extends the file and makes the other changes with it; `clearSetId` says that the caller may not keep set-id bits. Runs in the file's turn. */
+export async function truncate(
+  core: Core,
+  caller: Caller,
+  file: FileState,
+  size: number,
+  asked: AttributeChange,
+): Promise<Attributes> {
+  if (file.lease !== "exclusive" || file.attributesOld) await acquireToTruncate(core, file);
+  const { clearSetId: kill, ...others } = asked;
+  const lost = lostByData(caller, file.attributes, kill === true);
+  const change = lost === null ? others : { ...others, ...lost };
   const before = file.attributes.size;
   if (size > before && Object.keys(change).every((field) => field === "mtime" || field === "ctime"))
     return extend(core, file, size);
@@ -172,6 +200,7 @@ async function setSize(core: Core, file: FileState, size: number, before: number
   try {
     const { attributes } = await call(core, "setAttributes", { inode: file.inode, change });
     core.changes++;
+    if (change.clearSetId || change.clearCapability) privilegesLost(core, file.inode);
     // What was done under the session before says nothing of this one.
     if (session !== core.marks.session) return attributes;
     if (size === 0) discard(core, file);

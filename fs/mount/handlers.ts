@@ -120,6 +120,7 @@ export interface Handlers {
   link(caller: Caller, inode: InodeId, newParent: InodeId, newName: ByteString): Result<Entry>;
   /** flags: open(2)'s without O_CREAT, O_EXCL, O_NOCTTY; O_TRUNC is there (ATOMIC_O_TRUNC). killSetId: FUSE_OPEN_KILL_SUIDGID. */
   open(caller: Caller, inode: InodeId, flags: number, killSetId: boolean): Result<Opened>;
+  /** killSetId: FUSE_OPEN_KILL_SUIDGID, for a file that is there already and O_TRUNC. */
   create(
     caller: Caller,
     parent: InodeId,
@@ -127,6 +128,7 @@ export interface Handlers {
     mode: number,
     flags: number,
     umask: number,
+    killSetId?: boolean,
   ): Result<{ entry: Entry; opened: Opened }>;
   tmpfile(caller: Caller, parent: InodeId, mode: number, flags: number, umask: number): Result<{ entry: Entry; opened: Opened }>;
   /** `into`, of `length` bytes, is the channel's own reply buffer, page aligned: fill it and return a number of bytes, or return buffers of your own. */

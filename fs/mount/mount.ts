@@ -11,7 +11,7 @@ import { S_IFDIR, S_IFLNK, S_IFMT } from "../types.ts";
 import type { ByteString, InodeId } from "../types.ts";
 import type { HeldLease, Session, SessionEvents } from "../messages.ts";
 import type { Stripes } from "../../replication/block-client.ts";
-import { changedAttributes, dropSetId, getAttributes, noteRead, sendAccessTimes, setAttributes } from "./attributes.ts";
+import { changedAttributes, dropPrivileges, getAttributes, noteRead, sendAccessTimes, setAttributes } from "./attributes.ts";
 import { BufferPool } from "./buffers.ts";
 import type { AllocateBuffer } from "./buffers.ts";
 import { moved, recall } from "./coherence.ts";
@@ -37,12 +37,12 @@ import { ReadAhead } from "./read-ahead.ts";
 import { readFile } from "./read.ts";
 import { copyRange, reshape, seek } from "./reshape.ts";
 import { makingRoom, Space, sparing } from "./space.ts";
+import { statfsOf } from "./statfs.ts";
 import { StripeNumbers } from "./stripe-numbers.ts";
 import { WriteBuffer } from "./write-buffer.ts";
 import type { Schemes } from "./write-buffer.ts";
 import { syncFile, writeFile } from "./write.ts";
 
-const STATFS_BLOCK_BYTES = 4096;
 const O_NOATIME = 0o1000000;
 const XATTR_CREATE = 1;
 const XATTR_REPLACE = 2;
@@ -146,7 +146,7 @@ export class Mount implements Handlers {
 
   setattr(caller: Caller, inode: InodeId, fields: SetAttributesFields): Result<AttributesReply> {
     this.#core.asking = caller.pid;
-    return setAttributes(this.#core, inode, fields);
+    return setAttributes(this.#core, caller, inode, fields);
   }
 
   async readlink(_caller: Caller, inode: InodeId): Promise<ByteString> {
@@ -197,8 +197,8 @@ export class Mount implements Handlers {
     return link(this.#core, inode, newParent, newName);
   }
 
-  open(_caller: Caller, inode: InodeId, flags: number, killSetId: boolean): Result<Opened> {
-    return openInode(this.#core, inode, flags, killSetId);
+  open(caller: Caller, inode: InodeId, flags: number, killSetId: boolean): Result<Opened> {
+    return openInode(this.#core, caller, inode, flags, killSetId);
   }
 
   create(
@@ -208,9 +208,10 @@ export class Mount implements Handlers {
     mode: number,
     flags: number,
     umask: number,
+    killSetId?: boolean,
   ): Result<{ entry: Entry; opened: Opened }> {
     this.#core.asking = caller.pid;
-    return create(this.#core, caller, parent, name, mode, flags, umask);
+    return create(this.#core, caller, parent, name, mode, flags, umask, killSetId);
   }
 
   tmpfile(caller: Caller, parent: InodeId, mode: number, flags: number, umask: number): Result<{ entry: Entry; opened: Opened }> {
@@ -233,7 +234,7 @@ export class Mount implements Handlers {
   }
 
   write(
-    _caller: Caller,
+    caller: Caller,
     _inode: InodeId,
     handle: number,
     offset: number,
@@ -243,7 +244,16 @@ export class Mount implements Handlers {
     fromCache: boolean,
   ): Result<number> {
     const core = this.#core;
-    const request = { handle: core.handles.file(handle), session: core.marks.session, offset, data, flags, killSetId, fromCache };
+    const request = {
+      handle: core.handles.file(handle),
+      session: core.marks.session,
+      caller,
+      offset,
+      data,
+      flags,
+      killSetId,
+      fromCache,
+    };
     return writeFile(core, request);
   }
 
@@ -280,19 +290,7 @@ export class Mount implements Handlers {
   }
 
   async statfs(_caller: Caller, _inode: InodeId): Promise<StatfsReply> {
-    const { totalBytes, freeBytes, inodes } = await call(this.#core, "statistics", {});
-    const freeBlocks = Math.floor(freeBytes / STATFS_BLOCK_BYTES);
-    // Inodes have no limit of their own; tools that compare want one.
-    const inodesMax = 2 ** 32 + inodes;
-    return {
-      blockBytes: STATFS_BLOCK_BYTES,
-      blocks: Math.floor(totalBytes / STATFS_BLOCK_BYTES),
-      freeBlocks,
-      availableBlocks: freeBlocks,
-      inodes: inodesMax,
-      freeInodes: inodesMax - inodes,
-      nameMaxBytes: 255,
-    };
+    return statfsOf(await call(this.#core, "statistics", {}));
   }
 
   async setxattr(
@@ -356,7 +354,7 @@ export class Mount implements Handlers {
 
   async fallocate(caller: Caller, _inode: InodeId, handle: number, offset: number, length: number, mode: number): Promise<void> {
     const { file } = this.#core.handles.file(handle);
-    await dropSetId(this.#core, caller, file);
+    await dropPrivileges(this.#core, caller, file, null);
     await reshape(this.#core, file, offset, length, mode);
   }
 
@@ -378,7 +376,7 @@ export class Mount implements Handlers {
     // prettier-ignore
     const { handles } = this.#core;
     const [from, to] = [handles.file(handle).file, handles.file(toHandle).file];
-    await dropSetId(this.#core, caller, to);
+    await dropPrivileges(this.#core, caller, to, null);
     return copyRange(this.#core, from, offset, to, toOffset, length);
   }
 

@@ -114,20 +114,27 @@ export function create(
   mode: number,
   flags: number,
   umask: number,
+  killSetId = false,
 ): Result<Created> {
   // prettier-ignore
   const exclusive = (flags & O_EXCL) !== 0;
   const what = { parent, name, mode: S_IFREG | (mode & 0o7777), umask, exclusive };
   return after(makeInode(core, caller, what), (made) => {
-    if (!made.created) return openExisting(core, made, flags);
+    if (!made.created) return openExisting(core, caller, made, flags, killSetId);
     const entry = core.inodes.entry(made.attributes, made.current ? "exclusive" : null);
     return { entry, opened: openCreated(core, made.attributes, flags) };
   });
 }
 
-async function openExisting(core: Core, { attributes, current }: Made, flags: number): Promise<Created> {
+async function openExisting(
+  core: Core,
+  caller: Caller,
+  { attributes, current }: Made,
+  flags: number,
+  killSetId: boolean,
+): Promise<Created> {
   const entry = core.inodes.entry(attributes, current ? "shared" : null);
-  const opened = await openKnown(core, attributes, flags, false);
+  const opened = await openKnown(core, caller, attributes, flags, killSetId);
   const shown = core.inodes.attributes(attributes.inode) ?? entry.attributes;
   return { entry: { ...entry, attributes: shown, attributeTimeoutMs: UNCHECKED_TIMEOUT_MS }, opened };
 }

@@ -1,12 +1,11 @@
 // Opening and closing files.
 
-import { S_ISGID, S_ISUID } from "../types.ts";
 import type { Attributes, InodeId } from "../types.ts";
 import { abandonFile, leasedAttributes, truncate } from "./attributes.ts";
 import { after, call, inTurn, throwKeptError } from "./core.ts";
 import type { Core } from "./core.ts";
 import type { FileState } from "./file-state.ts";
-import type { Opened, Result } from "./handlers.ts";
+import type { Caller, Opened, Result } from "./handlers.ts";
 import { givePages } from "./give-pages.ts";
 import { HOLE, Piece } from "./pieces.ts";
 import { FILE_MAX_BYTES } from "../types.ts";
@@ -15,20 +14,25 @@ import { O_APPEND, O_DIRECT, O_TRUNC } from "./write.ts";
 const O_ACCMODE = 3;
 const O_WRONLY = 1;
 
-export function openInode(core: Core, inode: InodeId, flags: number, killSetId: boolean): Result<Opened> {
+export function openInode(core: Core, caller: Caller, inode: InodeId, flags: number, killSetId: boolean): Result<Opened> {
   const attributes = core.inodes.attributes(inode);
   if (attributes !== null && (flags & O_TRUNC) === 0) return addHandle(core, core.inodes.open(attributes), flags);
-  return after(leasedAttributes(core, inode), (fresh) => openKnown(core, fresh, flags, killSetId));
+  return after(leasedAttributes(core, inode), (fresh) => openKnown(core, caller, fresh, flags, killSetId));
 }
 
 /** Opens an inode whose attributes are at hand. */
-export async function openKnown(core: Core, attributes: Attributes, flags: number, killSetId: boolean): Promise<Opened> {
+export async function openKnown(
+  core: Core,
+  caller: Caller,
+  attributes: Attributes,
+  flags: number,
+  killSetId: boolean,
+): Promise<Opened> {
   const file = core.inodes.open(attributes);
   const opened = addHandle(core, file, flags);
   if ((flags & O_TRUNC) === 0) return opened;
   try {
-    const clearSetId = killSetId && (attributes.mode & (S_ISUID | S_ISGID)) !== 0;
-    await inTurn(file, () => truncate(core, file, 0, clearSetId ? { clearSetId } : {}));
+    await inTurn(file, () => truncate(core, caller, file, 0, killSetId ? { clearSetId: true } : {}));
   } catch (error) {
     closeHandle(core, opened.handle);
     throw error;

@@ -4,7 +4,7 @@
 // Body offsets given to u32/u64/... are in words, those given to names and data in bytes, both from the body's start;
 // they are the offsets of the fields of struct fuse_*_in.
 import { FsError } from "../errno.ts";
-import { XATTR_VALUE_MAX_BYTES } from "../types.ts";
+import { TIME_MAX_SECONDS, XATTR_VALUE_MAX_BYTES } from "../types.ts";
 import type { ByteString, InodeId } from "../types.ts";
 import type {
   AttributesReply, DirectoryItem, DirectorySink, Entry, FileLock, Handlers, NegativeEntry, Opened, ReadReply, Result, SetAttributesFields, StatfsReply,
@@ -151,7 +151,10 @@ function encodeSized(body: ReplyBody, value: Uint8Array, room: number): number {
 // ---- Decoders of more than one line
 
 function decodeTime(request: Request, seconds: number, nanoseconds: number): { seconds: number; nanoseconds: number } {
-  return { seconds: request.s64(seconds), nanoseconds: request.u32(nanoseconds) };
+  const whole = request.s64(seconds);
+  // As the kernel does for filesystems that say what they can hold (timestamp_truncate).
+  if (Math.abs(whole) >= TIME_MAX_SECONDS) return { seconds: Math.sign(whole) * TIME_MAX_SECONDS, nanoseconds: 0 };
+  return { seconds: whole, nanoseconds: request.u32(nanoseconds) };
 }
 
 /**
@@ -402,7 +405,8 @@ export const operations: readonly Operation[] = [
   // Not sent under default_permissions, which POSIX_ACL implies; ENOSYS means "yes" once and for all.
   row<void>({ code: 34, name: "ACCESS", bodyBytes: 8, call: refuse("ENOSYS") }),
   row<{ entry: Entry; opened: Opened }>({ code: 35, name: "CREATE", bodyBytes: 17, encode: encodeCreated, undo: undoCreated,
-    call: (r, { handlers }) => handlers.create(r, r.node, r.lastName(16), r.u32(1), r.u32(0), r.u32(2)) }),
+    call: (r, { handlers }) => handlers.create(r, r.node, r.lastName(16), r.u32(1), r.u32(0), r.u32(2),
+      (r.u32(3) & protocol.FUSE_OPEN_KILL_SUIDGID) !== 0) }),
   row<void>({ code: 36, name: "INTERRUPT", bodyBytes: 8, silent: true, call: (r, connection) => connection.interrupt(r.u64(0)) }),
   row<void>({ code: 37, name: "BMAP", bodyBytes: 16, call: refuse("ENOSYS") }),
   row<void>({ code: 38, name: "DESTROY", bodyBytes: 0, call: () => {} }),

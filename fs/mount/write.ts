@@ -1,13 +1,15 @@
 // Writing: into the write buffer, under an exclusive lease. Usually answered at once.
 
 import { FsError } from "../errno.ts";
-import { FILE_MAX_BYTES, S_ISGID, S_ISUID } from "../types.ts";
+import { FILE_MAX_BYTES } from "../types.ts";
 import { timeStamp } from "../clock.ts";
 import { acquire, call, flushFile, throwKeptError } from "./core.ts";
 import type { Core } from "./core.ts";
 import { learnExtents } from "./extents.ts";
 import type { FileState } from "./file-state.ts";
-import type { Result } from "./handlers.ts";
+import type { Caller, Result } from "./handlers.ts";
+import { lostByData } from "./set-id.ts";
+import { dropPrivileges } from "./attributes.ts";
 import type { FileHandle } from "./handles.ts";
 import { dropWritten } from "./coherence.ts";
 import { RECALL_FRESH_MS, ROOM_ROUNDS_MAX, TAIL_ROUNDS_MAX } from "./limits.ts";
@@ -20,7 +22,6 @@ export const O_APPEND = 0o2000;
 export const O_TRUNC = 0o1000;
 export const O_DIRECT = 0o40000;
 const O_DSYNC = 0o10000;
-const GROUP_EXECUTE = 0o10;
 /** Linux ends a WRITE from its page cache with the first page that it does not have whole (fs/fuse/file.c, fuse_fill_write_pages). */
 const PAGE_BYTES = 4096;
 /** A direct WRITE has up to MAX_PAGES pages of the program's memory, the first and last perhaps in part: this much is never cut. */
@@ -33,6 +34,7 @@ export interface WriteRequest {
   offset: number;
   data: Uint8Array;
   flags: number;
+  caller: Caller;
   killSetId: boolean;
   fromCache: boolean;
 }
@@ -46,7 +48,7 @@ export function writeFile(core: Core, request: WriteRequest): Result<number> {
   if (core.flusher.crowded && core.flusher.failure !== null) throw core.flusher.failure;
   // While the lease is being given up, the kernel's own writeback must still get in: the recall waits for its pages.
   const mayWrite = file.lease === "exclusive" && (file.recall === null || request.fromCache);
-  const waits = !mayWrite || (file.tail !== null && file.recall === null) || hasSetId(file, request);
+  const waits = !mayWrite || (file.tail !== null && file.recall === null) || losesPrivileges(file, request);
   if (waits || late(core, request) || misplaced(request) || !hasRoom(core, request)) return prepareAndWrite(core, request);
   return writeOwned(core, request);
 }
@@ -67,10 +69,9 @@ function tooBig(file: FileState): FsError {
   return new FsError("EFBIG", `inode ${file.inode}: files end at ${FILE_MAX_BYTES} bytes`);
 }
 
-function hasSetId(file: FileState, request: WriteRequest): boolean {
-  if (!request.killSetId) return false;
-  const mode = file.attributes.mode;
-  return (mode & S_ISUID) !== 0 || ((mode & S_ISGID) !== 0 && (mode & GROUP_EXECUTE) !== 0);
+/** The writer may not keep the file's set-id bits, or it has capabilities; or that is not known any more. */
+function losesPrivileges(file: FileState, { caller, killSetId, fromCache }: WriteRequest): boolean {
+  return !fromCache && (file.attributesOld || lostByData(caller, file.attributes, killSetId) !== null);
 }
 
 async function prepareAndWrite(core: Core, request: WriteRequest): Promise<number> {
@@ -149,9 +150,8 @@ async function admittedToWrite(core: Core, request: WriteRequest): Promise<void>
   for (let cleared = false; ; cleared = true) {
     await admitted(file);
     if (file.lease !== "exclusive") await acquire(core, file, "exclusive");
-    if (cleared || !hasSetId(file, request)) return;
-    const { attributes } = await call(core, "setAttributes", { inode: file.inode, change: { clearSetId: true } });
-    core.inodes.learned(attributes);
+    if (cleared || !losesPrivileges(file, request)) return;
+    await dropPrivileges(core, request.caller, file, request.killSetId);
   }
 }
 

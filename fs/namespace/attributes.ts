@@ -3,7 +3,7 @@
 
 import { FsError } from "../errno.ts";
 import type { AttributeChange, Reply, Request, TimeStamp } from "../messages.ts";
-import { type ByteString, S_IFDIR, S_IFMT, S_IFREG, S_ISGID, S_ISUID } from "../types.ts";
+import { type ByteString, S_IFDIR, S_IFMT, S_IFREG, S_ISGID, S_ISUID, TIME_MAX_SECONDS } from "../types.ts";
 import { ACCESS_ACL, decodeAcl, encodeAcl, withMode } from "./acl.ts";
 import { setSize } from "./extents.ts";
 import { EXCLUSIVE, KNOWN, leaseLevel, SHARED } from "./leases.ts";
@@ -11,6 +11,7 @@ import { isDirectory, touchModified } from "./names.ts";
 import { HAS_ACCESS_ACL, type Inode } from "./records.ts";
 import type { Services } from "./services.ts";
 import type { Transaction } from "./transaction.ts";
+import { clearCapability } from "./xattrs.ts";
 
 const S_IXGRP = 0o010;
 
@@ -50,7 +51,8 @@ export function applyChange(tx: Transaction, inode: Inode, change: AttributeChan
   if (change.gid !== undefined) inode.gid = change.gid;
   const owned = change.uid !== undefined || change.gid !== undefined;
   // chown(2): the kernel's own filesystems drop the bits whoever asks, unless the mode is set along with it.
-  if (change.clearSetId || (owned && change.mode === undefined)) clearSetId(inode);
+  if (change.clearSetId || (owned && change.mode === undefined)) clearSetId(inode, change.clearSetGroupId === true);
+  if (change.clearCapability || owned || change.size !== undefined) clearCapability(tx, inode);
   if (change.atime !== undefined) {
     const time = timeOf(tx, change.atime);
     inode.atimeSeconds = time.seconds;
@@ -68,8 +70,8 @@ export function applyChange(tx: Transaction, inode: Inode, change: AttributeChan
 
 function timeOf(tx: Transaction, time: TimeStamp | "now"): TimeStamp {
   if (time === "now") return tx.now;
-  if (!(time.nanoseconds >= 0 && time.nanoseconds < 1e9) || !Number.isSafeInteger(time.seconds)) {
-    throw new FsError("EINVAL", `a time of ${time.seconds} s and ${time.nanoseconds} ns`);
+  if (!(time.nanoseconds >= 0 && time.nanoseconds < 1e9) || !(Math.abs(time.seconds) <= TIME_MAX_SECONDS)) {
+    throw new FsError("EINVAL", `a time of ${time.seconds} s and ${time.nanoseconds} ns; seconds lie within ${TIME_MAX_SECONDS}`);
   }
   return time;
 }
@@ -81,11 +83,11 @@ function changeMode(tx: Transaction, inode: Inode, mode: number): void {
   if (stored !== undefined) tx.setXattr(inode.inode, ACCESS_ACL, encodeAcl(withMode(decodeAcl(stored), mode)));
 }
 
-/** What a write by an unprivileged program does to set-user-id and, where the group may execute, set-group-id. */
-function clearSetId(inode: Inode): void {
+/** What a write by an unprivileged program does to set-user-id and, where the group may execute or the writer is a stranger to it, set-group-id. */
+function clearSetId(inode: Inode, stranger: boolean): void {
   if (isDirectory(inode.mode)) return;
   inode.mode &= ~S_ISUID;
-  if ((inode.mode & S_IXGRP) !== 0) inode.mode &= ~S_ISGID;
+  if (stranger || (inode.mode & S_IXGRP) !== 0) inode.mode &= ~S_ISGID;
 }
 
 export function acquire(tx: Transaction, { inode, mode }: Request<"acquire">): Reply<"acquire"> {

@@ -8,6 +8,7 @@
 import type { DiskId, Stripe } from "../../replication/stripe.ts";
 import { type ByteString, type InodeId, ROOT_INODE, S_IFDIR, S_IFMT, S_IFREG, type StripeId } from "../types.ts";
 import { ACCESS_ACL, DEFAULT_ACL } from "./acl.ts";
+import { CAPABILITY } from "./xattrs.ts";
 import { id8, TAG_CUT, TAG_DEAD, TAG_NAME, TAG_ORDER, TAG_UNNAMED, TAG_XATTR } from "./keys.ts";
 import { cutLoop, linkOrphan } from "./lost-and-found.ts";
 import { mendDamaged } from "./mend-damaged.ts";
@@ -19,6 +20,7 @@ import {
   encodeName,
   encodeOrder,
   HAS_ACCESS_ACL,
+  HAS_CAPABILITY,
   HAS_CUT,
   HAS_DEFAULT_ACL,
   HAS_XATTRS,
@@ -188,7 +190,8 @@ function flagsOf(tx: Transaction, id: InodeId): number {
   return (
     (names.length > 0 ? HAS_XATTRS : 0) |
     (names.includes(ACCESS_ACL) ? HAS_ACCESS_ACL : 0) |
-    (names.includes(DEFAULT_ACL) ? HAS_DEFAULT_ACL : 0)
+    (names.includes(DEFAULT_ACL) ? HAS_DEFAULT_ACL : 0) |
+    (names.includes(CAPABILITY) ? HAS_CAPABILITY : 0)
   );
 }
 
@@ -197,7 +200,7 @@ function mendAttributes(tx: Transaction, id: InodeId): boolean {
   const flags = flagsOf(tx, id);
   tx.changesUnasked(id);
   const inode = tx.edit(id);
-  inode.flags = (inode.flags & ~(HAS_XATTRS | HAS_ACCESS_ACL | HAS_DEFAULT_ACL)) | flags;
+  inode.flags = (inode.flags & ~(HAS_XATTRS | HAS_ACCESS_ACL | HAS_DEFAULT_ACL | HAS_CAPABILITY)) | flags;
   return true;
 }
 

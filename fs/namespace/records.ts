@@ -15,6 +15,8 @@ export const HAS_DEFAULT_ACL = 4;
 export const HAS_CUT = 8;
 /** Made without a name (O_TMPFILE): may be given one though its link count is 0. */
 export const LINKABLE = 16;
+/** It has security.capability. */
+export const HAS_CAPABILITY = 32;
 
 const INODE_FORMAT = 1;
 
@@ -78,7 +80,7 @@ export class Inode {
   }
 
   attributes(): Attributes {
-    return {
+    const attributes: Attributes = {
       inode: this.inode,
       mode: this.mode,
       linkCount: this.linkCount,
@@ -94,6 +96,9 @@ export class Inode {
       ctimeSeconds: this.ctimeSeconds,
       ctimeNanoseconds: this.ctimeNanoseconds,
     };
+    // Few have it, so that the others keep one shape.
+    if ((this.flags & HAS_CAPABILITY) !== 0) attributes.hasCapability = true;
+    return attributes;
   }
 }
 

@@ -6,10 +6,12 @@ import { type ByteString, S_IFLNK, S_IFMT, S_IFREG, S_ISGID, XATTR_NAME_MAX_BYTE
 import { ACCESS_ACL, DEFAULT_ACL, decodeAcl, isMinimal, modeOf } from "./acl.ts";
 import { SHARED } from "./leases.ts";
 import { isDirectory, touchChanged } from "./names.ts";
-import { HAS_ACCESS_ACL, HAS_DEFAULT_ACL, HAS_XATTRS, type Inode } from "./records.ts";
+import { HAS_ACCESS_ACL, HAS_CAPABILITY, HAS_DEFAULT_ACL, HAS_XATTRS, type Inode } from "./records.ts";
 import type { Services } from "./services.ts";
 import type { Transaction } from "./transaction.ts";
 
+/** File capabilities (capabilities(7)). */
+export const CAPABILITY = "security.capability" as ByteString;
 /** listxattr(2) gives at most 64 KiB of names (XATTR_LIST_MAX), each with a terminating zero. */
 const NAMES_MAX_BYTES = 65536;
 /** Names and values of one inode together; with these bounds all of them fit one log entry and one load. */
@@ -85,6 +87,7 @@ function setAccessAcl(tx: Transaction, inode: Inode, value: Uint8Array): void {
 }
 
 function flagOf(name: ByteString): number {
+  if (name === CAPABILITY) return HAS_CAPABILITY;
   return name === ACCESS_ACL ? HAS_ACCESS_ACL : name === DEFAULT_ACL ? HAS_DEFAULT_ACL : 0;
 }
 
@@ -111,6 +114,11 @@ function drop(tx: Transaction, inode: Inode, name: ByteString): void {
   if (tx.xattrs(inode.inode).has(name)) tx.setXattr(inode.inode, name, null);
   inode.flags &= ~flagOf(name);
   if (tx.xattrs(inode.inode).size === 0) inode.flags &= ~HAS_XATTRS;
+}
+
+/** What a change of a file's data or owner does, whoever makes it. */
+export function clearCapability(tx: Transaction, inode: Inode): void {
+  if ((inode.flags & HAS_CAPABILITY) !== 0) drop(tx, inode, CAPABILITY);
 }
 
 export function removeXattr(tx: Transaction, { inode, name }: Request<"removeXattr">): Reply<"removeXattr"> {

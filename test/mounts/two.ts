@@ -27,6 +27,47 @@ test("size and times are visible at once", () =>
     touch -d '2001-02-03 04:05:06.123456789' $A/size; test "$(stat -c %y $B/size | cut -c1-29)" = '2001-02-03 04:05:06.123456789'
     chmod 600 $B/size; test $(stat -c %a $A/size) = 600`));
 
+test("what a write through one mount takes of set-id bits and capabilities is gone on the other, too", () =>
+  script(
+    `
+    cat > $TMPDIR/privileges.py <<'P'
+import os,sys,mmap,subprocess
+a,b=sys.argv[1:]
+capability=bytes.fromhex("0100000200200000"+"00"*12)
+def as_other(work,directory):
+    child=os.fork()
+    if child==0:
+        os.chdir(directory); os.setgroups([]); os.setgid(2001); os.setuid(2001); work(); os._exit(0)
+    assert os.waitpid(child,0)[1]==0
+def append(path):
+    f=os.open(path,os.O_WRONLY|os.O_APPEND); assert os.write(f,b"x")==1
+def direct(path):
+    f=os.open(path,os.O_WRONLY|os.O_DIRECT); m=mmap.mmap(-1,4096); assert os.pwritev(f,[m],0)==4096
+def cut(path): os.truncate(path,3)
+def emptied(path): os.open(path,os.O_WRONLY|os.O_CREAT|os.O_TRUNC)
+def hole(path):
+    f=os.open(path,os.O_WRONLY); os.posix_fallocate(f,0,8192)
+for work in append,direct,cut,emptied,hole:
+    for here,there in (a,b),(b,a):
+        mine,other=here+"/privileged",there+"/privileged"
+        open(mine,"wb").write(b"y"*5000); os.chmod(other,0o6777); os.setxattr(other,"security.capability",capability)
+        assert os.stat(mine).st_mode&0o7777==0o6777
+        as_other(lambda: work("privileged"),here)
+        for path in other,mine:
+            assert os.stat(path).st_mode&0o7777==0o777,(work,path)
+            assert "security.capability" not in os.listxattr(path),(work,path)
+        os.unlink(other)
+subprocess.run(["cp","/usr/bin/id",a+"/id"],check=True)
+for here,there in (a,b),(b,a):
+    os.chmod(here+"/id",0o4777)
+    seen=lambda path: subprocess.run(["./id","-u"],cwd=path,user=2001,group=2001,extra_groups=[],capture_output=True,text=True).stdout.strip()
+    assert (seen(here),seen(there))==("0","0"),(seen(here),seen(there))
+    as_other(lambda: append("id"),here)
+    assert (seen(here),seen(there))==("2001","2001"),(seen(here),seen(there))
+P
+    chmod 755 $A $B; python3 $TMPDIR/privileges.py $A $B`,
+  ));
+
 test("created, removed and renamed names are visible at once, also where the other had cached their absence", () =>
   script(`
     mkdir $A/n; for i in $(seq 40); do
