@@ -184,6 +184,7 @@ export class RemoteSession implements Session {
     const giveUpAt = clock.nowMs() + (waits ? LOCK_DEADLINE_MS : DEADLINE_MS);
     // What is asked was gathered under this session: while it waits for a number another may take its place.
     const { generation } = this.#link;
+    if (operation === "releaseLocks") this.#note(operation, request, false);
     let numbered: Numbered | undefined;
     try {
       if (once) numbered = this.#numbers.take(operation, place) ?? (await this.#numbers.wait(operation, DEADLINE_MS));
@@ -212,14 +213,14 @@ export class RemoteSession implements Session {
     this.#link.close();
   }
 
-  /** Keeps what locks are held. */
+  /** Keeps what locks are held. Those of owners that are gone are not, whatever becomes of the request: it is said again until it is answered. */
   #note(operation: OperationName, request: unknown, done: boolean): void {
     if (operation === "lock") {
       const { inode, lock } = request as Request<"lock">;
       // flock(2) gives the old lock up before it waits for the new one, whatever becomes of that.
       if (done) this.#locks.restore(NO_SESSION, inode, lock);
       else if (lock.kind === "flock") this.#locks.restore(NO_SESSION, inode, { ...lock, type: "unlock" });
-    } else if (operation === "releaseLocks" && done) {
+    } else if (operation === "releaseLocks") {
       const { inode, kind, owner } = request as Request<"releaseLocks">;
       this.#locks.releaseOwner(NO_SESSION, inode, kind, owner);
     }

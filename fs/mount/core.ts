@@ -15,6 +15,7 @@ import type { KernelCaches } from "./handlers.ts";
 import type { Inodes } from "./inodes.ts";
 import type { Marks } from "./marks.ts";
 import type { Losses } from "./losses.ts";
+import type { Releases } from "./releases.ts";
 import type { ReadAhead } from "./read-ahead.ts";
 import type { Space } from "./space.ts";
 import type { Told } from "./told.ts";
@@ -45,6 +46,7 @@ export interface Core {
   /** Owners of posix locks taken here, by inode: only their close has locks to release. */
   readonly lockOwners: Map<InodeId, Set<string>>;
   readonly flockOwners: Set<string>;
+  readonly releases: Releases;
   /** The thread whose request a handler begins with: to be read before anything is awaited. */
   asking: number;
   /** When the kernel was told of inodes' attributes. */

@@ -148,3 +148,7 @@ export const APPEND_GOES_ON_MS = 50;
 
 /** A last page that is read again and again is dropped this often before a direct write behind it. */
 export const TAIL_ROUNDS_MAX = 64;
+/** Owners of locks that are gone, of which the namespace has not heard: from here on no new locks are asked for. */
+export const RELEASES_MAX = 16_384;
+/** How often the namespace is told again of those. */
+export const RELEASE_AGAIN_MS = 1000;

@@ -26,7 +26,12 @@ export async function setLock(
 ): Promise<void> {
   // prettier-ignore
   const request: ByteLock = { ...lock, kind: flock ? "flock" : "posix", owner };
-  if (lock.type !== "unlock") noteOwner(core, inode, owner, flock);
+  if (lock.type !== "unlock") {
+    const released = core.releases.beforeLock(inode, request.kind, owner);
+    // Without a wait the owner is noted at once: its close may be the next request.
+    if (released !== undefined) await released;
+    noteOwner(core, inode, owner, flock);
+  }
   const ticket = ++lastTicket;
   if (!wait || lock.type === "unlock") {
     await call(core, "lock", { inode, lock: request, wait: false, ticket });
@@ -57,7 +62,7 @@ function noteOwner(core: Core, inode: InodeId, owner: string, flock: boolean): v
 /** The last close of an open file gives its flock lock back. */
 export function releaseFlock(core: Core, inode: InodeId, owner: string | null): Promise<void> | undefined {
   if (owner === null || !core.flockOwners.delete(owner)) return undefined;
-  return call(core, "releaseLocks", { inode, kind: "flock", owner }).then(() => {});
+  return core.releases.release(inode, "flock", owner);
 }
 
 /** Remembers through which open file an owner takes byte-range locks. */
@@ -75,7 +80,7 @@ export function releaseDescriptionLocks(core: Core, handle: number): Promise<voi
   const { inode } = opened.file;
   const released = [...opened.lockOwners].map((owner) => {
     core.lockOwners.get(inode)?.delete(owner);
-    return call(core, "releaseLocks", { inode, kind: "posix", owner });
+    return core.releases.release(inode, "posix", owner);
   });
   return Promise.all(released).then(() => {});
 }

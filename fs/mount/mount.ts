@@ -26,6 +26,7 @@ import type {
 import { askFreshness } from "./fresh.ts";
 import { Handles } from "./handles.ts";
 import { type InodeLimits, Inodes } from "./inodes.ts";
+import { Releases } from "./releases.ts";
 import { lapse, renew } from "./renewal.ts";
 import { Marks } from "./marks.ts";
 import { DIRTY_AGE_MAX_MS, TICK_MS, WRITE_BUFFERS_MAX } from "./limits.ts";
@@ -418,6 +419,7 @@ export class Mount implements Handlers {
     const lost = core.losses.error(failure);
     if (lost !== null) core.trace(`the mount ends: ${lost.message}`);
     try {
+      core.releases.clear();
       await core.session.close();
     } catch (error) {
       failure ??= error;
@@ -478,7 +480,7 @@ function makeCore(options: MountOptions, session: Session, trace: (text: string)
   const core: Core = {
     session, stripes, clock, caches: null, inodes, handles: new Handles(), pool, write, flusher,
     readAhead: new ReadAhead(stripes, allocate), space, losses, accessTimes: options.accessTimes ?? true, trace,
-    marks, changes: 0, accessed: new Map(), lockOwners: new Map(), flockOwners: new Set(), told: new Map(), wrongInKernel: new Map(), asking: 0, expired: false,
+    marks, changes: 0, accessed: new Map(), lockOwners: new Map(), flockOwners: new Set(), releases: new Releases({ session, clock, trace }), told: new Map(), wrongInKernel: new Map(), asking: 0, expired: false,
   }; // prettier-ignore
   return core;
 }
@@ -500,6 +502,7 @@ function lost(core: Core, file: FileState, bytes: number): void {
 /** The session is over: nothing cached is valid, nothing unsynced is kept, every further operation is refused. */
 function expire(core: Core): void {
   core.expired = true;
+  core.releases.clear();
   core.marks.sessionBegins();
   core.changes++;
   for (const file of core.inodes.files()) {

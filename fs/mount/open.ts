@@ -2,7 +2,7 @@
 
 import type { Attributes, InodeId } from "../types.ts";
 import { abandonFile, leasedAttributes, truncate } from "./attributes.ts";
-import { after, call, inTurn, throwKeptError } from "./core.ts";
+import { after, inTurn, throwKeptError } from "./core.ts";
 import type { Core } from "./core.ts";
 import type { FileState } from "./file-state.ts";
 import type { Caller, Opened, Result } from "./handlers.ts";
@@ -86,9 +86,7 @@ export function flushHandle(core: Core, number: number, lockOwner: string): Resu
   const owners = core.lockOwners.get(file.inode);
   if (owners !== undefined && owners.delete(lockOwner)) {
     if (owners.size === 0) core.lockOwners.delete(file.inode);
-    return call(core, "releaseLocks", { inode: file.inode, kind: "posix", owner: lockOwner }).then(() =>
-      throwKeptError(core, file),
-    );
+    return core.releases.release(file.inode, "posix", lockOwner).then(() => throwKeptError(core, file));
   }
   throwKeptError(core, file);
 }

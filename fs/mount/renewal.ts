@@ -30,6 +30,7 @@ export function renew(core: Core, locked: ReadonlySet<InodeId>): void {
   core.accessed.clear();
   core.lockOwners.clear();
   core.flockOwners.clear();
+  core.releases.clear();
   const open = openInodes(core);
   void keepKnown(core, open);
   dropCaches(core, [...new Set([...open, ...core.inodes.renew()])], true);
