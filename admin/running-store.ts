@@ -65,13 +65,13 @@ export class RunningStore {
     return this.#parts.embedded;
   }
 
-  /** Opens everything that store.json names. A disk that cannot be opened is failed and the store goes on without it. */
+  /** Opens everything that store.json names. A disk that cannot be opened is failed and the store goes on without it; where one has no room to be opened, nothing is. */
   static async open(data: string, description: StoreDescription, trace: (text: string) => void): Promise<RunningStore> {
     const used = description.disks.filter((disk) => disk.state !== "removed");
     // While the disks are being opened, this thread has nothing else to do.
     const warm = warmUpOperations(trace);
     const blocks = new LocalBlocks({
-      disks: await Promise.all(used.map((disk) => openLocalDisk(data, description, disk, trace))),
+      disks: await openDisks(data, description, used, trace),
       onDiskFailed: (status) => trace(`disk ${status.id} (${status.path}) failed: ${status.reason ?? "unknown reason"}`),
     });
     await blocks.start();
@@ -134,17 +134,34 @@ async function openParts(
   }
 }
 
+/** All, or none: then those that were opened are closed again. */
+async function openDisks(
+  data: string,
+  description: StoreDescription,
+  disks: readonly StoreDisk[],
+  trace: (text: string) => void,
+): Promise<LocalDisk[]> {
+  const opened = await Promise.allSettled(disks.map((disk) => openLocalDisk(data, description, disk, trace)));
+  const refused = opened.find((result) => result.status === "rejected");
+  const there = opened.flatMap((result) => (result.status === "fulfilled" ? [result.value] : []));
+  if (refused === undefined) return there;
+  for (const { blocks } of there) await blocks?.close().catch(() => {});
+  throw refused.reason;
+}
+
+const MAKE_ROOM = "Make room on that filesystem and start again";
+
 /** What a person can do about a namespace that does not open. */
 function adviceFor(error: unknown, folder: string, log: Log | null): string {
   const code = (error as { code?: string } | null)?.code;
-  if (code === "ENOSPC") return "Make room on that filesystem and start again";
+  if (code === "ENOSPC") return MAKE_ROOM;
   if (code === "EBUSY") return "End the other process and start again";
   if (error instanceof TableError && log !== null && log.first() <= 1)
     return `The log has every change since the store was made: move ${path.join(folder, "table")} away and start again, and the table is built anew from the log`;
   return `Nothing was changed in it; restore ${folder} (log and table together) from a backup`;
 }
 
-/** A disk for the block client: opened, or failed with the reason. */
+/** A disk for the block client: opened, or failed with the reason. Rejects where its filesystem is full. */
 export async function openLocalDisk(
   data: string,
   store: StoreDescription,
@@ -160,6 +177,11 @@ export async function openLocalDisk(
     return { id, path: directory, blocks, state: disk.state === "draining" ? "draining" : "active", medium: String(dev) };
   } catch (error) {
     const reason = (error as Error).message;
+    // Not failed: it has all that it had, and would be rebuilt elsewhere for want of a few bytes.
+    if ((error as { code?: string }).code === "ENOSPC")
+      throw new AdminError("refused", `disk ${disk.id} (${directory}) has no room to be opened: ${reason}. ${MAKE_ROOM}`, {
+        cause: error,
+      });
     trace(`disk ${disk.id} (${directory}) cannot be used: ${reason}`);
     return { id, path: directory, blocks: null, state: "failed", reason };
   }

@@ -148,3 +148,78 @@ test("a store that does not fit on its medium leaves nothing half-made behind", 
     await shell(`mount -o remount,size=300m "${store.data}"`);
     await store.start();
   })); // prettier-ignore
+
+/** A store on six small disks of their own, and its data directory elsewhere. */
+async function onSmallDisks(name: string, body: (store: Store, disks: string[]) => Promise<void>): Promise<void> {
+  const store = makeStore(`full-${name}`);
+  const disks = [1, 2, 3, 4, 5, 6].map((number) => path.join(store.directory, `disk${number}`));
+  try {
+    for (const disk of disks) {
+      fs.mkdirSync(disk);
+      await shell(`mount -t tmpfs -o size=80m none "${disk}" && mkdir "${disk}/cairn"`);
+    }
+    await store.start(...disks.flatMap((disk) => ["--disk", path.join(disk, "cairn")]));
+    await body(store, disks);
+  } finally {
+    await store.destroy();
+  }
+}
+
+test("full disks: who removes a file can write at once, and what is reserved is there, also after kill -9", needsRoot, () =>
+  onSmallDisks("reserved", async (store) => {
+    const free = await freeBytes(store.mount);
+    const at = (file: string): string => `"${path.join(store.mount, file)}"`;
+    const filled = await run("dd", ["if=/dev/zero", `of=${path.join(store.mount, "big")}`, "bs=1M", "count=2000"]);
+    assert.match(filled.stderr, /error writing .*No space left on device/, "write(2) says so, not fsync");
+    await shell(`sync ${at("big")}`);
+    const size = fs.statSync(path.join(store.mount, "big")).size;
+    await shell(`rm ${at("big")} && dd if=/dev/zero of=${at("next")} bs=1M count=${Math.floor(size / 2 ** 20) - 8} conv=fsync`);
+    await shell(`touch ${at("made")} && rm ${at("next")} ${at("made")}`);
+
+    const reservedBytes = Math.floor((free * 0.6) / 2 ** 20) * 2 ** 20;
+    await shell(`fallocate -l ${reservedBytes} ${at("first")}`);
+    await assert.rejects(shell(`fallocate -l ${reservedBytes} ${at("second")}`), /No space left on device/);
+    assert.equal(fs.statSync(path.join(store.mount, "second")).blocks, 0);
+    const { space } = await store.json<StatusReport>("status");
+    assert.equal(space.reservedBytes, reservedBytes);
+    for (const bytes of [space.freeBytes, await freeBytes(store.mount)]) assert.ok(bytes < space.totalBytes - reservedBytes);
+    assert.match(await fill(path.join(store.mount, "other")), /No space left on device/);
+    const gone = new Promise((resolve) => store.process!.once("exit", resolve));
+    store.process!.kill("SIGKILL");
+    await gone;
+    await store.start();
+    await shell(
+      `dd if=/dev/zero bs=1M count=${reservedBytes / 2 ** 20} | tr '\\0' x | dd of=${at("first")} bs=1M iflag=fullblock conv=notrunc,fsync`,
+    );
+    assert.equal((await store.json<StatusReport>("status")).space.reservedBytes, 0);
+    assert.equal((await shell(`tr -d x < ${at("first")} | wc -c`)).trim(), "0");
+    assert.equal((await store.cairn("fsck")).code, 0);
+  }),
+);
+
+test(
+  "disks without a single free byte: files are removed, and a start says which disk needs room and fails none",
+  needsRoot,
+  () =>
+    onSmallDisks("zero", async (store, disks) => {
+      await shell(`head -c 20000000 /dev/urandom > "${store.directory}/a" && cp "${store.directory}/a" "${store.mount}/a"`);
+      await shell(`sync "${store.mount}/a" && echo kept > "${store.mount}/kept"`);
+      const full = (name: string): Promise<unknown> =>
+        Promise.all(disks.map((disk) => run("dd", ["if=/dev/zero", `of=${path.join(disk, name)}`, "bs=4k"])));
+      await full("others");
+      await shell(`rm "${store.mount}/kept"`);
+      assert.equal(await store.stop(), 0);
+      await full("more");
+      const ran = await store.cairn("up", "--mount", store.mount, "--detach");
+      assert.equal(ran.code, 1);
+      assert.match(
+        ran.stderr,
+        /disk [1-6] \(.*disk[1-6]\/cairn\) has no room to be opened.*Make room on that filesystem and start again/,
+      );
+      for (const disk of disks) for (const name of ["others", "more"]) fs.rmSync(path.join(disk, name));
+      await store.start();
+      const status = await store.json<StatusReport>("status");
+      assert.deepEqual(status.disks.map((disk) => disk.state), Array(6).fill("active")); // prettier-ignore
+      await shell(`cmp "${store.directory}/a" "${store.mount}/a" && test ! -e "${store.mount}/kept"`);
+    }),
+);
