@@ -22,6 +22,7 @@ import {
   APPEND_GOES_ON_MS, CHANGED_SIZE_TOLD_MS, RECALL_GATE_MS, RECALL_PASS_MAX_MS, RECALL_RETRY_MAX_MS, RECALL_ROUNDS_MAX, UNKNOWN_PAUSE_MAX_MS,
 } from "./limits.ts"; // prettier-ignore
 import { unwrittenBytes } from "./losses.ts";
+import { dropAgain } from "./listings.ts";
 import { doubtful, unheld } from "./page-locks.ts";
 import type { PageRange } from "./page-locks.ts";
 
@@ -58,6 +59,7 @@ async function recallDirectory(core: Core, inode: InodeId, mode: LeaseMode, name
     for (const name of names ?? []) void caches.invalidateEntry(inode, name).catch(() => {});
   }
   await attributes;
+  dropAgain(core, inode);
 }
 
 async function recallFile(core: Core, inode: InodeId, mode: LeaseMode): Promise<void> {

@@ -13,6 +13,7 @@ import type { Flusher } from "./flush.ts";
 import type { Handles } from "./handles.ts";
 import type { KernelCaches } from "./handlers.ts";
 import type { Inodes } from "./inodes.ts";
+import type { Listings } from "./listings.ts";
 import type { Marks } from "./marks.ts";
 import type { Losses } from "./losses.ts";
 import type { Releases } from "./releases.ts";
@@ -51,6 +52,8 @@ export interface Core {
   asking: number;
   /** When the kernel was told of inodes' attributes. */
   readonly told: Told;
+  /** Directories that were listed, and whose listings the kernel is not to keep. */
+  readonly listings: Listings;
   /** What the kernel still caches of an earlier session, and since which renewal that has been dropped step by step. */
   readonly wrongInKernel: Map<InodeId, number>;
   /** The session is over: every operation is refused. */

@@ -13,6 +13,7 @@ import { after, callNow } from "./core.ts";
 import type { Core } from "./core.ts";
 import type { DirectorySink, Entry, Opened, Result } from "./handlers.ts";
 import type { DirectoryHandle } from "./handles.ts";
+import { noteListed } from "./listings.ts";
 import { DIRECTORY_PAGE_ENTRIES, LEASED_TIMEOUT_MS } from "./limits.ts";
 import { noteTold, SEVERAL } from "./told.ts";
 
@@ -34,7 +35,7 @@ export function openDirectory(core: Core, inode: InodeId): Opened {
     pageNewest: 0,
     newest: BEGINS,
   });
-  return { handle, cacheDirectory: true, keepCache: !core.wrongInKernel.has(inode) };
+  return { handle, cacheDirectory: true, keepCache: !core.wrongInKernel.has(inode) && !core.listings.old.has(inode) };
 }
 
 /** Answered at once where the handle's page has what is asked for. */
@@ -101,6 +102,7 @@ function givePage(
   sink: DirectorySink,
 ): number {
   const { page, end } = handle;
+  noteListed(core, handle.inode, current);
   if (handle.newest === BEGINS) handle.newest = handle.pageNewest;
   let position = from;
   let index = firstAfter(page, from);

@@ -136,6 +136,8 @@ export const CHANGED_SIZE_TOLD_MS = 30;
 export const TOLD_MS = 30;
 /** Of so many inodes it is known when the kernel was told of them: more than programs ask for in that time. */
 export const TOLD_INODES_MAX = 8192;
+/** Directories of which it is known when the kernel was given a part: more than are listed in that time. */
+export const LISTED_DIRECTORIES_MAX = 8192;
 /** A write that comes so soon after a recall may have been in the kernel's pages before it. */
 export const RECALL_FRESH_MS = 100;
 /** The kernel is told again of an inode that it does not know yet, after pauses of 1, 2, 4 ms up to this: a program that was answered runs within far less. */

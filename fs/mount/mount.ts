@@ -480,7 +480,7 @@ function makeCore(options: MountOptions, session: Session, trace: (text: string)
   const core: Core = {
     session, stripes, clock, caches: null, inodes, handles: new Handles(), pool, write, flusher,
     readAhead: new ReadAhead(stripes, allocate), space, losses, accessTimes: options.accessTimes ?? true, trace,
-    marks, changes: 0, accessed: new Map(), lockOwners: new Map(), flockOwners: new Set(), releases: new Releases({ session, clock, trace }), told: new Map(), wrongInKernel: new Map(), asking: 0, expired: false,
+    marks, changes: 0, accessed: new Map(), lockOwners: new Map(), flockOwners: new Set(), releases: new Releases({ session, clock, trace }), told: new Map(), wrongInKernel: new Map(), listings: { givenMs: new Map(), old: new Set() }, asking: 0, expired: false,
   }; // prettier-ignore
   return core;
 }

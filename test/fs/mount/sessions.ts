@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import test, { after } from "node:test";
 import type { DirectoryItem } from "../../../fs/mount/handlers.ts";
-import { IDLE_FILES_MAX } from "../../../fs/mount/limits.ts";
+import { IDLE_FILES_MAX, TOLD_MS } from "../../../fs/mount/limits.ts";
 import { ROOT_INODE } from "../../../fs/types.ts";
 import type { ByteString, InodeId } from "../../../fs/types.ts";
 import { eventually } from "../../fixture/eventually.ts";
@@ -137,6 +137,38 @@ test("a listing that goes on after inodes of it were forgotten does not bring th
   assert.deepEqual(await store.ungranted(), []);
   await store.close();
 });
+
+for (const when of ["just before", "during"]) {
+  test(`a listing that is given ${when} a recall of its directory is not kept by the kernel`, async () => {
+    const store = await Store.open();
+    const [one, two, three] = [await store.mount(), await store.mount(), await store.mount()];
+    const dirty = await createFile(three.mount, "file");
+    await write(dirty, 0, bytes(1, 5000));
+    const keeps = async (): Promise<boolean | undefined> => (await one.mount.opendir(caller, ROOT_INODE, 0)).keepCache;
+    const { handle, keepCache } = await one.mount.opendir(caller, ROOT_INODE, 0);
+    assert.equal(keepCache, true);
+    const list = async (): Promise<void> => one.mount.readdir(caller, ROOT_INODE, handle, 0, false, () => true);
+    await list();
+    await new Promise((resolve) => setTimeout(resolve, 2 * TOLD_MS));
+    if (when === "just before") {
+      store.stillMs = performance.now();
+      await list();
+    }
+    const answer = new Moment();
+    one.kernel.drop = async () => (when === "during" ? answer.happened : undefined);
+    const removed = two.mount.unlink(caller, ROOT_INODE, "file" as ByteString);
+    await settled();
+    if (when === "during") await list();
+    answer.happen();
+    await removed;
+    const drops = one.kernel.dropped.length;
+    store.stillMs = null;
+    assert.equal(await keeps(), false);
+    await eventually("it may be kept again", async () => (await keeps()) === true);
+    assert.deepEqual(one.kernel.dropped.slice(drops), [ROOT_INODE]);
+    await store.close();
+  });
+}
 
 test("a forget that was not answered is sent again", async () => {
   const store = await Store.open();

@@ -2,6 +2,7 @@
 // and when a session is lost and another begins.
 
 import type { OperationName, Reply, Request, Session, SessionEvents } from "../../../fs/messages.ts";
+import { type DatedClock, systemDatedClock } from "../../../fs/clock.ts";
 import type { KernelCaches } from "../../../fs/mount/handlers.ts";
 import { Mount } from "../../../fs/mount/mount.ts";
 import { type Namespace, type NamespaceSession, openNamespace } from "../../../fs/namespace/namespace.ts";
@@ -147,6 +148,8 @@ export interface Side {
 export class Store {
   readonly namespace: Namespace;
   readonly stripes = new MemoryStripes();
+  /** Where it is set, time stands still for the mounts; timers go on. */
+  stillMs: number | null = null;
   readonly #sides: Side[] = [];
 
   private constructor(namespace: Namespace) {
@@ -164,12 +167,17 @@ export class Store {
       events = given;
       return (session = await SteeredSession.open(this.namespace, given));
     };
-    const mount = await Mount.open({ openSession, stripes: this.stripes, schemes: SCHEMES });
+    const mount = await Mount.open({ openSession, stripes: this.stripes, schemes: SCHEMES, clock: this.#clock() });
     const kernel: AskedOfKernel = { dropped: [], drop: async () => {}, epochs: 0 };
     mount.attach(cachesOf(kernel));
     const side = { mount, session, events, kernel };
     this.#sides.push(side);
     return side;
+  }
+
+  #clock(): DatedClock {
+    const clock = systemDatedClock();
+    return { ...clock, nowMs: () => this.stillMs ?? clock.nowMs() };
   }
 
   async ungranted(): Promise<string[]> {
