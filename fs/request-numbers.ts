@@ -8,6 +8,7 @@ import type { Place } from "../replication/connection.ts";
 import type { Clock } from "../storage/clock.ts";
 import { FsError } from "./errno.ts";
 import type { OperationName } from "./messages.ts";
+import { type NumberRuns, runsOf } from "./number-runs.ts";
 
 /** What the server keeps for each session: replies of a few hundred bytes. */
 export const UNANSWERED_MAX = 512;
@@ -19,7 +20,7 @@ export const NUMBERS_WAITING_MAX = 10_000;
 /** A request's number, and the numbers before it whose replies have not come. */
 export interface Numbered {
   number: number;
-  unanswered: readonly number[];
+  unanswered: NumberRuns;
 }
 
 interface Waiter {
@@ -80,7 +81,7 @@ export class RequestNumbers {
 
   #give(operation: OperationName): Numbered {
     const number = this.#next++;
-    const unanswered = [...this.#unanswered.keys()];
+    const unanswered = runsOf(this.#unanswered.keys());
     this.#unanswered.set(number, operation);
     return { number, unanswered };
   }

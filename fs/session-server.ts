@@ -14,6 +14,7 @@ import type { Clock } from "../storage/clock.ts";
 import { FsError } from "./errno.ts";
 import { decodeMessage, decodeRequest, encodeMessage, encodeReply, isOperation } from "./message-codec.ts";
 import type { HeldLock, LeaseMode, OperationName, Reply, Request, Session, SessionEvents } from "./messages.ts";
+import { OPERATION_RULES } from "./operation-rules.ts";
 import type { ByteString, InodeId, SessionId } from "./types.ts";
 
 /** Goes up when the messages change in a way that an older side cannot speak. */
@@ -303,9 +304,12 @@ export class SessionServer {
     // A lock that nobody waits for any more must not be granted.
     if (name === "lock")
       signal.addEventListener("abort", () => this.#cancelLock(session, request as Request<"lock">), { once: true });
-    const { number, unanswered } = message;
+    const { number = 0, unanswered } = message;
+    const { once } = OPERATION_RULES[name];
+    if (once !== number > 0)
+      throw new FsError("EINVAL", `${name} with the number ${number}: changes have one, other requests none`);
     // What the mount gave up, or asked over a connection that broke, is not done any more: it would be granted what it does not know of.
-    const { reply, repeated } = number
+    const { reply, repeated } = once
       ? await session.callNumbered(number, name, request, { unanswered, signal })
       : { reply: await session.call(name, request, signal), repeated: false };
     // A daemon that is killed must not have told what it then has forgotten: the mount goes on.

@@ -41,7 +41,7 @@ export interface FrameHeader {
   body: Uint8Array;
   /** Of a request: its number in the session, the same when it is sent again on another connection; 0: none. */
   number?: number;
-  /** Of a request with a number: those before it whose replies have not come. */
+  /** Of a request with a number: those before it whose replies have not come, the first and the last of each run. */
   unanswered?: readonly number[];
   /** Of a reply: the request was carried out before, and this is what it was answered with then. */
   repeated?: boolean;

@@ -2,13 +2,15 @@
 // server after a restart.
 //
 // 1. The reply to a number is kept until the session says that it has come: each request names those before it whose
-//    replies have not. So what is kept is bounded by how many a session may have unanswered (`limits.unanswered`).
+//    replies have not. So what is kept is bounded by how many a session may have unanswered (`limits.unanswered`): twice as
+//    many and KEPT_BEYOND.
 // 2. What was stored is told as repeated. It grants nothing: a mount may have heard of a recall since, or the server may
 //    have been started again and have forgotten its leases. But the inode that the mount comes to know by it stays known.
 // 3. A request whose asker is gone (its connection broke) is not attempted any more. Sent again, it is a new attempt.
 
 import { FsError } from "../errno.ts";
 import type { OperationName, Reply, Request } from "../messages.ts";
+import { countInRuns, inRuns, type NumberRuns, runsOf } from "../number-runs.ts";
 import { OPERATION_RULES } from "../operation-rules.ts";
 import type { Attributes } from "../types.ts";
 import type { Recording } from "./calls.ts";
@@ -19,6 +21,9 @@ import type { Server } from "./server.ts";
 import type { ServerSession } from "./sessions.ts";
 import type { Transaction } from "./transaction.ts";
 import { GivenUp } from "./transactions.ts";
+
+/** Replies that have come are dropped many at a time: so many may be kept beyond twice those that have not. */
+export const KEPT_BEYOND = 16;
 
 /** What is kept of a reply. */
 function storedAnswer(name: OperationName, reply: unknown): unknown {
@@ -75,21 +80,23 @@ export class Answers {
   }
 
   /** Drops what has been answered. EIO where this number has: it may be done, and must not be done again. */
-  #take(session: ServerSession, number: number, name: OperationName, unanswered: readonly number[]): void {
+  #take(session: ServerSession, number: number, name: OperationName, unanswered: NumberRuns): void {
     const most = this.#server.limits.unanswered;
-    if (unanswered.length >= most)
+    const count = countInRuns(unanswered);
+    if (count >= most)
       throw new FsError(
         "EINVAL",
-        `${name}: ${unanswered.length + 1} requests of session ${session.id} are not answered; at most ${most} may be`,
+        `${name}: ${count + 1} requests of session ${session.id} are not answered; at most ${most} may be`,
       );
     if (number > session.newestNumber) {
       session.newestNumber = number;
       session.unanswered = unanswered;
-    } else if (number < session.newestNumber && !session.unanswered.includes(number))
+    } else if (number < session.newestNumber && !inRuns(session.unanswered, number))
       throw new FsError(
         "EIO",
         `${name}: request ${number} of session ${session.id} was answered before request ${session.newestNumber} was sent; it is not done again`,
       );
+    if (session.answers.size <= 2 * count + KEPT_BEYOND) return;
     for (const kept of answeredOf(session.answers.keys(), number, unanswered)) session.answers.delete(kept);
     for (const kept of answeredOf(session.doneTo.keys(), number, unanswered)) session.doneTo.delete(kept);
   }
@@ -102,10 +109,12 @@ export class Answers {
         "EINVAL",
         `${unanswered.length} requests of session ${session.id} are not answered; at most ${most} may be`,
       );
-    for (const kept of answeredOf(session.answers.keys(), Infinity, unanswered)) session.answers.delete(kept);
-    for (const kept of answeredOf(session.doneTo.keys(), Infinity, unanswered)) session.doneTo.delete(kept);
+    const runs = runsOf(unanswered);
+    countInRuns(runs);
+    for (const kept of answeredOf(session.answers.keys(), Infinity, runs)) session.answers.delete(kept);
+    for (const kept of answeredOf(session.doneTo.keys(), Infinity, runs)) session.doneTo.delete(kept);
     session.newestNumber = Math.max(session.newestNumber, ...unanswered);
-    session.unanswered = unanswered;
+    session.unanswered = runs;
     for (const number of learning) {
       const stored = session.answers.get(number);
       if (stored !== undefined) this.#known(session, await stored);
@@ -134,7 +143,7 @@ export class Answers {
   }
 
   /** The reply goes into the state together with what it replies to, and so does how far a request in pieces has come. */
-  #recording(session: ServerSession, number: number, name: OperationName, unanswered: readonly number[]): Recording {
+  #recording(session: ServerSession, number: number, name: OperationName, unanswered: NumberRuns): Recording {
     return {
       doneTo: session.doneTo.get(number) ?? null,
       done: (tx, reply) => {
@@ -148,11 +157,13 @@ export class Answers {
     };
   }
 
-  #store(tx: Transaction, session: ServerSession, number: number, answer: unknown, unanswered: readonly number[]): void {
+  #store(tx: Transaction, session: ServerSession, number: number, answer: unknown, unanswered: NumberRuns): void {
     const prefix = TAG_ANSWER + id8(session.id);
     const text = Buffer.from(JSON.stringify(answer));
     tx.raw(prefix, id8(number), (writer) => writer.raw(text));
-    const answered = answeredOf(session.storedAnswers, number, unanswered);
+    const { storedAnswers } = session;
+    const many = storedAnswers.size > 2 * countInRuns(unanswered) + KEPT_BEYOND;
+    const answered = many ? answeredOf(storedAnswers, number, unanswered) : [];
     for (const kept of answered) tx.raw(prefix, id8(kept), null);
     tx.afterwards(() => {
       for (const kept of answered) session.storedAnswers.delete(kept);
@@ -162,14 +173,9 @@ export class Answers {
 }
 
 /** Those of the numbers kept that have been answered, as a request with `number` says. */
-function answeredOf(kept: Iterable<number>, number: number, unanswered: readonly number[]): number[] {
+function answeredOf(kept: Iterable<number>, number: number, unanswered: NumberRuns): number[] {
   const answered: number[] = [];
-  let waited: ReadonlySet<number> | null = null;
-  for (const one of kept) {
-    if (one >= number) continue;
-    waited ??= new Set(unanswered);
-    if (!waited.has(one)) answered.push(one);
-  }
+  for (const one of kept) if (one < number && !inRuns(unanswered, one)) answered.push(one);
   return answered;
 }
 

@@ -6,6 +6,7 @@
 // without giving the event loop up. What is in the log reaches the table later, many changes at once (overlay.ts).
 
 import type { HeldLease, HeldLock, OperationName, Reply, Request, Session, SessionEvents } from "../messages.ts";
+import type { NumberRuns } from "../number-runs.ts";
 import { UNANSWERED_MAX } from "../request-numbers.ts";
 import type { SessionId, StripeId } from "../types.ts";
 import type { Log, LogIndex } from "../../storage/log.ts";
@@ -106,7 +107,7 @@ export interface SessionOptions {
 
 export interface NumberedOptions {
   /** Numbers below this one whose replies have not come. The replies to all others need not be kept any more. */
-  unanswered?: readonly number[];
+  unanswered?: NumberRuns;
   /** As of NamespaceSession.call. */
   signal?: AbortSignal;
 }

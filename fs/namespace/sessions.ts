@@ -3,6 +3,7 @@
 import type { Clock } from "../../storage/clock.ts";
 import { FsError } from "../errno.ts";
 import type { HeldLease, HeldLock, SessionEvents } from "../messages.ts";
+import type { NumberRuns } from "../number-runs.ts";
 import type { InodeId, SessionId } from "../types.ts";
 import { id8, TAG_SESSION } from "./keys.ts";
 import { ended, leaseLevel, type LeaseLevel, type SessionLeases } from "./leases.ts";
@@ -33,7 +34,7 @@ export class ServerSession implements SessionLeases {
   readonly doneTo = new Map<number, number>();
   newestNumber = 0;
   /** Numbers below the newest that were not answered when it was sent. */
-  unanswered: readonly number[] = [];
+  unanswered: NumberRuns = [];
   ended = false;
   readonly gone: Promise<void>;
   resolveGone!: () => void;
