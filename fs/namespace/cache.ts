@@ -19,6 +19,8 @@ export class Cache<Key, Value> {
   readonly #maximumBytes: number;
   /** While not 0, nothing is forgotten: for a call that needs more at once than the cache would keep. */
   holds = 0;
+  /** Not forgotten: what calls under way have asked for, and by how many of them. */
+  readonly #pins = new Map<Key, number>();
   readonly #bytesOf: (value: Value) => number;
 
   /** `bytesOf` a value may only change along with `grew`. */
@@ -63,6 +65,14 @@ export class Cache<Key, Value> {
     this.#bytes -= this.#bytesOf(value);
   }
 
+  /** Until the same with -1, the key's value is not forgotten, once it is there. */
+  pin(key: Key, difference: 1 | -1): void {
+    const count = (this.#pins.get(key) ?? 0) + difference;
+    if (count > 0) this.#pins.set(key, count);
+    else this.#pins.delete(key);
+    if (difference < 0 && this.#bytes > this.#maximumBytes && this.holds === 0) this.#forget();
+  }
+
   get size(): number {
     return this.#older.reduce((sum, generation) => sum + generation.size, this.#young.size);
   }
@@ -92,20 +102,25 @@ export class Cache<Key, Value> {
   /** Some more than necessary: a Map keeps the places of deleted entries for a while, and each walk from its beginning passes over them. */
   #forget(): void {
     const goal = this.#maximumBytes * (1 - FORGOTTEN_AT_ONCE);
-    while (this.#bytes > goal) {
-      const oldest = this.#older.pop();
-      if (oldest === undefined) {
-        // Nothing is kept: whatever was counted is gone.
-        if (this.#young.size === 0) this.#bytes = 0;
-        else this.#begin();
-        continue;
-      }
-      for (const [key, value] of oldest) {
-        if (this.#bytes <= goal) break;
-        oldest.delete(key);
-        this.#bytes -= this.#bytesOf(value);
-      }
-      if (oldest.size > 0) this.#older.push(oldest);
+    // Each generation once: where all that is left is pinned, it stays.
+    for (let generations = this.#older.length; this.#bytes > goal; generations--) {
+      if (generations === 0) {
+        if (this.#young.size === 0) break;
+        this.#begin();
+      } else if (generations < 0) return;
+      this.#forgetOf(this.#older.pop()!, goal);
     }
+    // Nothing is kept: whatever was counted is gone.
+    if (this.size === 0) this.#bytes = 0;
+  }
+
+  #forgetOf(oldest: Map<Key, Value>, goal: number): void {
+    for (const [key, value] of oldest) {
+      if (this.#bytes <= goal) break;
+      oldest.delete(key);
+      if (this.#pins.has(key)) this.#young.set(key, value);
+      else this.#bytes -= this.#bytesOf(value);
+    }
+    if (oldest.size > 0) this.#older.push(oldest);
   }
 }

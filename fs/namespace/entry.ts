@@ -15,7 +15,7 @@ export const ENTRY_KINDS = [
 ] as const; // prettier-ignore
 export type EntryKind = (typeof ENTRY_KINDS)[number];
 
-/** Largest entry; operations that would need more are cut into several. */
+/** Largest entry: the log takes 16 MiB. A transaction that would need more is refused (EMSGSIZE) and has changed nothing; background work is cut into pieces far below. */
 export const ENTRY_MAX_BYTES = 15 * 1024 * 1024;
 
 export interface EntryRecord {

@@ -14,8 +14,11 @@ import {
   moved,
   part,
   removeRange,
+  replaceExtents,
+  type Replacement,
   requireUncut,
   setSize,
+  wantReplaced,
   windowOf,
 } from "./extents.ts";
 import { SHARED } from "./leases.ts";
@@ -28,6 +31,8 @@ import type { Transaction } from "./transaction.ts";
 
 /** Windows that one `extents` request looks at (16 GiB of file), so that a huge sparse file is walked in bounded steps. */
 const WINDOWS_PER_REQUEST = 4096;
+/** ... and asks for at first; then for twice as many, as long as they hold little. */
+const WINDOWS_AT_FIRST = 4;
 export const EXTENTS_LIMIT_MAX = 16384;
 /** Bytes of a file that ride in the table in one extent. */
 export const INLINE_MAX_BYTES = 64 * 1024;
@@ -67,10 +72,17 @@ export function extents(tx: Transaction, request: Request<"extents">): Reply<"ex
   if (from < to) {
     const first = windowOf(from);
     const windows = Math.min(windowOf(to - 1) + 1 - first, WINDOWS_PER_REQUEST);
-    tx.wantWindows(inode, first, windows);
     if (first + windows <= windowOf(to - 1)) end = (first + windows) * WINDOW_BYTES;
-    for (let window = first; window < first + windows && found.length < limit; window++)
+    // Not all windows at once: of a file in many small extents the first one has enough.
+    let loaded = first;
+    for (let window = first; window < first + windows && found.length < limit; window++) {
+      if (window === loaded) {
+        const count = Math.min(first + windows - window, Math.max(WINDOWS_AT_FIRST, window - first));
+        tx.wantWindows(inode, window, count);
+        loaded += count;
+      }
       collect(tx, inode, window, from, to, limit, found);
+    }
     if (found.length === limit) end = Math.min(end, found[limit - 1].offset + found[limit - 1].length);
   }
   return { extents: found, stripes: stripesOf(tx, found), end };
@@ -103,12 +115,22 @@ export function commit(tx: Transaction, request: Request<"commit">, services: Se
   checkCommit(request);
   tx.wantInodes(request.files.map((file) => file.inode));
   const stripes = addStripes(tx, request.stripes, services);
+  wantReplaced(tx, changesOf(tx, request.files));
   const reply: Reply<"commit"> = { attributes: [], gone: [] };
   for (const file of request.files) {
     if (tx.find(file.inode) === null) reply.gone.push(file.inode);
     else reply.attributes.push(commitFile(tx, file, stripes, services).attributes());
   }
   return reply;
+}
+
+function changesOf(tx: Transaction, files: readonly FileCommit[]): Replacement[] {
+  const changes: Replacement[] = [];
+  for (const { inode: id, extents } of files) {
+    const inode = extents.length === 0 ? null : tx.find(id);
+    if (inode !== null) changes.push({ inode, ranges: extents });
+  }
+  return changes;
 }
 
 function checkCommit(request: Request<"commit">): void {
@@ -163,7 +185,7 @@ function commitFile(tx: Transaction, file: FileCommit, added: Set<StripeId>, ser
   const inode = tx.edit(file.inode);
   if (file.change?.size !== undefined) setSize(tx, inode, file.change.size, services);
   for (const extent of file.extents) checkExtent(tx, extent, added, services);
-  for (const extent of file.extents) replaceExtent(tx, inode, extent);
+  if (file.extents.length > 0) replaceContents(tx, inode, file.extents);
   inode.size = Math.max(inode.size, file.sizeAtLeast ?? 0);
   if (inode.size >= INLINE_COUNTED_FROM_BYTES) noteInline(tx, inode, file.extents, services);
   if (file.change !== undefined) {
@@ -204,18 +226,20 @@ function checkExtent(tx: Transaction, extent: Extent, added: Set<StripeId>, serv
   }
 }
 
-function replaceExtent(tx: Transaction, inode: Inode, extent: Extent): void {
-  const end = extent.offset + extent.length;
-  requireUncut(tx, inode, extent.offset, end);
-  removeRange(tx, inode, extent.offset, end);
-  // Data never lies beyond the end: a file that grows later must read as zeros there.
-  if (extent.stripe !== undefined || extent.inline !== undefined) inode.size = Math.max(inode.size, end);
-  // The bytes of a request belong to the caller, who may use the buffer again.
-  insertExtent(
-    tx,
-    inode,
-    extent.inline === undefined ? { ...extent } : { offset: extent.offset, length: extent.length, inline: extent.inline.slice() },
-  );
+function replaceContents(tx: Transaction, inode: Inode, extents: readonly Extent[]): void {
+  for (const { offset, length, stripe, inline } of extents) {
+    const end = offset + length;
+    requireUncut(tx, inode, offset, end);
+    // Data never lies beyond the end: a file that grows later must read as zeros there.
+    if (stripe !== undefined || inline !== undefined) inode.size = Math.max(inode.size, end);
+  }
+  replaceExtents(tx, inode, extents.map(owned));
+}
+
+/** The bytes of a request belong to the caller, who may use the buffer again. */
+function owned({ offset, length, stripe, stripeOffset, inline }: Extent): Extent {
+  if (inline !== undefined) return { offset, length, inline: inline.slice() };
+  return stripe === undefined ? { offset, length } : { offset, length, stripe, stripeOffset };
 }
 
 /** At most PIECE_BYTES at a time: `copied` may be less than asked for, as copy_file_range(2) allows. */

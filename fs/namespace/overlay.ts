@@ -20,10 +20,14 @@ const RECORDS_PER_WRITE = 1024;
 /** Entries read from the table in one hop of a scan. */
 const SCAN_PAGE_RECORDS = 4096;
 
+/** Applies that a read of the table may outlast before it begins again. */
+const RETIRED_MAX = 8;
+
 /** Another apply may begin in the turn in which one ends, but not again and again. */
 const SNAPSHOT_ATTEMPTS_MAX = 100;
 
 type Change = Slice | null;
+const NO_CHANGES: readonly Changes[] = Object.freeze([]);
 
 /** Changes made between two applies. Records with a rest are grouped by prefix, so that a range of one owner is cheap. */
 class Changes {
@@ -80,6 +84,12 @@ export class Overlay {
   #applyRun: Promise<void> | null = null;
   /** Counts finished applies: a read that began before one may have missed what it removed from memory. */
   #applies = 0;
+  /** What the last applies wrote, oldest first, as long as a read is under way that began before: it goes over what the read has found. A read over much takes longer than the time between two applies. */
+  #retired: Changes[] = [];
+  /** Reads under way, each with the number of applies at its begin. */
+  readonly #reads = new Set<{ since: number }>();
+  /** While a read's result is used: what was retired since it began. */
+  #missed: readonly Changes[] = [];
   /** Everything up to this log index is in the table. */
   appliedIndex: LogIndex;
   /** Everything up to this log index is in `current`, `applying` or the table. */
@@ -133,50 +143,80 @@ export class Overlay {
   }
 
   /** Values of whole keys, as of the moment of the call to `use`, which runs in the same turn as the last check. */
-  async get<T>(keys: readonly string[], use: (values: (Slice | null)[]) => T): Promise<T> {
-    for (;;) {
-      const applies = this.#applies;
-      const stored = await this.#table.get(keys.map(keyBytes));
-      if (applies !== this.#applies) continue;
+  get<T>(keys: readonly string[], use: (values: (Slice | null)[]) => T): Promise<T> {
+    const read = (): Promise<(Uint8Array | null)[]> => this.#table.get(keys.map(keyBytes));
+    return this.#read(read, (stored) => {
       const values = keys.map((key, index) => {
         const { prefix, rest } = splitKey(key);
-        const change = this.peek(prefix, rest);
+        const change = this.peek(prefix, rest) ?? this.#peekMissed(prefix, rest);
         if (change !== undefined) return change;
         const bytes = stored[index];
         return bytes === null ? null : { bytes, start: 0, end: bytes.length };
       });
       return use(values);
+    });
+  }
+
+  /** Reads the table and uses what was found in one turn, with #missed over it. */
+  async #read<Found, T>(read: () => Promise<Found>, use: (found: Found) => T): Promise<T> {
+    for (;;) {
+      const begun = { since: this.#applies };
+      this.#reads.add(begun);
+      try {
+        const found = await read();
+        const applies = this.#applies - begun.since;
+        if (applies > this.#retired.length) continue;
+        this.#missed = applies === 0 ? NO_CHANGES : this.#retired.slice(-applies);
+        return use(found);
+      } finally {
+        this.#missed = NO_CHANGES;
+        this.#reads.delete(begun);
+        this.#dropRetired();
+      }
     }
+  }
+
+  /** Those of before the oldest read that is under way. */
+  #dropRetired(): void {
+    if (this.#retired.length === 0) return;
+    let oldest = this.#applies;
+    for (const { since } of this.#reads) oldest = Math.min(oldest, since);
+    const kept = Math.min(this.#applies - oldest, RETIRED_MAX);
+    if (kept < this.#retired.length) this.#retired.splice(0, this.#retired.length - kept);
+  }
+
+  #peekMissed(prefix: string, rest: string): Change | undefined {
+    for (let index = this.#missed.length - 1; index >= 0; index--) {
+      const change = this.#missed[index].get(prefix, rest);
+      if (change !== undefined) return change;
+    }
+    return undefined;
   }
 
   /** All records in [from, to) of whole keys within one tag, in order, handed to `use` as get() does. At most `limit` of the table are looked at; `bound` is the key below which the records are complete. */
-  async scan<T>(from: string, to: string, limit: number, use: (records: ScannedRecord[], bound: string) => T): Promise<T> {
-    for (;;) {
-      const applies = this.#applies;
-      const stored = await scanTable(this.#table, from, to, limit);
-      if (applies !== this.#applies) continue;
-      const bound = stored.length < limit ? to : `${stored[stored.length - 1].key}\0`;
+  scan<T>(from: string, to: string, limit: number, use: (records: ScannedRecord[], bound: string) => T): Promise<T> {
+    const read = (): Promise<ScannedRecord[]> => scanTable(this.#table, from, to, limit);
+    return this.#read(read, (stored) => {
+      const bound = boundOf(stored, to, limit);
       return use(this.#merge(stored, from, bound), bound);
-    }
+    });
   }
 
   /** The table's own records with keys in [from, to), handed to `use` as get() does: right only for prefixes without changes in memory (hasChanges). For what is likely wanted soon. */
-  async readAhead<T>(from: string, to: string, limit: number, use: (records: ScannedRecord[], bound: string) => T): Promise<T> {
-    for (;;) {
-      const applies = this.#applies;
-      const stored = await scanTable(this.#table, from, to, limit);
-      if (applies !== this.#applies) continue;
-      return use(stored, stored.length < limit ? to : `${stored[stored.length - 1].key}\0`);
-    }
+  readAhead<T>(from: string, to: string, limit: number, use: (records: ScannedRecord[], bound: string) => T): Promise<T> {
+    const read = (): Promise<ScannedRecord[]> => scanTable(this.#table, from, to, limit);
+    return this.#read(read, (stored) => use(stored, boundOf(stored, to, limit)));
   }
 
-  /** Whether memory has changes of records with this prefix that the table lacks. */
+  /** Whether memory has changes of records with this prefix that the table lacks, or lacked when the read began whose result is being used. */
   hasChanges(prefix: string): boolean {
-    return this.#current.has(prefix) || (this.#applying?.has(prefix) ?? false);
+    const inMemory = this.#current.has(prefix) || (this.#applying?.has(prefix) ?? false);
+    return inMemory || this.#missed.some((changes) => changes.has(prefix));
   }
 
   #merge(stored: ScannedRecord[], from: string, bound: string): ScannedRecord[] {
     const changes = new Map<string, Change>();
+    for (const missed of this.#missed) collect(missed, from, bound, changes);
     if (this.#applying !== null) collect(this.#applying, from, bound, changes);
     collect(this.#current, from, bound, changes);
     if (changes.size === 0) return stored;
@@ -214,8 +254,10 @@ export class Overlay {
     await this.#table.write(batch);
     this.appliedIndex = state.index;
     this.#appliedInodes = state.inodes;
+    this.#retired.push(this.#applying);
     this.#applying = null;
     this.#applies++;
+    this.#dropRetired();
   }
 
   /**
@@ -240,6 +282,11 @@ export class Overlay {
     await this.#table.flush();
     if (applied >= this.#log.first()) await this.#log.trim((applied + 1) as LogIndex);
   }
+}
+
+/** The key below which what was found is complete. */
+function boundOf(stored: readonly ScannedRecord[], to: string, limit: number): string {
+  return stored.length < limit ? to : `${stored[stored.length - 1].key}\0`;
 }
 
 async function scanTable(table: Pick<Table, "range">, from: string, to: string, limit: number): Promise<ScannedRecord[]> {

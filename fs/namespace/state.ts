@@ -158,6 +158,18 @@ export class State {
       cache.holds += difference;
   }
 
+  /** From the call until the same with -1, what was missed is not forgotten: windows and stripes, of which one call may need more than the caches keep. */
+  pin(misses: readonly Miss[], difference: 1 | -1): void {
+    for (const miss of misses) {
+      if (miss.kind === "stripe") this.#stripes.pin(miss.stripe, difference);
+      if (miss.kind !== "window") continue;
+      for (let window = miss.window; window < miss.window + miss.count; window++) {
+        if (window === 0) this.#firstWindows.pin(miss.inode, difference);
+        else this.#windows.pin(windowKey(miss.inode, window), difference);
+      }
+    }
+  }
+
   // Each of these: the record, null where there is none, undefined where it must be loaded.
 
   inode(id: InodeId): Inode | null | undefined {

@@ -4,18 +4,22 @@
 
 import type { LogIndex } from "../../storage/log.ts";
 import type { InodeId, SessionId, StripeId } from "../types.ts";
-import { cutPiece, removeRange, windowOf } from "./extents.ts";
+import { cutPiece, endOfPiece, type PieceLimits, removeRange, type Replacement, wantReplaced, windowOf } from "./extents.ts";
 import { after, id8, idFrom, TAG_ANSWER, TAG_CUT, TAG_DEAD, TAG_RESERVATION, TAG_SESSION, TAG_UNNAMED } from "./keys.ts";
 import type { Server } from "./server.ts";
 import type { Reservation } from "./records.ts";
-import { HAS_XATTRS, type StripeRecord } from "./records.ts";
-import { WINDOW_BYTES } from "./state.ts";
+import { HAS_XATTRS, type Inode, type StripeRecord } from "./records.ts";
+import type { Miss } from "./state.ts";
 import type { Transaction } from "./transaction.ts";
 
-/** Windows of one file (256 MiB) whose extents one transaction drops. */
-const WINDOWS_PER_PIECE = 64;
-/** Inodes freed by one transaction. */
+/** What one transaction drops of one file: 256 MiB, and extents for some 5 ms. */
+const PIECE: PieceLimits = { windows: 64, extents: 2048 };
+/** Inodes freed by one transaction; files with more windows, or extents, than these go piece by piece. */
 const INODES_PER_PIECE = 128;
+const WINDOWS_WHOLE_MAX = 4;
+/** Programs have the time between pieces: twice as long as a piece took, but no longer than this. */
+const REST_SHARE = 2;
+const REST_MAX_MS = 100;
 /** Transactions of each kind in one tick. */
 const PIECES_PER_TICK = 16;
 const STRIPES_PER_REMOVAL = 256;
@@ -45,6 +49,8 @@ export class Ticks {
   #lastApply = 0;
   #lastTrim = 0;
   #running: Promise<boolean> | null = null;
+  /** Callers that wait for room: no rests. */
+  #hurried = 0;
   #stopped = false;
   /** Goes up with everything that is deleted or no longer held: where it stands still, no more room is to be made than there was. */
   deletions = 0;
@@ -131,6 +137,7 @@ export class Ticks {
 
   /** Frees and removes all that is deleted by now, also what readers might still be using: they ask anew where bytes are gone. Ends at `untilMs`. */
   async release(untilMs: number): Promise<void> {
+    this.#hurried++;
     while (this.#running !== null) await this.#running.catch(() => {});
     const releasing = this.#release(untilMs);
     this.#running = releasing.then(
@@ -140,6 +147,7 @@ export class Ticks {
     try {
       await releasing;
     } finally {
+      this.#hurried--;
       this.#running = null;
     }
   }
@@ -182,11 +190,24 @@ export class Ticks {
   async #freeSome(): Promise<boolean> {
     let more = true;
     for (let piece = 0; more && piece < PIECES_PER_TICK && !this.#stopped; piece++) {
+      const beganMs = this.#server.clock.nowMs();
       // A session that is still to come back may know inodes without names.
       const freed = !this.#server.resumption.pending && (await this.#freePiece());
       more = (await this.#cutNext()) || freed;
+      if (more) await this.#rest(beganMs);
     }
     return more;
+  }
+
+  async #rest(sinceMs: number): Promise<void> {
+    const { clock } = this.#server;
+    if (this.#hurried > 0) return;
+    const restMs = Math.min(REST_MAX_MS, (clock.nowMs() - sinceMs) * REST_SHARE);
+    if (restMs < 1) return;
+    // The clock's timers let a process end in which nothing else goes on.
+    const alive = setInterval(() => {}, REST_MAX_MS);
+    await new Promise<void>((resolve) => clock.after(restMs, resolve));
+    clearInterval(alive);
   }
 
   /** Frees inodes that nobody knows: small ones many at a time, a large one piece by piece. */
@@ -207,42 +228,88 @@ export class Ticks {
     return this.#free.size > 0;
   }
 
-  /** Drops the extents of the next windows that have any: a file may be sparse over petabytes. */
+  /** Drops the extents of a file from its beginning on, piece by piece. What lies between them is passed over: a file may be sparse over petabytes. */
   async #freeLarge(id: InodeId): Promise<void> {
-    const extentAt = await this.#server.nextExtent(id, 0);
-    await this.#server.transact("free", null, (tx) => {
-      const inode = tx.find(id);
-      if (inode === null || inode.linkCount > 0 || this.#server.leases.known(id)) return;
-      const copy = tx.edit(id);
-      const from = windowOf(extentAt) * WINDOW_BYTES;
-      if (extentAt === Infinity) copy.extentEnd = 0;
-      else removeRange(tx, copy, from, from + WINDOWS_PER_PIECE * WINDOW_BYTES);
-    });
+    const { clock, state } = this.#server;
+    let pinned: Miss[] = [];
+    try {
+      for (let piece = 0, at = 0; piece < PIECES_PER_TICK && !this.#stopped; piece++) {
+        const beganMs = clock.nowMs();
+        const extentAt = await this.#server.nextExtent(id, at);
+        // The pieces of one window read it once, however large it is.
+        const window: Miss[] = [{ kind: "window", inode: id, window: windowOf(extentAt), count: 1 }];
+        if (extentAt !== Infinity) state.pin(window, 1);
+        state.pin(pinned, -1);
+        pinned = extentAt === Infinity ? [] : window;
+        at = await this.#server.transact("free", null, (tx) => this.#freeFrom(tx, id, extentAt));
+        if (at === Infinity) return;
+        await this.#rest(beganMs);
+      }
+    } finally {
+      state.pin(pinned, -1);
+    }
+  }
+
+  /** Drops a piece from the offset on, where the file's first extent begins. Returns the piece's end; Infinity where there is no more to drop. */
+  #freeFrom(tx: Transaction, id: InodeId, extentAt: number): number {
+    const inode = tx.find(id);
+    if (inode === null || inode.linkCount > 0 || this.#server.leases.known(id)) return Infinity;
+    const end = extentAt === Infinity ? Infinity : endOfPiece(tx, inode, extentAt, PIECE);
+    const copy = tx.edit(id);
+    if (end === Infinity) copy.extentEnd = 0;
+    else removeRange(tx, copy, extentAt, end);
+    return end;
   }
 
   /** Frees those of the batch that fit into one transaction; `large` is one that does not fit by itself. */
   #freeInodes(tx: Transaction, batch: readonly InodeId[]): { done: InodeId[]; large: InodeId | null } {
     tx.wantInodes(batch);
-    const done: InodeId[] = [];
-    let windows = 0;
-    for (const id of batch) {
+    const { fitting, large } = this.#fitting(tx, batch);
+    const whole = (inode: Inode): Replacement => ({ inode, ranges: [{ offset: 0, length: inode.extentEnd }] });
+    wantReplaced(
+      tx,
+      fitting.flatMap((id) => (tx.find(id) === null ? [] : [whole(tx.find(id)!)])),
+    );
+    for (const id of fitting) this.#freeInode(tx, id);
+    return { done: fitting, large };
+  }
+
+  /** Inodes from the batch's beginning on, with few windows and extents, and together with few. */
+  #fitting(tx: Transaction, batch: readonly InodeId[]): { fitting: InodeId[]; large: InodeId | null } {
+    const free = batch.filter((id) => {
       const inode = tx.find(id);
-      if (inode !== null && (inode.linkCount > 0 || this.#server.leases.known(id))) continue;
-      const top = inode === null ? 0 : windowOf(inode.extentEnd - 1) + 1;
-      if (windows > 0 && windows + top > WINDOWS_PER_PIECE) break;
-      windows += top;
-      if (top > WINDOWS_PER_PIECE) return { done, large: id };
-      if (inode !== null) {
-        if (top > 0) removeRange(tx, tx.edit(id), 0, inode.extentEnd);
-        if ((inode.flags & HAS_XATTRS) !== 0) for (const name of tx.xattrs(id).keys()) tx.setXattr(id, name, null);
-        tx.deleteInode(id);
-        if (inode.cutTo > 0) tx.raw(TAG_CUT + id8(id), "", null);
-        this.#server.identities.countInodes(tx, -1);
-      }
-      tx.raw(TAG_UNNAMED + id8(id), "", null);
-      done.push(id);
+      return inode === null || (inode.linkCount === 0 && !this.#server.leases.known(id));
+    });
+    const isSmall = (id: InodeId): boolean => windowOf((tx.find(id)?.extentEnd ?? 0) - 1) < WINDOWS_WHOLE_MAX;
+    for (const id of free) {
+      const inode = tx.find(id);
+      if (inode === null || !isSmall(id)) continue;
+      tx.noteWindows(inode, 0, WINDOWS_WHOLE_MAX);
+      if ((inode.flags & HAS_XATTRS) !== 0) tx.noteXattrs(id);
     }
-    return { done, large: null };
+    tx.interruptWhereMissing();
+    const fitting: InodeId[] = [];
+    let extents = 0;
+    for (const id of free) {
+      const inode = tx.find(id);
+      if (isSmall(id) && inode !== null)
+        for (let window = 0; window < WINDOWS_WHOLE_MAX; window++) extents += tx.window(inode, window).length;
+      if (!isSmall(id) || extents > PIECE.extents) return { fitting, large: fitting.length === 0 ? id : null };
+      fitting.push(id);
+    }
+    return { fitting, large: null };
+  }
+
+  #freeInode(tx: Transaction, id: InodeId): void {
+    const inode = tx.find(id);
+    if (inode !== null) {
+      if (inode.extentEnd > 0) removeRange(tx, tx.edit(id), 0, inode.extentEnd);
+      if ((inode.flags & HAS_XATTRS) !== 0) for (const name of tx.xattrs(id).keys()) tx.setXattr(id, name, null);
+      tx.deleteInode(id);
+      if (inode.cutTo > 0) tx.raw(TAG_CUT + id8(id), "", null);
+      this.#server.identities.countInodes(tx, -1);
+    }
+    tx.raw(TAG_UNNAMED + id8(id), "", null);
   }
 
   async #cutNext(): Promise<boolean> {
@@ -261,7 +328,7 @@ export class Ticks {
       const copy = tx.edit(id);
       // A further truncate may have moved the cut's begin down meanwhile; what was found then says nothing.
       const emptyTo = copy.cutFrom === from ? extentAt : 0;
-      return cutPiece(tx, copy, WINDOWS_PER_PIECE, emptyTo) ? Infinity : copy.cutFrom;
+      return cutPiece(tx, copy, PIECE, emptyTo) ? Infinity : copy.cutFrom;
     });
     if (reached === Infinity) this.#cut.delete(id);
     return reached;

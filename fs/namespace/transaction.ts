@@ -181,6 +181,11 @@ export class Transaction {
 
   wantStripes(ids: Iterable<StripeId>): void {
     for (const id of ids) if (this.state.stripe(id) === undefined) this.misses.push({ kind: "stripe", stripe: id });
+    this.interruptWhereMissing();
+  }
+
+  /** Asks for all that was noted as missing in one hop. */
+  interruptWhereMissing(): void {
     if (this.misses.length > 0) throw INTERRUPTED;
   }
 
@@ -222,6 +227,12 @@ export class Transaction {
 
   /** Asks for several windows in one hop. */
   wantWindows(inode: Inode, first: number, count: number): void {
+    this.noteWindows(inode, first, count);
+    this.interruptWhereMissing();
+  }
+
+  /** Notes which of the windows are not in memory. */
+  noteWindows(inode: Inode, first: number, count: number): void {
     const end = Math.min(first + count, Math.ceil(inode.extentEnd / WINDOW_BYTES));
     let from = -1;
     for (let window = first; window <= end; window++) {
@@ -232,7 +243,10 @@ export class Transaction {
         from = -1;
       }
     }
-    if (this.misses.length > 0) throw INTERRUPTED;
+  }
+
+  noteXattrs(id: InodeId): void {
+    if (this.state.xattrs(id) === undefined) this.misses.push({ kind: "xattrs", inode: id });
   }
 
   xattrs(id: InodeId): Xattrs {

@@ -5,10 +5,11 @@ import { FsError } from "../errno.ts";
 import { timeStamp } from "../clock.ts";
 import type { InodeId } from "../types.ts";
 import type { LogIndex } from "../../storage/log.ts";
-import { type EntryKind, EntryWriter } from "./entry.ts";
+import { ENTRY_MAX_BYTES, type EntryKind, EntryWriter } from "./entry.ts";
 import { ended } from "./leases.ts";
 import type { Server } from "./server.ts";
 import type { ServerSession } from "./sessions.ts";
+import type { Miss } from "./state.ts";
 import { type Call, INTERRUPTED, Transaction } from "./transaction.ts";
 
 /** Attempts of one call before it is given up: each brings something nearer, and the deepest walk (rename's loop check) takes one a directory. */
@@ -46,6 +47,11 @@ export class Transactions {
     }
     const changes = tx.encode(this.#writer, kind);
     const entry = this.#writer.finish();
+    if (entry.length > ENTRY_MAX_BYTES)
+      throw new FsError(
+        "EMSGSIZE",
+        `${kind}: its log entry would have ${entry.length} bytes; at most ${ENTRY_MAX_BYTES} are taken`,
+      );
     const index = this.#append(entry);
     const { overlay, ticks } = this.#server;
     for (const change of changes) {
@@ -118,6 +124,7 @@ export class Transactions {
     const { state, leases } = this.#server;
     const call: Call = {};
     const gates = new Set<InodeId>();
+    const pinned: Miss[] = [];
     let held = false;
     try {
       for (let attempt = 0; attempt < ATTEMPTS_MAX; attempt++) {
@@ -132,16 +139,18 @@ export class Transactions {
         } catch (error) {
           if (error !== INTERRUPTED) throw error;
         }
-        await this.#bringAbout(session, call, gates);
+        await this.#bringAbout(session, call, gates, pinned);
       }
       throw new FsError("EIO", `${kind}: gave up after ${ATTEMPTS_MAX} attempts to have everything in memory that it needs`);
     } finally {
       if (held) state.hold(-1);
+      state.pin(pinned, -1);
       leases.release(gates);
     }
   }
 
-  async #bringAbout(session: ServerSession | null, call: Call, gates: Set<InodeId>): Promise<void> {
+  /** `pinned` gets what stays in memory until the call is over. */
+  async #bringAbout(session: ServerSession | null, call: Call, gates: Set<InodeId>, pinned: Miss[]): Promise<void> {
     const { state, leases, ticks, room } = this.#server;
     const { blocked, misses } = this.#tx;
     if (blocked !== null) {
@@ -156,6 +165,8 @@ export class Transactions {
       }
     }
     const loads = misses.filter(({ kind }) => kind !== "cut" && kind !== "room");
+    state.pin(loads, 1);
+    for (const miss of loads) pinned.push(miss);
     if (loads.length > 0) await state.load(loads);
   }
 }

@@ -80,3 +80,22 @@ test("random use never takes it above its maximum, and never empties it", () => 
     if (step > 1000) assert.ok(bytes > 700, `step ${step}: ${bytes} bytes`);
   }
 });
+
+test("what is pinned stays, also where it is more than the maximum; when it is let go, it is forgotten like all else", () => {
+  const cache = new Cache<number, { bytes: number }>(100, sizeOf);
+  for (const key of [1, 2, 3]) cache.pin(key, 1);
+  cache.pin(3, 1);
+  for (const key of [1, 2, 3]) cache.set(key, { bytes: 90 });
+  for (let key = 10; key < 200; key++) cache.set(key, { bytes: 10 });
+  for (const key of [1, 2, 3]) assert.notEqual(cache.get(key), undefined);
+  assert.ok(cache.size <= 14, `${cache.size} values`);
+  for (const key of [1, 2, 3]) cache.pin(key, -1);
+  for (let key = 200; key < 230; key++) cache.set(key, { bytes: 10 });
+  assert.equal(cache.get(1), undefined);
+  assert.equal(cache.get(2), undefined);
+  assert.notEqual(cache.get(3), undefined);
+  cache.pin(3, -1);
+  for (let key = 230; key < 260; key++) cache.set(key, { bytes: 10 });
+  assert.equal(cache.get(3), undefined);
+  assert.ok(cache.size >= 9 && cache.size <= 10);
+});
