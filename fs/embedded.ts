@@ -23,6 +23,7 @@ import type { StripeId } from "./types.ts";
 
 /** Background work of the namespace is looked for so often. */
 const TICK_MS = 75;
+const EXPIRY_MS = 250;
 /** Blocks listed at once while uncommitted ones are looked for. */
 const LIST_BLOCKS = 1000;
 
@@ -56,6 +57,7 @@ export class EmbeddedStore {
   readonly #clock: DatedClock;
   readonly #mounts = new Set<Mount>();
   #cancelTick: () => void = () => {};
+  #cancelExpiry: () => void = () => {};
   #ticking: Promise<void> | null = null;
   #closed = false;
 
@@ -69,6 +71,7 @@ export class EmbeddedStore {
     this.#inlineMover = new InlineMover({ namespace, mover, trace });
     if (options.clean) this.cleaner.start();
     this.#scheduleTick(TICK_MS);
+    this.#scheduleExpiry();
   }
 
   static async open(options: EmbeddedOptions): Promise<EmbeddedStore> {
@@ -104,11 +107,21 @@ export class EmbeddedStore {
     await this.#inlineMover.stop();
     this.#closed = true;
     this.#cancelTick();
+    this.#cancelExpiry();
     // The namespace stops the tick under way after the piece at hand: waiting for all of it could take minutes.
     const ticking = this.#ticking;
     await this.namespace.close();
     await ticking;
     if (failures.length > 0) throw failures[0];
+  }
+
+  /** A tick waits for disks, perhaps for long: what hung mounts hold must not wait for that. */
+  #scheduleExpiry(): void {
+    this.#cancelExpiry = this.#clock.after(EXPIRY_MS, () => {
+      if (this.#closed) return;
+      this.namespace.expireUnheard();
+      this.#scheduleExpiry();
+    });
   }
 
   #scheduleTick(delayMs: number): void {

@@ -61,7 +61,7 @@ export const OPERATION_RULES: Readonly<Record<OperationName, OperationRule>> = {
   rename: changes("rename"),
   setXattr: changes("setXattr"),
   removeXattr: changes("removeXattr"),
-  // Of what is held exclusively. Access times of other files may wait for a recall: one such request of a mount at a time.
+  // Of what is held exclusively; access times of other files wait for nobody.
   commit: changes("commit", { place: "flush" }),
   reshape: changes("reshape", { runs: "pieces" }),
   share: changes("share"),

@@ -77,7 +77,7 @@ export interface MountCounts {
 export class Mount implements Handlers {
   readonly #core: Core;
   #cancelTick: () => void = () => {};
-  #ticking: Promise<void> | null = null;
+  #lazyWork: Promise<void> | null = null;
   #destroyed: Promise<void> | null = null;
 
   private constructor(core: Core) {
@@ -405,7 +405,7 @@ export class Mount implements Handlers {
   async #destroy(): Promise<void> {
     const core = this.#core;
     this.#cancelTick();
-    if (this.#ticking !== null) await this.#ticking;
+    if (this.#lazyWork !== null) await this.#lazyWork;
     let failure: unknown = null;
     try {
       // Where the server is gone, only what would be lost is worth waiting for it.
@@ -429,22 +429,29 @@ export class Mount implements Handlers {
 
   #scheduleTick(): void {
     this.#cancelTick = this.#core.clock.after(TICK_MS, () => {
-      this.#ticking = this.#tick()
-        .catch((error: unknown) => this.#core.trace(`lazy work of the mount: ${String(error)}`))
-        .finally(() => {
-          this.#ticking = null;
-          if (this.#destroyed === null && !this.#core.expired) this.#scheduleTick();
-        });
+      this.#tick();
+      if (this.#destroyed === null && !this.#core.expired) this.#scheduleTick();
     });
   }
 
-  /** What is done by age: flushing, commits, access times, forgets. */
-  async #tick(): Promise<void> {
+  /** What is done by age. Nothing that waits for the namespace is waited for here: what was written must leave in its time. */
+  #tick(): void {
     const core = this.#core;
-    const old = core.clock.nowMs() - DIRTY_AGE_MAX_MS;
-    core.write.sealOlder(old);
-    core.pool.trim();
-    core.flusher.commitOlder(core.clock.nowMs() - TICK_MS);
+    try {
+      core.write.sealOlder(core.clock.nowMs() - DIRTY_AGE_MAX_MS);
+      core.pool.trim();
+      core.flusher.commitOlder(core.clock.nowMs() - TICK_MS);
+    } catch (error) {
+      core.trace(`flushing by age: ${String(error)}`);
+    }
+    this.#lazyWork ??= this.#workLazily()
+      .catch((error: unknown) => core.trace(`lazy work of the mount: ${String(error)}`))
+      .finally(() => (this.#lazyWork = null));
+  }
+
+  /** Access times, forgets, and how much room there is. */
+  async #workLazily(): Promise<void> {
+    const core = this.#core;
     // In this order, so that what is about to be forgotten gets its access time.
     await sendAccessTimes(core);
     core.inodes.settlePutOff();

@@ -151,6 +151,8 @@ export interface Namespace {
   openSession(events: SessionEvents, options?: SessionOptions): Promise<NamespaceSession>;
   /** Ends a session as its time limit would. */
   expireSession(id: SessionId, reason: string): void;
+  /** Ends the sessions that were not heard of for their limits. tick() does so, too; call it every 250 ms besides, for a tick may wait long for disks. */
+  expireUnheard(): void;
   /** A bounded piece of background work; true where more is waiting. Call it every 50 to 100 ms, and again at once on true. */
   tick(): Promise<boolean>;
   /** Everything acknowledged is durable in the log. */

@@ -155,6 +155,10 @@ export class Server implements Namespace {
     return found;
   }
 
+  expireUnheard(): void {
+    this.sessions.expireUnheard();
+  }
+
   tick(): Promise<boolean> {
     return this.ticks.run();
   }

@@ -276,6 +276,11 @@ export class Transaction {
     if (!this.#leases.quiet) this.#need(inode, 1, names);
   }
 
+  /** Whether nobody else caches the inode, so that `changes` would not have to wait. */
+  isFree(inode: InodeId): boolean {
+    return this.#leases.quiet || this.#leases.free(inode, 1, this.session, this.call);
+  }
+
   /** As `changes`, of a change that no session asked for: nobody at all may cache the inode. */
   changesUnasked(inode: InodeId, names?: readonly ByteString[]): void {
     this.#need(inode, 1, names);

@@ -11,7 +11,7 @@ import { LocalLog } from "../../storage/local-log.ts";
 import { MemoryTable } from "../../storage/memory-table.ts";
 import { SimulatedDirectory } from "../../storage/simulated-directory.ts";
 import { MemoryStripes } from "./mount/doubles.ts";
-import { attributes, createFile, openFile, read, sync, write } from "./mount/program.ts";
+import { attributes, createFile, openFile, read, sync, truncate, write } from "./mount/program.ts";
 import { makeEntry, name, openStore, quietEvents, TestClock } from "./namespace/memory-log.ts";
 
 // The system's clock does not keep the process alive.
@@ -73,6 +73,36 @@ test("a mount whose disks are slow has three times its limit to write back, then
   await write(ours, 10, new Uint8Array(10).fill(3));
   assert.equal((await attributes(theirs)).size, 20);
   await sync(ours);
+  await store.close();
+});
+
+test("a disk that hangs while something is removed from it does not hold up the end of a silent session", async () => {
+  const clock = new TestClock();
+  const stripes = new MemoryStripes();
+  const log = await LocalLog.open(new SimulatedDirectory({ seed: 1 }));
+  const limits = { deadStripeGraceMs: 0 };
+  const store = await EmbeddedStore.open({ table: new MemoryTable(), log, stripes, schemes, clock, limits });
+  const mount = await store.openMount();
+  const file = await createFile(mount, "file");
+  await write(file, 0, new Uint8Array(100_000).fill(1));
+  await sync(file);
+  let hangs = false;
+  let goOn = (): void => {};
+  stripes.remove = () => {
+    hangs = true;
+    return new Promise<void>((resolve) => (goOn = resolve));
+  };
+  await truncate(file, 0);
+  await pass(clock, () => hangs, 60_000);
+  assert.ok(hangs);
+  let expired = false;
+  await store.namespace.openSession(
+    { ...quietEvents, expired: () => void (expired = true) },
+    { limitMs: 1000, expires: true, durable: true },
+  );
+  await pass(clock, () => expired, 60_000);
+  assert.ok(expired);
+  goOn();
   await store.close();
 });
 

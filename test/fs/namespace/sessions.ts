@@ -308,7 +308,7 @@ test("a commit that waited until its session had forgotten the inode does not ma
   await store.session.call("acquire", { inode: file.inode, mode: "shared" });
   const taken = other.session.call("acquire", { inode: file.inode, mode: "exclusive" });
   await taken;
-  const change = { atime: { seconds: 1, nanoseconds: 0 } };
+  const change = { mtime: { seconds: 1, nanoseconds: 0 } };
   const commit = store.session.call("commit", { files: [{ inode: file.inode, extents: [], change }], stripes: [] });
   await settle();
   await store.session.call("forget", { inodes: [file.inode] });
@@ -318,6 +318,28 @@ test("a commit that waited until its session had forgotten the inode does not ma
   await other.session.call("forget", { inodes: [file.inode] });
   while (await store.namespace.tick());
   assert.equal(store.namespace.status().unnamedInodes, 0);
+});
+
+test("an access time alone takes no lease from anybody and waits for none: where one is in the way, it is dropped", async () => {
+  const store = await openStore();
+  const files = [await makeEntry(store.session, store.root, "free"), await makeEntry(store.session, store.root, "taken")];
+  const other = await openRecalled(store);
+  const third = await store.namespace.openSession(quietEvents);
+  await other.session.call("acquire", { inode: files[1].inode, mode: "exclusive" });
+  // Another's change waits for the recall, and would hold an access time up as well.
+  const change = watch(third.call("setAttributes", { inode: files[1].inode, change: { mode: 0o600 } }));
+  await settle();
+  const atime = { seconds: 7, nanoseconds: 0 };
+  const commit = { files: files.map(({ inode }) => ({ inode, extents: [], change: { atime } })), stripes: [] };
+  const { attributes } = await store.session.call("commit", commit);
+  assert.deepEqual(
+    attributes.map(({ atimeSeconds }) => atimeSeconds === 7),
+    [true, false],
+  );
+  assert.equal(other.recalls.length, 1);
+  assert.equal(change.done, false);
+  other.recalls[0].answer();
+  await change.promise;
 });
 
 test("a repeated request of a durable session is answered and not done again, also after a restart", async () => {
