@@ -7,7 +7,7 @@ import type { ByteLock, HeldLease, Session } from "../../fs/messages.ts";
 import type { RemoteSession } from "../../fs/remote-session.ts";
 import type { InodeId, SessionId, StripeId } from "../../fs/types.ts";
 import { Machine } from "./machine.ts";
-import { name, problems } from "./namespace/memory-log.ts";
+import { name, problems, TestClock } from "./namespace/memory-log.ts";
 
 const ROOT = 1 as InodeId;
 const owned = { mode: 0o100644, umask: 0, uid: 0, gid: 0, exclusive: true };
@@ -188,6 +188,38 @@ test("what was asked under a session that is over is not sent under the next, al
   const outcomes = await all;
   for (const outcome of outcomes.slice(600)) if (outcome.status === "rejected") assert.equal(outcome.reason.code, "EIO");
   const { extents } = await other.call("extents", { inode, from: 0, to: 3, limit: 1 });
+  assert.equal(Buffer.from(extents[0].inline!).toString(), "new");
+  await one.close();
+});
+
+test("a commit that was given up is not made later, beside the one that was sent in its place", async () => {
+  const clock = new TestClock();
+  const machine = new Machine(clock);
+  await machine.start();
+  const one = await machine.open();
+  let giveUp = (): void => {};
+  const recall = (): Promise<void> => new Promise((resolve) => (giveUp = resolve));
+  const other = await machine.namespace.openSession({ recall, expired: () => {} }, { limitMs: 1_000_000 });
+  const { inode } = (await other.call("make", { ...owned, parent: ROOT, name: name("held") })).attributes;
+  const commit = (text: string): Promise<unknown> =>
+    one.call("commit", { files: [{ inode, extents: [{ offset: 0, length: 3, inline: Buffer.from(text) }] }], stripes: [] });
+  const turns = async (): Promise<void> => {
+    for (let turn = 0; turn < 20; turn++) await new Promise(setImmediate);
+  };
+  const first = assert.rejects(commit("old"), { code: "ETIMEDOUT" });
+  for (let second = 0; second <= 60; second++) {
+    await turns();
+    clock.advance(1000);
+  }
+  await first;
+  const before = machine.entries("commit");
+  const again = commit("new");
+  await turns();
+  giveUp();
+  await again;
+  await turns();
+  assert.equal(machine.entries("commit"), before + 1);
+  const { extents } = await one.call("extents", { inode, from: 0, to: 3, limit: 1 });
   assert.equal(Buffer.from(extents[0].inline!).toString(), "new");
   await one.close();
 });
