@@ -201,9 +201,9 @@ test("a lease whose reply comes while it is recalled is asked for anew", { timeo
   const written = write(file, 0, new Uint8Array(10));
   await new Promise((resolve) => setImmediate(resolve));
   const recalled = events.recall(file.inode, "known");
-  await new Promise((resolve) => setTimeout(resolve, 5));
+  for (let turn = 0; turn < 10; turn++) await new Promise((resolve) => setImmediate(resolve));
   replied.happen();
-  await new Promise((resolve) => setTimeout(resolve, 5));
+  for (let turn = 0; turn < 10; turn++) await new Promise((resolve) => setImmediate(resolve));
   assert.deepEqual(session.calls, ["acquire"]);
   pass.happen();
   await Promise.all([recalled, written]);
