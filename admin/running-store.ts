@@ -119,6 +119,7 @@ async function openParts(
       blocks,
       schemes: schemesOf(scheme),
       clean: true,
+      recordSpace: () => new RealDirectory(folder).space(),
       awaits: mayComeBack,
       quarantine: (record) => keepDamagedRecord(data, record),
       trace,

@@ -39,6 +39,8 @@ export interface EmbeddedOptions {
   limits?: Partial<NamespaceLimits>;
   /** Keeps damaged records that are taken out of the namespace. */
   quarantine?: NamespaceOptions["quarantine"];
+  /** Of the medium that has log and table. */
+  recordSpace?: NamespaceOptions["recordSpace"];
   /** Whether a session of before this start, with this owner, may come back. */
   awaits?: (owner: string) => boolean;
   /** Clean in the background. Otherwise the cleaner runs when it is asked to. */
@@ -76,9 +78,9 @@ export class EmbeddedStore {
 
   static async open(options: EmbeddedOptions): Promise<EmbeddedStore> {
     const clock = options.clock ?? systemDatedClock();
-    const { table, log, trace, limits, root, awaits, quarantine } = options;
+    const { table, log, trace, limits, root, awaits, quarantine, recordSpace } = options;
     const stripes = stripeHooks(options);
-    const namespace = await openNamespace({ table, log, clock, stripes, trace, limits, root, awaits, quarantine });
+    const namespace = await openNamespace({ table, log, clock, stripes, trace, limits, root, awaits, quarantine, recordSpace });
     return new EmbeddedStore(options, clock, namespace);
   }
 

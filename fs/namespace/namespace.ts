@@ -26,6 +26,8 @@ export interface NamespaceOptions {
   table: Table;
   log: Log;
   clock?: DatedClock;
+  /** Of the medium that has log and table. Without it they are taken to have room. */
+  recordSpace?: () => Promise<{ totalBytes: number; freeBytes: number }>;
   /** How the namespace gets rid of blocks on disks, and how much room there is. Without it stripes are only forgotten. */
   stripes?: StripeHooks;
   /** Receives one line for each thing worth knowing. */

@@ -28,6 +28,11 @@ const LOOK_AGAIN_MS = 50;
 /** A figure of the disks that is no older need not be asked for anew to tell how much is free. */
 const MEASURED_AGE_MAX_MS = 200;
 
+/** Left free on the medium of log and table, for removing: a removal's entry has some 500 bytes. On a small medium a 128th of it. */
+export const RECORDS_RESERVE_BYTES = 64 * 1024 * 1024;
+const RECORDS_RESERVE_SHARE = 128;
+const RECORDS_MEASURED_EVERY_MS = 1000;
+
 /** What is kept free for so many promised bytes. */
 export function chargeOf(promisedBytes: number): number {
   return promisedBytes + Math.ceil(promisedBytes / PROMISE_OVERHEAD);
@@ -69,6 +74,9 @@ export class Room {
   readonly #claims = new Map<SessionId, number>();
   #measuring: Promise<void> | null = null;
   #measuredMs = -Infinity;
+  /** What is missing to the reserve on the medium of log and table, as last measured. */
+  #recordsMissing = 0;
+  #recordsMeasuredMs = -Infinity;
   #pass: Promise<void> | null = null;
   /** When room was last looked for in vain, and how much had been deleted by then. */
   #failedMs = -Infinity;
@@ -107,6 +115,14 @@ export class Room {
     }
     const space = this.#server.hooks?.space();
     this.#checksSaved = space === undefined || space.freeBytes > PLENTY_BYTES ? CHECKS_SAVED : 0;
+    if (this.#recordsMissing > 0) {
+      this.#checksSaved = 0;
+      tx.wantRoom(0);
+      throw new FsError(
+        "ENOSPC",
+        `the medium of the namespace is full: ${this.#recordsMissing} bytes are missing to its reserve`,
+      );
+    }
     if (space === undefined || space.freeBytes >= ROOM_RESERVE_BYTES) return;
     tx.wantRoom(0);
     throw new FsError("ENOSPC", `${space.freeBytes} of ${space.totalBytes} bytes are free, ${ROOM_RESERVE_BYTES} are wanted`);
@@ -146,7 +162,8 @@ export class Room {
     if (request.release) await this.make(Infinity, session);
     else await this.#measure();
     if (neededBytes > this.#freeBytes(session) - has) await this.make(neededBytes + has, session);
-    const free = this.#freeBytes(session) - has;
+    // Without room for records what is written could not be committed.
+    const free = this.#recordsMissing > 0 ? 0 : this.#freeBytes(session) - has;
     const share = Math.floor(Math.max(0, free) / GRANT_SHARE);
     const grantedBytes = neededBytes > free ? 0 : Math.max(neededBytes, Math.min(wantedBytes, share));
     this.#claims.set(session, has + grantedBytes);
@@ -184,6 +201,7 @@ export class Room {
   }
 
   #enough(bytes: number, asking: SessionId | null): boolean {
+    if (this.#recordsMissing > 0) return false;
     if (bytes === 0) return (this.#server.hooks?.space().freeBytes ?? Infinity) >= ROOM_RESERVE_BYTES;
     return this.#freeBytes(asking) >= bytes;
   }
@@ -207,6 +225,8 @@ export class Room {
   /** Has the disks say anew how much is free; with `release` they first give back what deleted blocks held. */
   async #measure(release = false): Promise<void> {
     const { hooks, clock } = this.#server;
+    this.#recordsMeasuredMs = -Infinity;
+    await this.measureRecords();
     if (hooks?.measure === undefined) return;
     // One that began before the question may be too old for it.
     if (this.#measuring !== null) await this.#measuring;
@@ -217,5 +237,19 @@ export class Room {
       .finally(() => (this.#measuring = null));
     await this.#measuring;
     this.#measuredMs = clock.nowMs();
+  }
+
+  /** Looks how full the medium of log and table is, at most once a second. */
+  async measureRecords(): Promise<void> {
+    const { recordSpace, clock } = this.#server;
+    const now = clock.nowMs();
+    if (recordSpace === undefined || now - this.#recordsMeasuredMs < RECORDS_MEASURED_EVERY_MS) return;
+    this.#recordsMeasuredMs = now;
+    try {
+      const { totalBytes, freeBytes } = await recordSpace();
+      this.#recordsMissing = Math.min(RECORDS_RESERVE_BYTES, Math.floor(totalBytes / RECORDS_RESERVE_SHARE)) - freeBytes;
+    } catch (error) {
+      this.#server.trace(`namespace: measuring the medium of log and table: ${(error as Error).message}`);
+    }
   }
 }

@@ -55,6 +55,7 @@ export class Server implements Namespace {
   readonly limits: NamespaceLimits;
   readonly clock: DatedClock;
   readonly hooks: StripeHooks | undefined;
+  readonly recordSpace: NamespaceOptions["recordSpace"];
   readonly log: Log;
   readonly table: Table;
   readonly ticks: Ticks;
@@ -80,6 +81,7 @@ export class Server implements Namespace {
     this.clock = options.clock ?? systemDatedClock();
     this.locks = new Locks(this.clock);
     this.hooks = options.stripes;
+    this.recordSpace = options.recordSpace;
     this.trace = options.trace ?? (() => {});
     this.#quarantine = options.quarantine;
     this.state = new State(overlay, limits.cacheBytes);

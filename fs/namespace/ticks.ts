@@ -170,6 +170,7 @@ export class Ticks {
   async #run(): Promise<boolean> {
     const { overlay, limits, clock } = this.#server;
     this.#server.sessions.expireUnheard();
+    await this.#server.room.measureRecords();
     let more = await this.#freeSome();
     if (!this.#stopped) more = (await this.#removeDead(limits.deadStripeGraceMs)) === STRIPES_PER_REMOVAL || more;
     if (!this.#stopped) await this.#sweepNext();

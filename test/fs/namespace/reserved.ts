@@ -6,7 +6,7 @@ import type { Request } from "../../../fs/messages.ts";
 import { openNamespace, type Namespace } from "../../../fs/namespace/namespace.ts";
 import { PROMISED_KEY, TAG_META } from "../../../fs/namespace/keys.ts";
 import { encodeNumber } from "../../../fs/namespace/records.ts";
-import { chargeOf, ROOM_RESERVE_BYTES } from "../../../fs/namespace/room.ts";
+import { chargeOf, RECORDS_RESERVE_BYTES, ROOM_RESERVE_BYTES } from "../../../fs/namespace/room.ts";
 import { Server } from "../../../fs/namespace/server.ts";
 import type { DiskId } from "../../../replication/stripe.ts";
 import type { InodeId } from "../../../fs/types.ts";
@@ -274,5 +274,37 @@ test("a session is granted room that others were not, and what it says of itself
   assert.equal((await ask(store.session, { heldBytes: 64 * MIB, neededBytes: 200 * MIB })).grantedBytes, 0);
   await other.close();
   assert.equal((await ask(store.session, { heldBytes: 64 * MIB, neededBytes: 200 * MIB })).grantedBytes, 200 * MIB);
+  clearInterval(time);
+});
+
+test("on a full medium of log and table nothing is made or granted, and all can be removed", async () => {
+  const medium = { totalBytes: 100 * GIB, freeBytes: RECORDS_RESERVE_BYTES };
+  const disks = { totalBytes: 100 * GIB, freeBytes: 100 * GIB };
+  const stripes = { remove: async () => {}, removeUncommitted: async () => {}, space: () => disks };
+  const store = await openStore({ recordSpace: async () => medium, stripes });
+  const { session, root } = store;
+  const nothing = { heldBytes: 0, unstoredBytes: 0, neededBytes: MIB, wantedBytes: MIB, release: false };
+  await store.namespace.tick();
+  await makeEntry(session, root, "first");
+  assert.equal((await session.call("space", nothing)).grantedBytes, MIB);
+  const time = setInterval(() => store.clock.advance(50), 1);
+  medium.freeBytes--;
+  store.clock.advance(1000);
+  await store.namespace.tick();
+  // Whether there is room was looked at a moment ago: so many more are made.
+  const made: string[] = [];
+  await assert.rejects(async () => {
+    for (;;) {
+      await makeEntry(session, root, `file-${made.length}`);
+      made.push(`file-${made.length}`);
+    }
+  }, { code: "ENOSPC" }); // prettier-ignore
+  assert.ok(made.length <= 256);
+  assert.equal((await session.call("space", nothing)).grantedBytes, 0);
+  for (const text of ["first", ...made]) await session.call("unlink", { parent: root, name: name(text), directory: false });
+  await assert.rejects(makeEntry(session, root, "next"), { code: "ENOSPC" });
+  medium.freeBytes = RECORDS_RESERVE_BYTES;
+  await makeEntry(session, root, "next");
+  assert.equal((await session.call("space", nothing)).grantedBytes, MIB);
   clearInterval(time);
 });
