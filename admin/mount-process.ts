@@ -68,6 +68,7 @@ async function openSession(
     recall: (inode, mode, names) => receiver?.recall(inode, mode, names) ?? Promise.resolve(),
     repeated: () => receiver?.repeated?.(),
     moved: (inodes) => receiver?.moved?.(inodes),
+    writtenElsewhere: (inode) => receiver?.writtenElsewhere?.(inode),
     held: () => receiver?.held?.() ?? [],
     lapsed: () => receiver?.lapsed?.(),
     renewed: (locked) => receiver?.renewed?.(locked),

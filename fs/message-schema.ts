@@ -62,11 +62,12 @@ message TestLockReply { optional ByteLock conflict = 1; }
 message ReleaseLocksRequest { uint64 inode = 1; string kind = 2; string owner = 3; }
 message AcquireRequest { uint64 inode = 1; string mode = 2; }
 message ForgetRequest { repeated uint64 inodes = 1; }
+message WritingRequest { repeated uint64 inodes = 1; bool open = 2; }
 
 message Hello { uint32 version = 1; string mountpoint = 2; uint32 pid = 3; uint64 session = 4; string store = 5; }
 message Welcome { uint64 session = 1; uint32 timeLimitMs = 2; string scheme = 3; string store = 4; bool reclaim = 5; }
 message HeldLock { uint64 inode = 1; ByteLock lock = 2; }
-message Reclaim { repeated uint64 known = 1; repeated uint64 shared = 2; repeated uint64 exclusive = 3; repeated HeldLock locks = 4; bool last = 5; repeated uint64 unanswered = 6; repeated uint64 learning = 7; }
+message Reclaim { repeated uint64 known = 1; repeated uint64 shared = 2; repeated uint64 exclusive = 3; repeated HeldLock locks = 4; bool last = 5; repeated uint64 unanswered = 6; repeated uint64 learning = 7; repeated uint64 writing = 8; }
 message Recall { uint64 inode = 1; string mode = 2; repeated bytes names = 3; bool allNames = 4; }
 `;
 
@@ -100,5 +101,6 @@ export const operationMessages = {
   testLock: ["TestLockRequest", "TestLockReply"],
   releaseLocks: ["ReleaseLocksRequest", "Empty"],
   acquire: ["AcquireRequest", "InodeAttributes"],
+  writing: ["WritingRequest", "Empty"],
   forget: ["ForgetRequest", "Empty"],
 } as const;

@@ -170,6 +170,8 @@ export interface Operations {
   releaseLocks: [{ inode: InodeId; kind: "posix" | "flock"; owner: string }, Record<string, never>];
   /** Asks for a lease; the reply comes when others have given theirs up. */
   acquire: [{ inode: InodeId; mode: LeaseMode }, { attributes: Attributes }];
+  /** These files, which the session knows, are open for writing through its mount (`open`) or not any more: the others' mounts are told, and refuse to map them (SessionEvents.writtenElsewhere). At most 1024. */
+  writing: [{ inodes: InodeId[]; open: boolean }, Record<string, never>];
   /** The session no longer knows these inodes. Unnamed ones nobody knows are freed. */
   forget: [{ inodes: InodeId[] }, Record<string, never>];
 }
@@ -182,6 +184,8 @@ export type Reply<Name extends OperationName> = Operations[Name][1];
 export interface HeldLease {
   inode: InodeId;
   mode: LeaseMode;
+  /** The namespace was told that the file is open for writing. */
+  writing?: boolean;
 }
 
 /** A lock that a session holds. */
@@ -221,6 +225,8 @@ export interface SessionEvents {
   repeated?(): void;
   /** Committed bytes of these files, still the same, lie at other places from now on: better forget where they were. Nobody waits for an answer; who misses this finds out when the old place is removed. */
   moved?(inodes: readonly InodeId[]): void;
+  /** Another mount has the file open for writing. Comes before the reply that grants a lease on it, and where it is opened so while this one has a lease. */
+  writtenElsewhere?(inode: InodeId): void;
   /** Every inode that the session knows and the lease on it. Asked where the server was started again and has forgotten. */
   held?(): Iterable<HeldLease>;
   /** The server was not heard of for the time limit: it may have ended the session. What the kernel caches must not be used as long as `fresh` is false. */

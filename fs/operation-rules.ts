@@ -71,6 +71,7 @@ export const OPERATION_RULES: Readonly<Record<OperationName, OperationRule>> = {
   lock: ofSession("long"),
   cancelLock: ofSession("flush"),
   releaseLocks: ofSession("flush"),
+  writing: ofSession("flush"),
   forget: ofSession("flush"),
   space: ofSession("flush"),
 };

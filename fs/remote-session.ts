@@ -282,14 +282,18 @@ export class RemoteSession implements Session {
     const locks = [...this.#locks.held()];
     for (let last = false; !last;) {
       const part: Record<LeaseMode, InodeId[]> = { known: [], shared: [], exclusive: [] };
+      const writing: InodeId[] = [];
       for (let count = 0; count < RECLAIM_MAX && !last; count++) {
         const next = leases.next();
         if (next.done) last = true;
-        else part[next.value.mode].push(next.value.inode);
+        else {
+          part[next.value.mode].push(next.value.inode);
+          if (next.value.writing) writing.push(next.value.inode);
+        }
       }
       const someLocks: HeldLock[] = locks.splice(0, RECLAIM_MAX);
       last &&= locks.length === 0;
-      const body = encodeMessage("Reclaim", { ...part, locks: someLocks, last, ...(last ? this.#unanswered() : {}) });
+      const body = encodeMessage("Reclaim", { ...part, writing, locks: someLocks, last, ...(last ? this.#unanswered() : {}) });
       await connection.request("reclaim", { body }, { deadlineMs: DEADLINE_MS });
     }
   }
@@ -321,6 +325,11 @@ export class RemoteSession implements Session {
     const { events } = this.#options;
     if (request === "moved") {
       events.moved?.(decodeMessage<{ inodes: InodeId[] }>("ForgetRequest", message.body).inodes);
+      return { body: encodeMessage("Empty", {}) };
+    }
+    if (request === "writtenElsewhere") {
+      for (const inode of decodeMessage<{ inodes: InodeId[] }>("ForgetRequest", message.body).inodes)
+        events.writtenElsewhere?.(inode);
       return { body: encodeMessage("Empty", {}) };
     }
     if (request !== "recall") throw new FsError("ENOSYS", `there is no request ${request}`);

@@ -13,12 +13,12 @@ import { Connection, type Message } from "../replication/connection.ts";
 import type { Clock } from "../storage/clock.ts";
 import { FsError } from "./errno.ts";
 import { decodeMessage, decodeRequest, encodeMessage, encodeReply, isOperation } from "./message-codec.ts";
-import type { HeldLock, LeaseMode, OperationName, Reply, Request, Session, SessionEvents } from "./messages.ts";
+import type { HeldLease, HeldLock, LeaseMode, OperationName, Reply, Request, Session, SessionEvents } from "./messages.ts";
 import { OPERATION_RULES } from "./operation-rules.ts";
 import type { ByteString, InodeId, SessionId } from "./types.ts";
 
 /** Goes up when the messages change in a way that an older side cannot speak. */
-export const SESSION_PROTOCOL_VERSION = 4;
+export const SESSION_PROTOCOL_VERSION = 5;
 /** Leases, and locks, in one reclaim request. */
 export const RECLAIM_MAX = 8192;
 /** PATH_MAX. */
@@ -38,7 +38,7 @@ export interface ServedSession extends Session {
     options: { unanswered?: readonly number[]; signal: AbortSignal },
   ): Promise<{ reply: Reply<Name>; repeated: boolean }>;
   readonly reclaiming: boolean;
-  reclaim(leases: readonly { inode: InodeId; mode: LeaseMode }[], locks: readonly HeldLock[]): void;
+  reclaim(leases: readonly HeldLease[], locks: readonly HeldLock[]): void;
   reclaimed(unanswered: readonly number[], learning: readonly number[]): Promise<void>;
   readonly othersReclaim: Promise<void> | undefined;
   fail(reason: string): void;
@@ -86,6 +86,8 @@ interface Reclaim extends Record<LeaseMode, InodeId[]> {
   /** With the last: numbers of requests whose replies are still to come, and those of them by which the mount comes to know an inode. */
   unanswered: number[];
   learning: number[];
+  /** Of the inodes: those of which was said that they are open for writing. */
+  writing: InodeId[];
 }
 
 export interface ServedReport {
@@ -238,6 +240,7 @@ export class SessionServer {
       {
         recall: async (inode, mode, names) => (host === null ? undefined : this.#recall(host, inode, mode, names)),
         moved: (inodes) => (host === null ? undefined : this.#moved(host, inodes)),
+        writtenElsewhere: (inode) => (host === null ? undefined : this.#writtenElsewhere(host, inode)),
         expired: () => (host === null ? undefined : this.#forget(host)),
       },
       { mountpoint, pid, resume: resume === 0 ? undefined : resume, former },
@@ -333,12 +336,16 @@ export class SessionServer {
     if (wait) session.call("cancelLock", { ticket }).catch(() => {});
   }
 
-  async #reclaim(host: Hosted, { known, shared, exclusive, locks, last, unanswered, learning }: Reclaim): Promise<Message> {
+  async #reclaim(
+    host: Hosted,
+    { known, shared, exclusive, locks, last, unanswered, learning, writing }: Reclaim,
+  ): Promise<Message> {
     const held = Math.max(known.length + shared.length + exclusive.length, locks.length);
     if (held > RECLAIM_MAX)
       throw new FsError("EINVAL", `reclaim of ${held} leases or locks at once; at most ${RECLAIM_MAX} are taken`);
+    const written = new Set(writing);
     const leases = Object.entries({ known, shared, exclusive }).flatMap(([mode, inodes]) =>
-      inodes.map((inode) => ({ inode, mode: mode as LeaseMode })),
+      inodes.map((inode) => ({ inode, mode: mode as LeaseMode, writing: written.has(inode) })),
     );
     try {
       host.session.reclaim(leases, locks);
@@ -354,6 +361,12 @@ export class SessionServer {
       await reclaimed;
     }
     return EMPTY();
+  }
+
+  /** Urgent: it goes out before the reply that grants the lease. */
+  #writtenElsewhere({ connection, session }: Hosted, inode: InodeId): void {
+    const body = encodeMessage("ForgetRequest", { inodes: [inode] });
+    connection?.request("writtenElsewhere", { body }, { deadlineMs: session.limitMs, place: "urgent" }).catch(() => {});
   }
 
   #moved({ connection, session }: Hosted, inodes: readonly InodeId[]): void {

@@ -39,15 +39,15 @@ function noteSize(core: Core, { inode, size }: Attributes): void {
 }
 
 /** The inode's attributes, under a shared lease at least. */
-export function leasedAttributes(core: Core, inode: InodeId): Result<Attributes> {
+export function leasedAttributes(core: Core, inode: InodeId, mode: "shared" | "exclusive" = "shared"): Result<Attributes> {
   const known = core.inodes.attributes(inode);
   if (known !== null) return known;
   const mark = core.marks.take();
   const held = core.inodes.lease(inode) !== "known";
-  const reply = held ? callNow(core, "getAttributes", { inode }) : callNow(core, "acquire", { inode, mode: "shared" });
+  const reply = held ? callNow(core, "getAttributes", { inode }) : callNow(core, "acquire", { inode, mode });
   return after(reply, ({ attributes }) => {
     if (!core.marks.isCurrent(mark)) return core.inodes.asKnown(attributes);
-    if (!held) core.inodes.granted(inode, "shared");
+    if (!held) core.inodes.granted(inode, mode);
     return core.inodes.learned(attributes);
   });
 }

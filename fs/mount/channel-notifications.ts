@@ -35,7 +35,6 @@ export class Notifications implements KernelCaches {
   #lastId = 0;
   readonly #sent = new Map<number, Waiting>();
   readonly #unsent: Waiting[] = [];
-  mapsDirect = false;
   /** Sent since the mount was made. */
   count = 0;
 
@@ -44,7 +43,6 @@ export class Notifications implements KernelCaches {
     this.#connection = connection;
     this.#arena = arena;
     this.#minor = negotiated.minor;
-    this.mapsDirect = negotiated.mapsDirect;
   }
 
   /** The thread wrote notification `id`; error is a positive errno or 0. */

@@ -85,6 +85,7 @@ async function recallFile(core: Core, inode: InodeId, mode: LeaseMode): Promise<
       await placedAll(file);
       written = await flushQuietly(core, file);
     } while (file.placing > 0);
+    while (file.writers > 0 && !file.toldWriting && session === core.marks.session) await core.writers.tell(file);
     // One that outlives its session has nothing to give up: what the file has now is the next session's.
     if (session !== core.marks.session) return;
     if (!written && mode === "known") await loseUnwritten(core, file);

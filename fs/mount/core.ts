@@ -21,6 +21,7 @@ import type { ReadAhead } from "./read-ahead.ts";
 import type { Space } from "./space.ts";
 import type { Told } from "./told.ts";
 import type { WriteBuffer } from "./write-buffer.ts";
+import type { Writers } from "./writers.ts";
 
 export interface Core {
   readonly session: Session;
@@ -36,6 +37,7 @@ export interface Core {
   readonly readAhead: ReadAhead;
   readonly space: Space;
   readonly losses: Losses;
+  readonly writers: Writers;
   readonly accessTimes: boolean;
   readonly trace: (text: string) => void;
   /** Which replies may be kept. */

@@ -24,6 +24,8 @@ export class FileState {
   /** Open handles. */
   handles = 0;
   writers = 0;
+  /** The namespace was told that there are some (writers.ts). */
+  toldWriting = false;
   /** Flush units that are not committed, oldest first. */
   readonly units: FlushUnit[] = [];
   /** The buffer that only this file writes to. */
@@ -140,6 +142,7 @@ export function forgetSession(file: FileState): void {
   file.timesDirty = false;
   file.accessTimeDirty = false;
   file.pagesGiven = false;
+  file.toldWriting = false;
   file.endAppend();
 }
 

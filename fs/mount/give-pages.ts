@@ -10,6 +10,7 @@ import type { Core } from "./core.ts";
 import type { FileHandle } from "./handles.ts";
 import { GIVEN_FILE_MAX_BYTES } from "./limits.ts";
 import { readAtOnce } from "./read.ts";
+import { O_DIRECT } from "./write.ts";
 
 const O_ACCMODE = 3;
 const O_NOATIME = 0o1000000;
@@ -19,7 +20,7 @@ export function givePages(core: Core, handle: FileHandle): void {
   const { file, flags } = handle;
   const { size } = file.attributes;
   if (core.caches?.storePages === undefined || file.pagesGiven || size === 0 || size > GIVEN_FILE_MAX_BYTES) return;
-  if (file.handles !== 1 || handle.direct || (flags & O_ACCMODE) !== 0) return;
+  if (file.handles !== 1 || handle.direct || (flags & (O_ACCMODE | O_DIRECT)) !== 0) return;
   if (file.lease === "known" || file.recall !== null || file.tail !== null || file.heldPages.size > 0) return;
   if ((flags & O_NOATIME) === 0 && accessTimeDue(core, file)) return;
   if (!core.caches.storePages(file.inode, size, (into) => readAtOnce(core, file, into))) return;

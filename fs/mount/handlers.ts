@@ -202,8 +202,6 @@ export interface Handlers {
 
 /** What a filesystem may ask of the kernel. Sent from a thread of its own; never await one in a handler whose own request it may block on (facts-fuse.md, pitfall 1). */
 export interface KernelCaches {
-  /** Files open with FOPEN_DIRECT_IO can be mapped (FUSE_DIRECT_IO_ALLOW_MMAP, Linux 6.6). */
-  readonly mapsDirect?: boolean;
   /** Drops cached attributes and, of [offset, offset+length), data. offset -1: attributes only; length 0: to the end. False: the kernel does not know the inode, or not yet: it learns it when the program that looked it up goes on. */
   invalidateInode(inode: InodeId, offset: number, length: number): Promise<boolean>;
   invalidateEntry(parent: InodeId, name: ByteString): Promise<void>;

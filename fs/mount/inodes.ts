@@ -304,8 +304,10 @@ export class Inodes {
 
   /** Every inode that the session knows, and the lease on it. */
   *held(): Generator<HeldLease> {
-    for (const inode of this.#known.keys()) yield { inode, mode: this.lease(inode) };
-    for (const [inode, { lease }] of this.#files) if (!this.#known.has(inode)) yield { inode, mode: lease };
+    for (const inode of this.#known.keys())
+      yield { inode, mode: this.lease(inode), writing: this.#files.get(inode)?.toldWriting ?? false };
+    for (const [inode, { lease, toldWriting }] of this.#files)
+      if (!this.#known.has(inode)) yield { inode, mode: lease, writing: toldWriting };
   }
 
   /** As clear, where another session goes on. Nothing is dirty any more. Returns what the kernel may have cached. */

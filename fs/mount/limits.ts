@@ -119,6 +119,8 @@ export const DIRECTORY_PAGE_ENTRIES = 512;
 export const FORGOTTEN_INODES_MAX = 65_536;
 /** Inodes in one forget request, and forgets kept back before one is sent at once. */
 export const FORGET_BATCH_MAX = 1024;
+/** Files of one request that says that they are not open for writing any more. */
+export const WRITING_BATCH_MAX = 1024;
 /** Files whose access times are sent in one request. */
 export const ACCESS_TIMES_BATCH_MAX = 1024;
 /** relatime: an access time older than this is renewed. */

@@ -42,6 +42,7 @@ import { statfsOf } from "./statfs.ts";
 import { StripeNumbers } from "./stripe-numbers.ts";
 import { WriteBuffer } from "./write-buffer.ts";
 import type { Schemes } from "./write-buffer.ts";
+import { Writers } from "./writers.ts";
 import { syncFile, writeFile } from "./write.ts";
 
 const O_NOATIME = 0o1000000;
@@ -94,6 +95,7 @@ export class Mount implements Handlers {
       recall: async (inode, mode, names) => (core === null ? undefined : recall(core, inode, mode, names)),
       repeated: () => core?.marks.replyRepeated(),
       moved: (inodes) => (core === null ? undefined : moved(core, inodes)),
+      writtenElsewhere: (inode) => core?.writers.heard(inode),
       held: () => core?.inodes.held() ?? [],
       lapsed: () => void (core !== null && lapse(core)),
       renewed: (locked) => void (core !== null && renew(core, locked)),
@@ -138,6 +140,7 @@ export class Mount implements Handlers {
 
   forget(inode: InodeId, count: number): void {
     this.#core.inodes.forget(inode, count);
+    if (!this.#core.inodes.isKnown(inode)) this.#core.writers.forget(inode);
   }
 
   getattr(caller: Caller, inode: InodeId, _handle: number | null): Result<AttributesReply> {
@@ -453,6 +456,7 @@ export class Mount implements Handlers {
   async #workLazily(): Promise<void> {
     const core = this.#core;
     // In this order, so that what is about to be forgotten gets its access time.
+    await core.writers.sendClosed();
     await sendAccessTimes(core);
     core.inodes.settlePutOff();
     await core.inodes.sendForgets();
@@ -486,7 +490,7 @@ function makeCore(options: MountOptions, session: Session, trace: (text: string)
   const write: WriteBuffer = new WriteBuffer(pool, clock, sparing(options.schemes, space), flusher);
   const core: Core = {
     session, stripes, clock, caches: null, inodes, handles: new Handles(), pool, write, flusher,
-    readAhead: new ReadAhead(stripes, allocate), space, losses, accessTimes: options.accessTimes ?? true, trace,
+    readAhead: new ReadAhead(stripes, allocate), space, losses, writers: new Writers(session, trace), accessTimes: options.accessTimes ?? true, trace,
     marks, changes: 0, accessed: new Map(), lockOwners: new Map(), flockOwners: new Set(), releases: new Releases({ session, clock, trace }), told: new Map(), wrongInKernel: new Map(), listings: { givenMs: new Map(), old: new Set() }, asking: 0, expired: false,
   }; // prettier-ignore
   return core;

@@ -8,7 +8,7 @@ import { after, call, callNow } from "./core.ts";
 import type { Core } from "./core.ts";
 import type { Caller, Entry, NegativeEntry, Opened, Result } from "./handlers.ts";
 import { LEASED_TIMEOUT_MS, UNCHECKED_TIMEOUT_MS } from "./limits.ts";
-import { openCreated, openKnown } from "./open.ts";
+import { openKnown, openNew } from "./open.ts";
 import { noteTold, overtake } from "./told.ts";
 
 const RENAME_NOREPLACE = 1;
@@ -122,8 +122,12 @@ export function create(
   return after(makeInode(core, caller, what), (made) => {
     if (!made.created) return openExisting(core, caller, made, flags, killSetId);
     const entry = core.inodes.entry(made.attributes, made.current ? "exclusive" : null);
-    return { entry, opened: openCreated(core, made.attributes, flags) };
+    return withOpened(entry, openNew(core, made.attributes, flags));
   });
+}
+
+function withOpened(entry: Entry, opened: Result<Opened>): Result<Created> {
+  return after(opened, (done) => ({ entry, opened: done }));
 }
 
 async function openExisting(
@@ -152,7 +156,7 @@ export async function makeUnnamed(
   const mark = core.marks.take();
   const { attributes } = await call(core, "makeUnnamed", request);
   const entry = core.inodes.entry(attributes, core.marks.isCurrent(mark) ? "exclusive" : null);
-  return { entry, opened: openCreated(core, attributes, flags) };
+  return withOpened(entry, openNew(core, attributes, flags));
 }
 
 export function link(core: Core, inode: InodeId, parent: InodeId, name: ByteString): Result<Entry> {

@@ -21,19 +21,19 @@ const FUSE_SETXATTR_EXT = 1 << 29;
 const FUSE_INIT_EXT = 1 << 30;
 // flags2: bits 32 and up
 const FUSE_HAS_EXPIRE_ONLY = 1 << 3;
-const FUSE_DIRECT_IO_ALLOW_MMAP = 1 << 4;
 
 /**
  * Not asked for, and why: WRITEBACK_CACHE, since a dirty page that the kernel hides cannot be recalled from it;
  * ASYNC_DIO, since an interrupted O_DIRECT read then got no INTERRUPT and hung; NO_OPEN(DIR)_SUPPORT,
  * since the filesystem wants to know of every open; AUTO_INVAL_DATA, since leases say when cached pages are stale.
- * EXPORT_SUPPORT: the kernel asks for the names "." and ".." of inodes that a file handle names and it has forgotten.
+ * DIRECT_IO_ALLOW_MMAP, since a shared mapping of what another mount writes must be refused (writers.ts).
+ * EXPORT_SUPPORT, taken: the kernel asks for the names "." and ".." of inodes that a file handle names and it has forgotten.
  */
 const WANTED =
   FUSE_ASYNC_READ | FUSE_POSIX_LOCKS | FUSE_ATOMIC_O_TRUNC | FUSE_EXPORT_SUPPORT | FUSE_BIG_WRITES | FUSE_DONT_MASK | FUSE_FLOCK_LOCKS | FUSE_DO_READDIRPLUS |
   FUSE_READDIRPLUS_AUTO | FUSE_PARALLEL_DIROPS | FUSE_POSIX_ACL | FUSE_ABORT_ERROR | FUSE_MAX_PAGES | FUSE_CACHE_SYMLINKS |
   FUSE_EXPLICIT_INVAL_DATA | FUSE_HANDLE_KILLPRIV_V2 | FUSE_SETXATTR_EXT | FUSE_INIT_EXT; // prettier-ignore
-const WANTED2 = FUSE_HAS_EXPIRE_ONLY | FUSE_DIRECT_IO_ALLOW_MMAP;
+const WANTED2 = FUSE_HAS_EXPIRE_ONLY;
 
 /** max_pages is 16 bits and by default bounded by the kernel at 256 (fs.fuse.max_pages_limit): 1 MiB. */
 export const MAX_PAGES = 256;
@@ -56,8 +56,6 @@ export interface Negotiated {
   flags2: number;
   maxReadaheadBytes: number;
   maxWriteBytes: number;
-  /** Files open with FOPEN_DIRECT_IO can be mapped. */
-  mapsDirect: boolean;
   /** SETXATTR has the 16-byte structure. */
   extendedSetxattr: boolean;
 }
@@ -84,7 +82,6 @@ export function negotiate(init: InitRequest): Negotiated {
     flags2: (init.flags2 & WANTED2) >>> 0,
     maxReadaheadBytes: init.maxReadaheadBytes,
     maxWriteBytes: MAX_WRITE_BYTES,
-    mapsDirect: (init.flags2 & FUSE_DIRECT_IO_ALLOW_MMAP) !== 0,
     extendedSetxattr: (flags & FUSE_SETXATTR_EXT) !== 0,
   };
 }

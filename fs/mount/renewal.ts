@@ -27,6 +27,7 @@ export function renew(core: Core, locked: ReadonlySet<InodeId>): void {
   }
   core.flusher.renew();
   core.space.reset();
+  core.writers.clear();
   core.accessed.clear();
   core.lockOwners.clear();
   core.flockOwners.clear();
@@ -51,6 +52,8 @@ async function keepKnown(core: Core, open: readonly InodeId[]): Promise<void> {
     while (session === core.marks.session && !core.expired) {
       try {
         await call(core, "acquire", { inode, mode: "known" });
+        const file = core.inodes.file(inode);
+        if (file !== undefined) await core.writers.tell(file);
         return;
       } catch (error) {
         // Without a name it was freed with the session before.

@@ -51,6 +51,8 @@ export interface Recording {
   goesOn(tx: Transaction, from: number): void;
 }
 
+/** Files that one request may say of that they are written. */
+const WRITING_MAX = 1024;
 /** Stripe numbers that one request may reserve. */
 const RESERVE_MAX = 4096;
 
@@ -206,6 +208,8 @@ export class Calls {
         return this.#server.room.grant(session.id, request as Request<"space">);
       case "forget":
         return this.#forget(session, (request as Request<"forget">).inodes);
+      case "writing":
+        return this.#writing(session, request as Request<"writing">);
       case "lock": {
         const { inode, lock, wait, ticket } = request as Request<"lock">;
         return this.#server.locks.lock(session.id, inode, lock, wait, ticket);
@@ -225,8 +229,17 @@ export class Calls {
     }
   }
 
+  #writing(session: ServerSession, { inodes, open }: Request<"writing">): void {
+    if (inodes.length > WRITING_MAX)
+      throw new FsError("EINVAL", `writing: ${inodes.length} files; at most ${WRITING_MAX} are taken`);
+    for (const inode of inodes) this.#server.leases.setWriting(session, inode, open);
+  }
+
   #forget(session: ServerSession, inodes: readonly InodeId[]): void {
-    for (const inode of inodes) if (session.holds.delete(inode)) this.#server.ticks.forgotten(inode);
+    for (const inode of inodes) {
+      this.#server.leases.setWriting(session, inode, false);
+      if (session.holds.delete(inode)) this.#server.ticks.forgotten(inode);
+    }
   }
 
   async #statistics(): Promise<Statistics> {

@@ -68,6 +68,8 @@ class Gate {
 export class Leases {
   readonly #sessions = new Map<SessionId, SessionLeases>();
   readonly #gates = new Map<InodeId, Gate>();
+  /** Sessions whose mounts have said that they have the inode open for writing. Who holds it exclusively need not. */
+  readonly #writers = new Map<InodeId, Set<SessionLeases>>();
   readonly #clock: Clock;
   readonly #expire: (session: SessionLeases, reason: string) => void;
   /** True while no call can conflict with another session. */
@@ -87,6 +89,7 @@ export class Leases {
   remove(session: SessionLeases): void {
     session.ended = true;
     session.holds.clear();
+    for (const inode of this.#writers.keys()) this.setWriting(session, inode, false);
     this.#sessions.delete(session.id);
     this.#settle();
   }
@@ -103,6 +106,28 @@ export class Leases {
     if (this.#gates.size > 0 && level > KNOWN && this.#gates.get(inode)?.recalling.has(session)) level = KNOWN;
     const held = session.holds.get(inode);
     if (held === undefined || held < level) session.holds.set(inode, level);
+    if (level > KNOWN && this.#writers.size > 0 && this.#isWrittenByOthers(inode, session))
+      session.events.writtenElsewhere?.(inode);
+  }
+
+  /** Notes that the session's mount has the inode, which it knows, open for writing, or not any more. */
+  setWriting(session: SessionLeases, inode: InodeId, open: boolean): void {
+    const writers = this.#writers.get(inode);
+    if (!open) {
+      writers?.delete(session);
+      if (writers?.size === 0) this.#writers.delete(inode);
+      return;
+    }
+    if (session.ended || !session.holds.has(inode)) return;
+    if (writers === undefined) this.#writers.set(inode, new Set([session]));
+    else writers.add(session);
+    for (const other of this.#sessions.values())
+      if (other !== session && (other.holds.get(inode) ?? 0) > KNOWN) other.events.writtenElsewhere?.(inode);
+  }
+
+  #isWrittenByOthers(inode: InodeId, session: SessionLeases): boolean {
+    const writers = this.#writers.get(inode);
+    return writers !== undefined && (writers.size > 1 || !writers.has(session));
   }
 
   /** Whether another session that goes on holds what the level does not go together with. */

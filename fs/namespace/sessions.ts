@@ -207,12 +207,13 @@ export class Sessions {
     if (!session.reclaiming) throw new FsError("EINVAL", `session ${session.id} has nothing to reclaim`);
     session.lastHeard = this.#server.clock.nowMs();
     this.#server.resumption.heard(session.id);
-    for (const { inode, mode } of leases) {
+    for (const { inode, mode, writing } of leases) {
       if (!(Number.isSafeInteger(inode) && inode > 0)) throw new FsError("EINVAL", `a lease on inode ${inode} cannot be`);
       const level = leaseLevel(mode);
       if (this.#server.leases.conflicts(inode, level, session))
         throw new FsError("ESTALE", `another session holds a lease on inode ${inode} already`);
       this.#server.leases.grant(session, inode, level);
+      if (writing) this.#server.leases.setWriting(session, inode, true);
     }
     for (const { inode, lock } of locks) this.#server.locks.restore(session.id, inode, lock);
   }

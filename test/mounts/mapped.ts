@@ -1,43 +1,35 @@
-// Shared writable mappings of one file, on two mounts at once. What msync(2) has acknowledged is there, on both.
+// Shared mappings on two mounts. What msync(2) has acknowledged is read on both. Of a file that one mount has open for
+// writing the other refuses a shared mapping (ENODEV): nobody would notice what two mounts store into one page.
 
 import assert from "node:assert/strict";
 import { type ChildProcessByStdio, spawn } from "node:child_process";
+import fs from "node:fs";
 import path from "node:path";
 import { createInterface } from "node:readline";
 import type { Readable, Writable } from "node:stream";
 import test, { after, before } from "node:test";
+import { eventually } from "../fixture/eventually.ts";
+import { lacking } from "../fixture/lacking.ts";
 import { mountAgain, useTwoMounts } from "../fixture/second-mount.ts";
-import { shell } from "../fixture/store.ts";
+import { run, shell } from "../fixture/store.ts";
 
 const PAGES = 16;
+const O_DIRECT = 0o40000;
 /** An answer takes milliseconds; this is a hang. */
 const ANSWER_LIMIT_MS = 30_000;
 
 const { store, one, two } = useTwoMounts("mapped", { before, after });
 
-/** Maps the file and does what lines say: `write AT BYTE`, `sync AT LENGTH`, `mapped AT`, `read AT` (read(2)), `work SIDE SECONDS`. */
+/** Maps the file (`access`: "w" to write, "r" to read only; opened with `flags` besides) and does what lines say: `write AT BYTE`, `sync AT LENGTH`, `mapped AT`, `read AT` (read(2)). */
 const PROGRAM = `
-import mmap, os, struct, sys, time
-file = os.open(sys.argv[1], os.O_RDWR)
-pages = int(sys.argv[2])
-memory = mmap.mmap(file, pages * 4096, mmap.MAP_SHARED, mmap.PROT_READ | mmap.PROT_WRITE)
-def work(side, seconds):
-    "Counts in its own pages (every other one), each count msynced; looks into the other's."
-    own = [page for page in range(pages) if page % 2 == side]
-    others = [page for page in range(pages) if page % 2 != side]
-    synced, seen, back, number, end = {}, {page: 0 for page in others}, 0, 0, time.time() + seconds
-    while time.time() < end:
-        number += 1
-        page = own[number % len(own)]
-        for at in (0, 4088): struct.pack_into("<Q", memory, page * 4096 + at, number)
-        memory.flush(page * 4096, 4096)
-        synced[page] = number
-        other = others[number % len(others)]
-        value = struct.unpack_from("<Q", memory, other * 4096)[0]
-        if value < seen[other]: back += 1
-        seen[other] = value
-    return "%d %d %s" % (back, max(seen.values()), ",".join("%d:%d" % pair for pair in synced.items()))
-print("ready", flush=True)
+import errno, mmap, os, sys
+place, pages, access, flags = sys.argv[1], int(sys.argv[2]), sys.argv[3], int(sys.argv[4])
+file = os.open(place, flags | (os.O_RDWR if access == "w" else os.O_RDONLY))
+try:
+    memory = mmap.mmap(file, pages * 4096, mmap.MAP_SHARED, mmap.PROT_READ | (mmap.PROT_WRITE if access == "w" else 0))
+    print("ready", flush=True)
+except OSError as error:
+    print(errno.errorcode[error.errno], flush=True)
 for line in sys.stdin:
     what, *numbers = line.split()
     numbers = [int(number) for number in numbers]
@@ -46,7 +38,6 @@ for line in sys.stdin:
     elif what == "sync": memory.flush(*numbers)
     elif what == "mapped": answer = memory[numbers[0]]
     elif what == "read": answer = os.pread(file, 1, numbers[0])[0]
-    elif what == "work": answer = work(*numbers)
     print(answer, flush=True)
 `;
 
@@ -54,15 +45,17 @@ class Mapping {
   readonly #child: ChildProcessByStdio<Writable, Readable, null>;
   readonly #lines: AsyncIterator<string>;
 
-  private constructor(file: string) {
-    this.#child = spawn("python3", ["-c", PROGRAM, file, String(PAGES)], { stdio: ["pipe", "pipe", "inherit"] });
+  private constructor(file: string, access: string, flags: number) {
+    const words = ["-c", PROGRAM, file, String(PAGES), access, String(flags)];
+    this.#child = spawn("python3", words, { stdio: ["pipe", "pipe", "inherit"] });
     this.#child.stdin.on("error", () => {}); // its end is told by the lines' end
     this.#lines = createInterface({ input: this.#child.stdout })[Symbol.asyncIterator]();
   }
 
-  static async open(file: string): Promise<Mapping> {
-    const mapping = new Mapping(file);
-    assert.equal(await mapping.#answer("open"), "ready");
+  /** `result`: what the mapping must come to: "ready", or the error that refuses it; then read(2) goes on. */
+  static async open(file: string, { access = "w", flags = 0, result = "ready" } = {}): Promise<Mapping> {
+    const mapping = new Mapping(file, access, flags);
+    assert.equal(await mapping.#answer("open"), result);
     return mapping;
   }
 
@@ -90,68 +83,89 @@ class Mapping {
   }
 }
 
-/** Runs with a mapping on each of the mounts, of one file of zeros. */
-async function withMappings(name: string, action: (here: Mapping, there: Mapping) => Promise<void>): Promise<void> {
+/** Runs with a mapping on the first mount, of a file of zeros, and one refused on the second. */
+async function withMapping(name: string, action: (here: Mapping, there: Mapping) => Promise<void>): Promise<void> {
   await shell(`head -c ${PAGES * 4096} /dev/zero > ${one}/${name}`);
   const open: Mapping[] = [];
   try {
-    for (const mount of [one, two]) open.push(await Mapping.open(path.join(mount, name)));
+    open.push(await Mapping.open(path.join(one, name)));
+    open.push(await Mapping.open(path.join(two, name), { result: "ENODEV" }));
     await action(open[0], open[1]);
   } finally {
     for (const mapping of open) mapping.close();
   }
 }
 
-test("what one mount wrote through a mapping and msynced is read by the other, by read(2) and in its mapping, and back", () =>
-  withMappings("back-and-forth", async (here, there) => {
+test("what a mount wrote through a mapping and msynced is read by the other, and what that one writes is seen in the mapping", () =>
+  withMapping("back-and-forth", async (here, there) => {
     for (let round = 1; round <= 20; round++) {
-      for (const [writer, reader, value] of [
-        [here, there, 2 * round],
-        [there, here, 2 * round + 1],
-      ] as const) {
-        const at = ((round * 4099) % (PAGES * 4096 - 2)) + 1;
-        await writer.ask(`write ${at} ${value}`);
-        await writer.ask(`sync 0 ${PAGES * 4096}`);
-        const seen = [await reader.ask(`read ${at}`), await reader.ask(`mapped ${at}`), await writer.ask(`read ${at}`)];
-        assert.deepEqual(seen, [String(value), String(value), String(value)], `round ${round}, byte ${at}`);
-      }
-    }
-  }));
-
-test("what one mount wrote by write(2) is seen in the other's mapping, also where that page had been written through the mapping", () =>
-  withMappings("mixed", async (here, there) => {
-    for (let round = 1; round <= 10; round++) {
-      await there.ask(`write ${4096 + round} ${round}`);
-      await there.ask(`sync 4096 4096`);
+      const at = ((round * 4099) % (PAGES * 4096 - 2)) + 1;
+      await here.ask(`write ${at} ${round}`);
+      await here.ask(`sync 0 ${PAGES * 4096}`);
+      assert.deepEqual([await there.ask(`read ${at}`), await here.ask(`read ${at}`)], [String(round), String(round)]);
       await shell(
-        `printf '\\x${(100 + round).toString(16)}' | dd of=${one}/mixed bs=1 seek=${4196 + round} conv=notrunc status=none`,
+        `printf '\\x${(100 + round).toString(16)}' | dd of=${two}/back-and-forth bs=1 seek=${at} conv=notrunc status=none`,
       );
-      assert.equal(await there.ask(`mapped ${4196 + round}`), String(100 + round));
-      assert.equal(await here.ask(`mapped ${4096 + round}`), String(round));
-    }
-  }));
-
-test("both msync other pages of one file at once: none waits for the other for ever, nothing acknowledged is lost", () =>
-  withMappings("both", async (here, there) => {
-    const reports = await Promise.all([here.ask("work 0 4"), there.ask("work 1 4")]);
-    const synced = new Map<number, number>();
-    for (const [side, report] of reports.entries()) {
-      const [back, newest, pages] = report.split(" ");
-      assert.equal(back, "0", `mount ${side} saw a count go back`);
-      assert.ok(Number(newest) > 0, `mount ${side} saw nothing of the other`);
-      for (const pair of pages.split(",")) synced.set(...(pair.split(":").map(Number) as [number, number]));
-    }
-    assert.equal(synced.size, PAGES, "each page was written");
-    for (const mount of [one, two]) {
-      const bytes = Buffer.from(await shell(`base64 -w0 ${mount}/both`), "base64");
-      for (const [page, count] of synced) {
-        const found = [bytes.readUInt32LE(page * 4096), bytes.readUInt32LE(page * 4096 + 4088)];
-        assert.deepEqual(found, [count, count], `page ${page} on ${mount}`);
-      }
+      const seen = [await here.ask(`mapped ${at}`), await here.ask(`read ${at}`), await there.ask(`read ${at}`)];
+      assert.deepEqual(seen, Array(3).fill(String(100 + round)), `round ${round}, byte ${at}`);
     }
     const checked = await store.cairn("fsck");
     assert.equal(checked.code, 0, checked.stdout + checked.stderr);
   }));
+
+test("a mapping is refused, of whatever kind, as long as the other mount has the file open for writing, and given when that is closed", async () => {
+  await shell(`head -c ${PAGES * 4096} /dev/zero > ${one}/closed`);
+  const writer = await Mapping.open(path.join(two, "closed"));
+  const place = path.join(one, "closed");
+  try {
+    for (const access of ["w", "r"]) (await Mapping.open(place, { access, result: "ENODEV" })).close();
+    assert.equal(await shell(`cat ${place} | wc -c`), `${PAGES * 4096}\n`);
+  } finally {
+    writer.close();
+  }
+  await eventually("the other mount is told", async () => {
+    const opened = await Mapping.open(place).catch(() => null);
+    opened?.close();
+    return opened !== null;
+  });
+});
+
+test("mounts map what nobody writes, both; one maps a file that it opens with O_DIRECT", async () => {
+  await shell(`head -c ${PAGES * 4096} /dev/zero > ${one}/read`);
+  const readers = await Promise.all([one, two].map((mount) => Mapping.open(path.join(mount, "read"), { access: "r" })));
+  for (const reader of readers) {
+    assert.equal(await reader.ask("mapped 5000"), "0");
+    reader.close();
+  }
+  const direct = await Mapping.open(path.join(one, "read"), { flags: O_DIRECT });
+  await direct.ask("write 4096 9");
+  await direct.ask("sync 4096 4096");
+  direct.close();
+  assert.equal((await shell(`od -An -tu1 -j 4096 -N 1 ${two}/read`)).trim(), "9");
+});
+
+test("SQLite in WAL mode: a second mount is refused, and loses no row in silence", { skip: lacking("sqlite3") }, async () => {
+  const insert = (mount: string, rows: number, who: string): string =>
+    `{ echo .bail on; for i in $(seq ${rows}); do echo "insert into t values('${who}', $i);"; done; echo "select '${who}', count(*) from t where who = '${who}';"; } | sqlite3 -cmd '.timeout 20000' ${mount}/wal.db`;
+  await shell(`sqlite3 ${one}/wal.db "pragma journal_mode=wal; create table t(who, n);"`);
+  const holder = spawn("sqlite3", [path.join(one, "wal.db")], { stdio: ["pipe", "ignore", "ignore"] });
+  try {
+    holder.stdin.write("select count(*) from t;\n");
+    await eventually("it has the file open", async () => fs.existsSync(path.join(two, "wal.db-shm")));
+    assert.match(await shell(insert(one, 50, "one")), /one\|50/);
+    const refused = await run("bash", ["-c", insert(two, 50, "two")]);
+    assert.notEqual(refused.code, 0, refused.stdout);
+    assert.match(refused.stderr, /disk I\/O error|unable to open|locking protocol|No such device/i);
+    assert.equal(
+      await shell(`sqlite3 ${one}/wal.db "select who, count(*) from t group by who; pragma integrity_check;"`),
+      "one|50\nok\n",
+    );
+  } finally {
+    holder.kill("SIGKILL");
+  }
+  await eventually("the second mount may", async () => (await run("bash", ["-c", insert(two, 1, "later")])).code === 0);
+  assert.equal(await shell(`sqlite3 ${one}/wal.db "select count(*) from t;"`), "51\n");
+});
 
 test("what was msynced outlives a mount whose process is killed", async () => {
   const third = await mountAgain(store, "third");

@@ -30,7 +30,6 @@ const UNCHECKED = Infinity;
 export class Kernel implements KernelCaches {
   readonly data: KernelData;
   readonly locks: KernelLocks;
-  readonly mapsDirect = true;
   readonly #core: KernelCore;
 
   constructor(mount: Handlers, options: KernelOptions) {

@@ -150,7 +150,6 @@ function cachesOf(kernel: Kernel, clock: ProcessClock): KernelCaches {
     return value;
   };
   return {
-    mapsDirect: kernel.mapsDirect,
     forgetAttributes: (inode) => kernel.forgetAttributes(inode),
     invalidateInode: (inode, offset, length) => heard(kernel.invalidateInode(inode, offset, length)),
     invalidateEntry: (parent, name) => heard(kernel.invalidateEntry(parent, name)),

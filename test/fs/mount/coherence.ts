@@ -90,7 +90,6 @@ async function newMount(drop: (offset: number, length: number) => Promise<void> 
   });
   const forgotten: InodeId[] = [];
   const caches: KernelCaches = {
-    mapsDirect: true,
     invalidateInode: async (_inode, offset, length) => (await drop(offset, length), true),
     invalidateEntry: async () => {},
     notifyDelete: async () => {},
@@ -371,8 +370,8 @@ test("a file that is opened and read while its pages are dropped does not stop t
   const answered = new Event();
   pages.lock(5 * PAGE, answered.happened);
   const recalled = events.recall(made.inode, "known");
-  const file = await createFile(mount, "file");
-  const some = read(file, 5 * PAGE, PAGE);
+  const { opened } = await mount.create(caller, ROOT_INODE, "file" as ByteString, 0o644, 0, 0o022);
+  const some = read({ ...made, handle: opened.handle }, 5 * PAGE, PAGE);
   void some.then(answered.happen);
   await recalled;
   assert(!pages.has(4 * PAGE) && pages.has(5 * PAGE) && !pages.has(6 * PAGE));

@@ -184,6 +184,9 @@ export class MemorySession implements Session {
   on_forget(): Reply<"forget"> {
     return {};
   }
+  on_writing(): Reply<"writing"> {
+    return {};
+  }
   on_sync(): Reply<"sync"> {
     return {};
   }

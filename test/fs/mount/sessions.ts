@@ -72,9 +72,10 @@ test("a file that is recalled is not replaced by another state of it, however ma
   const written = write(theirs, 0, bytes(2, 100));
   await settled();
   for (let number = 0; number <= IDLE_FILES_MAX; number++) await close(await createFile(one.mount, `other-${number}`));
-  const ours = await openFile(one.mount, "file");
   let placed = false;
-  const late = write(ours, 0, bytes(3, 50)).then(() => (placed = true));
+  const late = openFile(one.mount, "file")
+    .then((ours) => write(ours, 0, bytes(3, 50)))
+    .then(() => (placed = true));
   await settled();
   assert.equal(placed, false, "written beside the recall");
   pages.happen();

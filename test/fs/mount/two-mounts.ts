@@ -55,12 +55,13 @@ export class SteeredSession implements Session {
   }
 
   async #begin(): Promise<void> {
-    const { recall, moved } = this.#events;
+    const { recall, moved, writtenElsewhere } = this.#events;
     const over = new Moment();
     const events: SessionEvents = {
       // As the server of a session over a socket: what is recalled of a session that is over is given back.
       recall: (...request) => Promise.race([recall(...request), over.happened]),
       moved,
+      writtenElsewhere,
       expired: () => {
         this.#over = true;
         over.happen();
@@ -192,7 +193,6 @@ export class Store {
 
 function cachesOf(kernel: AskedOfKernel): KernelCaches {
   return {
-    mapsDirect: true,
     invalidateInode: async (inode, offset) => {
       if (offset < 0) return true;
       await kernel.drop(inode, offset);
