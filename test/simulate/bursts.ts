@@ -71,6 +71,9 @@ class Burst {
       for (const kernel of world.kernels) files.push(await kernel.open(ROOT_INODE, name, O_RDWR | O_CREAT));
       const { inode } = files[0];
       const bytes = new Uint8Array(FILE_BYTES_MIN + randomBelow(this.random, FILE_BYTES_MORE) * this.random()).fill(1 + mount);
+      // Its size is known to both kernels: else a read may find none (Linux ends it at the size that it knew).
+      await world.kernels[mount].data.truncate(files[mount], bytes.length);
+      await world.kernels[1 - mount].attributes(inode);
       this.shared.push({ inode, files, bytes, mode: this.registers.of(`mode of ${inode}`, "644") });
     }
     await Promise.all(

@@ -1,4 +1,4 @@
-// `npm run simulate -- --seed S --steps N [--runs R] [--operations N] [--jobs J] [--dangers NAME=ROUNDS,...] [--no-shrink]`: runs the simulation from
+// `npm run simulate -- --seed S --steps N [--runs R] [--operations N] [--jobs J] [--dangers [none,]NAME=ROUNDS,...] [--no-shrink]`: runs the simulation from
 // a seed, or from many seeds on several processes, until R were run or N operations were judged. Where something is
 // wrong it prints the seed, makes the run as small as it can, prints that, and goes on with the next seed; at the end
 // what was done and which seeds failed. Exit status 1 if any did. One seed alone runs in this process.
@@ -46,10 +46,14 @@ export async function simulate(words: readonly string[]): Promise<void> {
   if (totals.violations.length > 0) process.exitCode = 1;
 }
 
-/** "strike=20,cut=0": rounds between two of a kind, on average; 0: never. */
+/** "strike=20,cut=0": rounds between two of a kind, on average; 0: never. "none,strike=20": nothing else. */
 function dangersIn(text: string): Partial<Dangers> {
   const dangers: Partial<Dangers> = {};
   for (const part of text.split(",").filter((word) => word !== "")) {
+    if (part === "none") {
+      for (const name of Object.keys(DANGERS) as (keyof Dangers)[]) dangers[name] = 0;
+      continue;
+    }
     const [name, rounds] = part.split("=");
     if (!(name in DANGERS) || !/^\d+$/.test(rounds ?? ""))
       throw new Error(`--dangers ${part}: must be NAME=ROUNDS, of ${Object.keys(DANGERS).join(", ")}; 0 rounds: never`);

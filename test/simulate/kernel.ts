@@ -398,6 +398,12 @@ export class Kernel implements KernelCaches {
       this.#core.mount.forget(inode, lookups);
   }
 
+  /** As the kernel does with an inode that has lost its last name and that nobody has open. Only between system calls. */
+  async forgetUnnamed(inode: InodeId): Promise<void> {
+    await this.#core.taken();
+    for (const { lookups } of this.#core.cache.shrink((other) => other !== inode)) this.#core.mount.forget(inode, lookups);
+  }
+
   async learnRoot(): Promise<void> {
     const { version } = this.#core.cache;
     const reply = await this.#core.request(() => this.#core.mount.getattr(this.#core.caller, ROOT_INODE, null));

@@ -244,6 +244,7 @@ async function removeOpen(scene: Scene, loss: Loss, found: Nodes, contents: Read
   const [parent, { entries }] = [...found].find(([, node]) => [...node.entries.values()].includes(inode))!;
   const [name] = [...entries].find(([, child]) => child === inode)!;
   await scene.drive(world.kernels[1 - loss.mount].remove(parent, name, false));
+  await scene.drive(world.kernels[1 - loss.mount].forgetUnnamed(inode));
   scene.story.tell(() => `mount ${1 - loss.mount} removes ${parent}/${name}, ${inode}, which mount ${loss.mount} has open`);
   model.setEntry(parent, name, null);
   model.addLinks(inode, -1);
