@@ -87,6 +87,8 @@ export class FileState {
   recallEndedMs = -Infinity;
   /** The size that the kernel has been told, or has made itself; and when it was told one that another mount had made. */
   kernelSize: number;
+  /** Allocated bytes as programs were told while data was on its way: an estimate. -1: they were told the namespace's. */
+  estimatedBytes = -1;
   sizeToldMs = -Infinity;
   /** Page reads being answered. */
   reads = 0;
@@ -186,5 +188,6 @@ export function shownAttributes(file: FileState): Attributes {
   if (uncommitted === 0 && file.units.length === 0) return file.attributes;
   const room = Math.ceil(file.attributes.size / 4096) * 4096 - file.attributes.allocatedBytes;
   const extra = Math.max(0, Math.min(Math.ceil(Math.max(uncommitted, 512) / 4096) * 4096, room));
-  return { ...file.attributes, allocatedBytes: file.attributes.allocatedBytes + extra };
+  file.estimatedBytes = file.attributes.allocatedBytes + extra;
+  return { ...file.attributes, allocatedBytes: file.estimatedBytes };
 }

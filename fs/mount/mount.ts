@@ -471,7 +471,10 @@ function makeCore(options: MountOptions, session: Session, trace: (text: string)
   const pool = new BufferPool(WRITE_BUFFERS_MAX, allocate);
   const marks = new Marks();
   const inodes = new Inodes(session, marks, trace, options.inodeLimits);
-  const onClean = inodes.settleFile.bind(inodes);
+  const onClean = (file: FileState): void => {
+    correctBlocks(core, file);
+    inodes.settleFile(file);
+  };
   const losses = new Losses();
   const onLost = (file: FileState, bytes: number): void => lost(core, file, bytes);
   const space = new Space({
@@ -494,6 +497,14 @@ function makeCore(options: MountOptions, session: Session, trace: (text: string)
     marks, changes: 0, accessed: new Map(), lockOwners: new Map(), flockOwners: new Set(), releases: new Releases({ session, clock, trace }), told: new Map(), wrongInKernel: new Map(), listings: { givenMs: new Map(), old: new Set() }, asking: 0, expired: false,
   }; // prettier-ignore
   return core;
+}
+
+/** The kernel keeps an estimate as long as the lease: it is dropped once the namespace has counted. Attributes alone take no lock, so nothing waits for it. */
+function correctBlocks(core: Core, file: FileState): void {
+  const told = file.estimatedBytes;
+  file.estimatedBytes = -1;
+  if (told < 0 || told === file.attributes.allocatedBytes) return;
+  void core.caches?.invalidateInode(file.inode, -1, 0).catch(() => {});
 }
 
 /** Bytes of the file were given up, and its pieces with them: programs see what the namespace has. */

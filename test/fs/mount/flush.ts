@@ -243,3 +243,30 @@ test("while commits fail and much waits, writes are refused with the reason and 
   assert.equal((await read(again, 0, 4096)).length, 4096);
   await mount.destroy();
 });
+
+test("a number of blocks that the kernel was told while data was on its way is dropped once the namespace has counted", async () => {
+  const { mount, session } = await newMount();
+  const dropped: [InodeId, number][] = [];
+  mount.attach({
+    invalidateInode: async (inode: InodeId, offset: number) => {
+      dropped.push([inode, offset]);
+      return true;
+    },
+    invalidateEntry: async () => true,
+    notifyDelete: async () => true,
+    incrementEpoch: async () => true,
+  } as never);
+  const file = await createFile(mount, "blocks");
+  await write(file, 0, new Uint8Array(100).fill(1));
+  const estimate = (await attributes(file)).allocatedBytes;
+  assert.equal(estimate, 4096);
+  session.file(file.inode).attributes.allocatedBytes = 100;
+  await sync(file);
+  assert.equal((await attributes(file)).allocatedBytes, 100);
+  assert.deepEqual(dropped, [[file.inode, -1]]);
+  // Nobody was told anything else: nothing is dropped.
+  await write(file, 0, new Uint8Array(100).fill(2));
+  await sync(file);
+  assert.equal(dropped.length, 1);
+  await mount.destroy();
+});
