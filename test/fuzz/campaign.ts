@@ -1,7 +1,6 @@
 // Runs seed after seed on one store until the time is over or a difference shows, and makes what differs small.
 
-import { compileProbe } from "../posix/probe.ts";
-import { Probe } from "../posix/probe.ts";
+import { compileProbe, Probe } from "../posix/probe.ts";
 import { packageRoot } from "../posix/table.ts";
 import { fewest } from "../fixture/fewest.ts";
 import { generateSteps } from "./generate.ts";
@@ -51,12 +50,16 @@ export class Campaign {
   #rig: Rig | null = null;
   #offers: Offers | null = null;
   #seed: number | null = null;
+  #ending: Promise<void> | null = null;
   #runs = 0;
   #operations = 0;
+  #refused = 0;
 
   constructor(signal: AbortSignal, report: (progress: Progress) => void = () => {}) {
     this.#program = compileProbe(packageRoot());
     this.#signal = signal;
+    // What hangs in the kernel ends with its mount.
+    signal.addEventListener("abort", () => void this.destroy().catch(() => {}), { once: true });
     this.#report = report;
   }
 
@@ -66,6 +69,11 @@ export class Campaign {
 
   get operations(): number {
     return this.#operations;
+  }
+
+  /** How many of the operations both sides refused. */
+  get refused(): number {
+    return this.#refused;
   }
 
   get seed(): number | null {
@@ -115,38 +123,46 @@ export class Campaign {
   async #try(steps: readonly string[], note?: string): Promise<Difference | null> {
     await this.#freshRig(false);
     const rig = this.#rig!;
-    const directory = await rig.newDirectory();
+    try {
+      const difference = await this.#attempt(rig, steps, note);
+      if (difference?.severe) await this.#freshRig(true);
+      return difference;
+    } finally {
+      if (this.#signal.aborted) throw new Interrupted();
+    }
+  }
+
+  async #attempt(rig: Rig, steps: readonly string[], note?: string): Promise<Difference | null> {
+    const checked = async (action: () => Promise<void>): Promise<Difference | null> => {
+      try {
+        return (await action(), null);
+      } catch (error) {
+        if (error instanceof StoreFailure) return { step: steps.length - 1, text: error.message, severe: true };
+        throw error;
+      }
+    };
+    const directory = rig.nextDirectory();
+    const refused = await checked(() => rig.makeDirectory(directory));
+    if (refused) return refused;
     const run = new Run({ rig, program: this.#program, directory });
-    let counted = 0;
+    const before = this.#operations;
     const difference = await run.steps(steps, () => {
       if (this.#signal.aborted) throw new Interrupted();
-      this.#operations += run.operations - counted;
-      counted = run.operations;
+      this.#operations = before + run.operations;
       this.#report({ seed: this.#seed, runs: this.#runs, operations: this.#operations, note });
     });
     this.#runs++;
-    this.#operations += run.operations - counted;
-    if (this.#signal.aborted) throw new Interrupted();
-    if (difference && !difference.severe) await rig.removeDirectory(directory).catch(() => {}); // it may fail for the same reason
-    const found = difference ?? (await this.#checked(steps.length - 1, () => rig.removeDirectory(directory)));
-    const whole = found ?? (await this.#checked(steps.length - 1, () => rig.fsck()));
-    if (whole?.severe) await this.#freshRig(true);
-    return whole;
-  }
-
-  async #checked(step: number, action: () => Promise<void>): Promise<Difference | null> {
-    try {
-      await action();
-      return null;
-    } catch (error) {
-      if (error instanceof StoreFailure) return { step, text: error.message, severe: true };
-      throw error;
-    }
+    this.#operations = before + run.operations;
+    this.#refused += run.refused;
+    if (difference?.severe) return difference;
+    const removed = await checked(() => rig.removeDirectory(directory));
+    return difference ?? removed ?? checked(() => rig.fsck());
   }
 
   /** A store to work on; a new one after a run that may have left it unusable. */
   async #freshRig(anew: boolean): Promise<void> {
     if (anew) await this.destroy();
+    if (this.#signal.aborted) throw new Interrupted();
     if (this.#rig) return;
     this.#rig = new Rig("fuzz");
     await this.#rig.start();
@@ -166,6 +182,7 @@ export class Campaign {
   async destroy(): Promise<void> {
     const rig = this.#rig;
     this.#rig = null;
-    await rig?.destroy();
+    if (rig) this.#ending = rig.destroy();
+    await this.#ending;
   }
 }

@@ -134,9 +134,9 @@ async function carryOut({ plan, replay, json }: Options): Promise<number> {
   }
 }
 
-function print(finding: Finding | null, { runs, operations }: Campaign, json: boolean): void {
-  const counts = `${runs} runs, ${operations} operations`;
-  if (json) return void console.log(JSON.stringify({ runs, operations, finding }, null, 2));
+function print(finding: Finding | null, { runs, operations, refused }: Campaign, json: boolean): void {
+  const counts = `${runs} runs, ${operations} operations, ${refused} of them refused by both`;
+  if (json) return void console.log(JSON.stringify({ runs, operations, refused, finding }, null, 2));
   if (!finding) return void console.log(`no difference: ${counts}`);
   const file = path.join(os.tmpdir(), `cairn-fuzz-${finding.seed ?? "replay"}.steps`);
   const about = finding.shownAgain ? "" : " (it did not show again, or was not tried: all steps until there)";

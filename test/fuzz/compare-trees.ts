@@ -60,25 +60,27 @@ function differences(here: readonly string[], there: readonly string[]): Differi
     .filter((pair) => pair.here !== pair.there);
 }
 
-/** The first byte that differs, in words, where both are files of different contents. */
+/** The first byte that differs, in words, where both are files of different contents that can be read. */
 async function firstByte(here: string, there: string, { here: left, there: right }: Differing): Promise<string> {
   if (!left?.includes("|file|") || !right?.includes("|file|") || left.includes("%")) return "";
   const name = left.split("|")[0];
-  const files = await Promise.all([here, there].map((parent) => fs.promises.open(path.join(parent, name), "r")));
+  const files: fs.promises.FileHandle[] = [];
+  const piece = async (file: fs.promises.FileHandle, at: number): Promise<Buffer> => {
+    const { buffer, bytesRead } = await file.read(Buffer.alloc(PIECE_BYTES), 0, PIECE_BYTES, at);
+    return buffer.subarray(0, bytesRead);
+  };
   try {
+    for (const parent of [here, there]) files.push(await fs.promises.open(path.join(parent, name), "r"));
     for (let at = 0; at < LOOKED_MAX_BYTES; at += PIECE_BYTES) {
-      const [a, b] = await Promise.all(
-        files.map(async (file) => {
-          const { buffer, bytesRead } = await file.read(Buffer.alloc(PIECE_BYTES), 0, PIECE_BYTES, at);
-          return buffer.subarray(0, bytesRead);
-        }),
-      );
+      const [a, b] = [await piece(files[0], at), await piece(files[1], at)];
       const differs = a.findIndex((byte, index) => byte !== b[index]);
       if (differs >= 0) return `\n  the first byte that differs: ${at + differs} is ${a[differs]}, on ext4 ${b[differs]}`;
       if (a.length === 0 || a.length !== b.length) break;
     }
-    return "";
+  } catch {
+    // The difference is told without it.
   } finally {
-    await Promise.all(files.map((file) => file.close()));
+    for (const file of files) await file.close();
   }
+  return "";
 }

@@ -81,7 +81,7 @@ function manyFiles(scene: Scene, program: string): Part {
     during: [`${program}: ${act}`],
     after: [
       `${scene.pick(["one-2", "two-2"])}: tree ${directory}`,
-      ...(scene.chance(2) ? [`${scene.pick(["one-1", "two-1"])}: remove-tree ${directory}`] : []),
+      `${scene.pick(["one-1", "two-1"])}: remove-tree ${directory}`,
     ],
   };
 }

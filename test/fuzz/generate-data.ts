@@ -10,9 +10,10 @@ const DIRECT_BYTES = 4096;
 function open(scene: Scene): string[] {
   const program = scene.program();
   const path = scene.likelyPath();
-  const { name, before } = scene.descriptor(program);
   const flags = scene.pick(FLAGS);
-  scene.opened({ program, name, path, direct: flags.includes("DIRECT"), regular: !flags.startsWith("RDONLY") });
+  const direct = flags.includes("DIRECT");
+  const { name, before } = scene.descriptor(program, direct);
+  scene.opened({ program, name, path, direct, regular: !flags.startsWith("RDONLY") });
   return [...before, `${program}: open ${name} ${path} ${flags} ${scene.chance(3) ? scene.pick(MODES) : "666"}`];
 }
 
@@ -85,6 +86,7 @@ const allocate = withFile((scene, { program, name }) => [
 
 const copy = withFile((scene, file) => {
   const to = scene.companion(file);
+  if (file.direct || to.direct) return [];
   const here = scene.chance(8) ? ["-", "-"] : [scene.offset(), scene.offset()];
   return [`${file.program}: copy-range ${file.name} ${here[0]} ${to.name} ${here[1]} ${scene.length()}`];
 });

@@ -65,15 +65,17 @@ export class Rig {
     return this.#store.output;
   }
 
-  /** A new directory for a run, of the same name in both filesystems, open to every user. */
-  async newDirectory(): Promise<string> {
-    const name = `run-${++this.#runs}`;
+  /** The name of a directory for a run. */
+  nextDirectory(): string {
+    return `run-${++this.#runs}`;
+  }
+
+  /** Makes a run's directory in both filesystems, open to every user. */
+  async makeDirectory(name: string): Promise<void> {
     for (const parent of [this.mount("one"), this.reference]) {
-      const made = path.join(parent, name);
-      await fs.promises.mkdir(made);
-      await fs.promises.chmod(made, 0o777);
+      const ran = await run("mkdir", ["-m", "777", path.join(parent, name)]);
+      if (ran.code !== 0) throw new StoreFailure(`mkdir ${name}: exit code ${ran.code}: ${ran.stderr}`);
     }
-    return name;
   }
 
   async removeDirectory(name: string): Promise<void> {

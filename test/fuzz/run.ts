@@ -20,6 +20,9 @@ const SHOWN_CHARACTERS = 400;
 /** Changes that come after a look at times get later ones, whatever the clock's step. */
 const TIMES_PAUSE_MS = 5;
 
+/** An errno's name, a fault, or what is not open. */
+const REFUSED = /^(E[A-Z0-9]{2,}|SIGBUS|script-error)$/;
+
 /** Where the store and ext4 do not agree. */
 export interface Difference {
   /** Index of the step after which it showed. */
@@ -66,6 +69,7 @@ export class Run {
   #outstanding: { mount: MountName; done: Promise<void> }[] = [];
   #problem: Error | null = null;
   #operations = 0;
+  #refused = 0;
 
   constructor(place: Place) {
     this.place = place;
@@ -73,6 +77,11 @@ export class Run {
 
   get operations(): number {
     return this.#operations;
+  }
+
+  /** Operations that both sides refused. */
+  get refused(): number {
+    return this.#refused;
   }
 
   /** Carries out the steps until one shows a difference. null: none did. `onStep` may throw to end the run. */
@@ -132,7 +141,10 @@ export class Run {
       if (problem) throw new Disagreement(`${step.text}: ${problem}`);
       return delay(TIMES_PAUSE_MS);
     }
-    if (replies.store.join(" ") === replies.reference.join(" ")) return;
+    if (replies.store.join(" ") === replies.reference.join(" ")) {
+      if (REFUSED.test(replies.store[0])) this.#refused++;
+      return;
+    }
     const exception = exceptionFor(words, replies);
     if (!exception) throw new Disagreement(describe(step, replies));
     const { store, reference } = exception.settle?.(words) ?? {};

@@ -117,9 +117,12 @@ export class Scene {
     return kind === 7 ? 1 + this.random(400_000) : this.pick([MIB, MIB + 1, MIB - 1, 2 * MIB + 17]);
   }
 
-  /** The next descriptor of a program, and a step that closes what it was. */
-  descriptor(program: string): { name: string; before: string[] } {
-    const name = `x${this.random(DESCRIPTORS)}`;
+  /**
+   * The next descriptor of a program, and a step that closes what it was. Those for O_DIRECT have names of their own: what is
+   * done with them is aligned, also where steps are left out.
+   */
+  descriptor(program: string, direct = false): { name: string; before: string[] } {
+    const name = `${direct ? "direct" : "x"}${this.random(DESCRIPTORS)}`;
     return { name, before: this.close(program, name) };
   }
 
