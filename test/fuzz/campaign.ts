@@ -31,6 +31,12 @@ export interface Progress {
   readonly note?: string;
 }
 
+/** Who is told how it goes on. */
+export interface Watcher {
+  update(progress: Progress): void;
+  say(text: string): void;
+}
+
 export interface Plan {
   readonly firstSeed: number;
   /** Steps of one run. */
@@ -46,7 +52,7 @@ export class Interrupted extends Error {}
 export class Campaign {
   readonly #program: string;
   readonly #signal: AbortSignal;
-  readonly #report: (progress: Progress) => void;
+  readonly #watcher: Watcher;
   #rig: Rig | null = null;
   #offers: Offers | null = null;
   #seed: number | null = null;
@@ -55,12 +61,12 @@ export class Campaign {
   #operations = 0;
   #refused = 0;
 
-  constructor(signal: AbortSignal, report: (progress: Progress) => void = () => {}) {
+  constructor(signal: AbortSignal, watcher: Watcher = { update: () => {}, say: () => {} }) {
     this.#program = compileProbe(packageRoot());
     this.#signal = signal;
     // What hangs in the kernel ends with its mount.
     signal.addEventListener("abort", () => void this.destroy().catch(() => {}), { once: true });
-    this.#report = report;
+    this.#watcher = watcher;
   }
 
   get runs(): number {
@@ -99,6 +105,7 @@ export class Campaign {
     if (!difference) return null;
     const untilThere = steps.slice(0, difference.step + 1);
     if (!shrink) return { seed: this.#seed, text: difference.text, steps: untilThere, shownAgain: false };
+    this.#watcher.say(`a difference, after ${untilThere.length} steps: ${difference.text}`);
     return this.#shrink(untilThere, difference.text);
   }
 
@@ -149,7 +156,7 @@ export class Campaign {
     const difference = await run.steps(steps, () => {
       if (this.#signal.aborted) throw new Interrupted();
       this.#operations = before + run.operations;
-      this.#report({ seed: this.#seed, runs: this.#runs, operations: this.#operations, note });
+      this.#watcher.update({ seed: this.#seed, runs: this.#runs, operations: this.#operations, note });
     });
     this.#runs++;
     this.#operations = before + run.operations;

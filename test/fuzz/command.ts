@@ -113,7 +113,7 @@ async function carryOut({ plan, replay, json }: Options): Promise<number> {
   const interrupt = (): void => stop.abort();
   for (const signal of ["SIGINT", "SIGTERM"] as const) process.on(signal, interrupt);
   const display = fuzzDisplay(replay ? 0 : plan.minutes);
-  const campaign = new Campaign(stop.signal, (progress) => display.update(progress));
+  const campaign = new Campaign(stop.signal, display);
   try {
     const finding = replay ? await campaign.find(replay, plan.shrink) : await campaign.seeds(plan);
     display.stop();

@@ -1,12 +1,11 @@
 // What `npm run fuzz` shows while it works: one line that changes on a terminal, a plain line now and then elsewhere.
 
-import type { Progress } from "./campaign.ts";
+import type { Progress, Watcher } from "./campaign.ts";
 
 const PLAIN_LINE_INTERVAL_MS = 10_000;
 const TERMINAL_INTERVAL_MS = 200;
 
-export interface FuzzDisplay {
-  update(progress: Progress): void;
+export interface FuzzDisplay extends Watcher {
   stop(): void;
 }
 
@@ -22,6 +21,9 @@ export function fuzzDisplay(minutes: number): FuzzDisplay {
       nextAt = now + (terminal ? TERMINAL_INTERVAL_MS : PLAIN_LINE_INTERVAL_MS);
       const text = `fuzz: ${describe(progress, (now - began) / 1000, minutes)}`;
       process.stderr.write(terminal ? `\r${text}\x1b[K` : `${text}\n`);
+    },
+    say(text) {
+      process.stderr.write(`${terminal ? "\r\x1b[K" : ""}fuzz: ${text}\n`);
     },
     stop() {
       if (terminal) process.stderr.write("\r\x1b[K");

@@ -109,6 +109,21 @@ function burst(scene: Scene, meanwhile: readonly string[]): string[] {
   ];
 }
 
+/** A directory that some change and others list. */
+function listed(scene: Scene): string[] {
+  const directory = scene.newName();
+  const count = scene.pick([10, 600, 2000]);
+  const [maker, ...others] = scene.programs(2 + scene.random(3));
+  return [
+    `${maker}: mkdir ${directory} 755`,
+    `${maker}: make-many ${directory} ${count}`,
+    `${maker}: watch-names ${directory} ${count} ${scene.pick([5, 30])} &`,
+    ...others.map((program, index) => `${program}: churn ${directory} ${scene.pick([100, 400])} p${index} &`),
+    `${maker}: names ${directory}`,
+    `${scene.pick(["one-1", "two-1"])}: remove-tree ${directory}`,
+  ];
+}
+
 function restartUnder(scene: Scene): string[] {
   const event = scene.pick(["kill-daemon", "kill-daemon", "restart", "stall two 1500", "stall one 1500"]);
   const steps = burst(scene, [`store: ${event}`]);
@@ -118,5 +133,6 @@ function restartUnder(scene: Scene): string[] {
 
 export const BURST_KINDS: readonly StepKind[] = [
   { name: "burst", weight: 0.5, make: (scene) => burst(scene, []) },
+  { name: "listed", weight: 0.15, make: listed },
   { name: "restart-under-burst", weight: 0.06, make: restartUnder },
 ];

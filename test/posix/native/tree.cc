@@ -199,13 +199,16 @@ int removeBelow(const std::string& directory) {
   return result ? result : rmdir(directory.c_str());
 }
 
-std::string numbered(const Arguments& a, const char* kind, int64_t i) { return a.at(0) + "/" + kind + std::to_string(i); }
+/** Of a name in the directory; the third word is put before it, so that several programs may work in one directory. */
+std::string numbered(const Arguments& a, const char* kind, int64_t i) {
+  return a.at(0) + "/" + (a.has(2) ? a.at(2) : "") + kind + std::to_string(i);
+}
 
 /** small-files DIR COUNT BYTES TAG: so many new files. */
 std::string smallFiles(const Arguments& a) {
   std::vector<char> bytes(a.number(2));
   for (int64_t i = 0; i < a.number(1); i++) {
-    int file = open(numbered(a, "s", i).c_str(), O_CREAT | O_WRONLY | O_TRUNC, 0644);
+    int file = open((a.at(0) + "/s" + std::to_string(i)).c_str(), O_CREAT | O_WRONLY | O_TRUNC, 0644);
     if (file < 0) return std::to_string(i) + " " + errnoName(errno);
     makePattern(bytes.data(), bytes.size(), 0, a.number(3) + i);
     ssize_t wrote = write(file, bytes.data(), bytes.size());
@@ -216,7 +219,7 @@ std::string smallFiles(const Arguments& a) {
   return "ok";
 }
 
-/** churn DIR COUNT: makes, renames over each other, links and unlinks names, so that every third stays. */
+/** churn DIR COUNT [PREFIX]: makes, renames over each other, links and unlinks names, so that every third stays. */
 std::string churn(const Arguments& a) {
   for (int64_t i = 0; i < a.number(1); i++) {
     std::string made = numbered(a, "c", i), moved = numbered(a, "m", i % 3 ? i - 1 : i);
@@ -226,6 +229,25 @@ std::string churn(const Arguments& a) {
     if (rename(made.c_str(), moved.c_str())) return std::to_string(i) + " rename:" + errnoName(errno);
     if (i % 5 == 0 && link(moved.c_str(), numbered(a, "l", i).c_str())) return std::to_string(i) + " link:" + errnoName(errno);
     if (i % 7 == 0 && unlink(moved.c_str())) return std::to_string(i) + " unlink:" + errnoName(errno);
+  }
+  return "ok";
+}
+
+/** watch-names DIR COUNT ROUNDS: lists it so often; what make-many made there must be listed once each time, whatever comes and goes beside it. */
+std::string watchNames(const Arguments& a) {
+  for (int64_t round = 0; round < a.number(2); round++) {
+    DIR* stream = opendir(a.path(0));
+    if (!stream) return errnoName(errno);
+    std::map<std::string, int> seen;
+    errno = 0;
+    while (dirent* entry = readdir(stream)) seen[entry->d_name]++;
+    int failed = errno;
+    closedir(stream);
+    if (failed) return errnoName(failed);
+    for (int64_t i = 0; i < a.number(1); i++) {
+      std::string name = "entry-" + std::to_string(i);
+      if (seen[name] != 1) return name + " " + std::to_string(seen[name]) + "-times in-round-" + std::to_string(round);
+    }
   }
   return "ok";
 }
@@ -277,6 +299,7 @@ const CommandTable treeCommands = {
     {"remove-tree", [](const Arguments& a) { return done(removeBelow(a.at(0))); }},
     {"small-files", smallFiles},
     {"churn", churn},
+    {"watch-names", watchNames},
     {"rename-while-listing", renameWhileListing},
     {"fill-xattr", setFilledAttribute},
     {"times", times},
