@@ -14,7 +14,8 @@ function open(scene: Scene): string[] {
   const direct = flags.includes("DIRECT");
   const { name, before } = scene.descriptor(program, direct);
   scene.opened({ program, name, path, direct, regular: !flags.startsWith("RDONLY") });
-  return [...before, `${program}: open ${name} ${path} ${flags} ${scene.chance(3) ? scene.pick(MODES) : "666"}`];
+  // NONBLOCK: the path may be a fifo's.
+  return [...before, `${program}: open ${name} ${path} ${flags}|NONBLOCK ${scene.chance(3) ? scene.pick(MODES) : "666"}`];
 }
 
 function openUnnamed(scene: Scene): string[] {
