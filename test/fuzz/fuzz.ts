@@ -5,8 +5,10 @@ import test from "node:test";
 import { Campaign } from "./campaign.ts";
 import { generateSteps } from "./generate.ts";
 
-const SEEDS = 4;
-const STEPS = 500;
+/** So many seeds take about two minutes on a quiet machine with two processors; a busy one begins no more after two minutes. */
+const SEEDS = 8;
+const STEPS = 400;
+const MINUTES = 2;
 const OFFERS = { root: true, largeXattrs: true };
 
 async function withCampaign(body: (campaign: Campaign) => Promise<void>): Promise<void> {
@@ -20,10 +22,10 @@ async function withCampaign(body: (campaign: Campaign) => Promise<void>): Promis
 
 test("two mounts of a store and ext4 answer alike, through restarts and kills", () =>
   withCampaign(async (campaign) => {
-    const plan = { firstSeed: 1, steps: STEPS, runs: SEEDS, minutes: 60, shrink: false };
+    const plan = { firstSeed: 1, steps: STEPS, runs: SEEDS, minutes: MINUTES, shrink: false };
     const finding = await campaign.seeds(plan);
     assert.equal(finding, null, finding === null ? "" : `seed ${finding.seed}: ${finding.text}\n${finding.steps.join("\n")}`);
-    assert.equal(campaign.runs, SEEDS);
+    assert.ok(campaign.operations >= STEPS, `${campaign.operations} operations`);
   }));
 
 test("a difference that is planted is found and made small", () =>
