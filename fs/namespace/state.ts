@@ -19,6 +19,7 @@ import {
   type StripeRecord,
 } from "./records.ts";
 import { RecordDamaged, type Slice } from "./bytes.ts";
+import { type ChangedXattrs, StoredXattrs } from "./xattr-set.ts";
 
 /** No extent crosses a multiple of this, so that a window's extents are loaded and changed by themselves: 1024 extents of 4 KiB. A full stripe's data fits in one. */
 export const WINDOW_BYTES = 4 * 1024 * 1024;
@@ -78,7 +79,9 @@ function makeWindow(extents: readonly Extent[]): Window {
   return { extents, inlineCost: extents.reduce((sum, extent) => sum + inlineCost(extent), 0) };
 }
 
-export type Xattrs = ReadonlyMap<ByteString, Uint8Array>;
+/** Attributes of one inode may take up to a MiB, and its names and their overhead as much: those of two such are kept, or each change would load all of them again. */
+const XATTRS_MIN_BYTES = 4 * 1024 * 1024;
+const XATTR_BYTES = 100;
 
 /** Something that an operation needs and memory lacks. */
 export type Miss =
@@ -127,7 +130,7 @@ export class State {
   readonly #firstWindows: Cache<InodeId, Window>;
   readonly #windows: Cache<string, Window>;
   readonly #stripes: Cache<StripeId, StripeRecord | { absent: true }>;
-  readonly #xattrs: Cache<InodeId, Xattrs>;
+  readonly #xattrs: Cache<InodeId, StoredXattrs>;
   readonly #pages = new Map<InodeId, Page>();
   /** True as long as the overlay's generation is that of their loading: until then it has every later change. */
   readonly #records = new Map<string, { value: Slice | null; generation: number }>();
@@ -147,8 +150,9 @@ export class State {
     // All of a file of 1 GiB in pieces of 4 KiB, and what of it lies inline.
     this.#windows = new Cache(cacheBytes * 0.53, windowBytes);
     this.#stripes = new Cache(cacheBytes * 0.04, (stripe) => ("absent" in stripe ? 80 : 240 + stripe.disks.length * 8));
-    this.#xattrs = new Cache(cacheBytes * 0.01, (xattrs) =>
-      [...xattrs.values()].reduce((sum, value) => sum + value.length + 100, 100),
+    this.#xattrs = new Cache(
+      Math.max(cacheBytes * 0.01, XATTRS_MIN_BYTES),
+      ({ size, valueBytes }) => XATTR_BYTES + size * XATTR_BYTES + valueBytes,
     );
   }
 
@@ -230,7 +234,7 @@ export class State {
     this.#pages.delete(directory);
   }
 
-  xattrs(inode: InodeId): Xattrs | undefined {
+  xattrs(inode: InodeId): StoredXattrs | undefined {
     return this.#xattrs.get(inode);
   }
 
@@ -300,8 +304,10 @@ export class State {
     this.#stripes.set(id, { absent: true });
   }
 
-  setXattrs(inode: InodeId, xattrs: Xattrs): void {
-    this.#xattrs.set(inode, xattrs);
+  setXattrs(inode: InodeId, changed: ChangedXattrs): void {
+    // Before it changes: what it took is counted off.
+    this.#xattrs.delete(inode);
+    this.#xattrs.set(inode, changed.applied());
   }
 
   #knowName(directory: InodeId, name: ByteString, entry: NameEntry | null): void {
@@ -551,12 +557,12 @@ export class State {
   #loadXattrs(inode: InodeId): Promise<void> {
     const prefix = TAG_XATTR + id8(inode);
     return this.overlay.scan(prefix, after(prefix), SCAN_MAX, (records) => {
-      const xattrs = new Map<ByteString, Uint8Array>();
+      const xattrs = new StoredXattrs();
       for (const { key, value } of records) {
         const reader = openValue(key, value);
         xattrs.set(key.slice(9) as ByteString, reader.raw(reader.end - reader.at));
       }
-      this.setXattrs(inode, xattrs);
+      this.#xattrs.set(inode, xattrs);
     });
   }
 

@@ -35,7 +35,8 @@ import {
   type NameEntry,
   type StripeRecord,
 } from "./records.ts";
-import { type Directory, type Miss, type NamedEntry, type Page, type State, WINDOW_BYTES, type Xattrs } from "./state.ts";
+import { type Directory, type Miss, type NamedEntry, type Page, type State, WINDOW_BYTES } from "./state.ts";
+import { ChangedXattrs, StoredXattrs, type Xattrs } from "./xattr-set.ts";
 
 /** Thrown to end an attempt that must be made again; carries nothing, the transaction says why. */
 export const INTERRUPTED = Object.freeze({ interrupted: true });
@@ -97,7 +98,7 @@ export class Transaction {
   readonly #stripes = new Map<StripeId, StripeRecord>();
   readonly #stripesBefore = new Map<StripeId, StripeRecord | null>();
   readonly #deletedStripes: StripeRecord[] = [];
-  readonly #xattrs = new Map<InodeId, Map<ByteString, Uint8Array>>();
+  readonly #xattrs = new Map<InodeId, ChangedXattrs>();
   readonly #xattrEdits: { inode: InodeId; name: ByteString; value: Uint8Array | null }[] = [];
   readonly #raw: RawEdit[] = [];
   readonly #grants: { inode: InodeId; level: LeaseLevel }[] = [];
@@ -250,7 +251,11 @@ export class Transaction {
   }
 
   xattrs(id: InodeId): Xattrs {
-    return this.#xattrs.get(id) ?? this.state.xattrs(id) ?? this.miss({ kind: "xattrs", inode: id });
+    return this.#xattrs.get(id) ?? this.#storedXattrs(id);
+  }
+
+  #storedXattrs(id: InodeId): StoredXattrs {
+    return this.state.xattrs(id) ?? this.miss({ kind: "xattrs", inode: id });
   }
 
   /** A record as its bytes, or null where there is none. What this transaction changes of it is not in it. */
@@ -400,18 +405,17 @@ export class Transaction {
   setXattr(inode: InodeId, name: ByteString, value: Uint8Array | null): void {
     let xattrs = this.#xattrs.get(inode);
     if (xattrs === undefined) {
-      xattrs = new Map(this.xattrs(inode));
+      xattrs = new ChangedXattrs(this.#storedXattrs(inode));
       this.#xattrs.set(inode, xattrs);
     }
-    if (value === null) xattrs.delete(name);
-    else xattrs.set(name, value);
+    xattrs.set(name, value);
     this.#xattrEdits.push({ inode, name, value });
     this.#dirty = true;
   }
 
   /** An inode made in this transaction: it has no xattrs to load. */
   startXattrs(inode: InodeId): void {
-    this.#xattrs.set(inode, new Map());
+    this.#xattrs.set(inode, new ChangedXattrs(new StoredXattrs()));
   }
 
   raw(prefix: string, rest: string, write: ((writer: EntryWriter) => void) | null): void {

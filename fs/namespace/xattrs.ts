@@ -92,13 +92,11 @@ function flagOf(name: ByteString): number {
 }
 
 function store(tx: Transaction, inode: Inode, name: ByteString, value: Uint8Array): void {
-  let names = name.length + 1;
-  let bytes = name.length + value.length;
-  for (const [other, kept] of tx.xattrs(inode.inode)) {
-    if (other === name) continue;
-    names += other.length + 1;
-    bytes += other.length + kept.length;
-  }
+  const xattrs = tx.xattrs(inode.inode);
+  const before = xattrs.get(name);
+  const names = xattrs.nameBytes + (before === undefined ? name.length + 1 : 0);
+  const count = xattrs.size + (before === undefined ? 1 : 0);
+  const bytes = names - count + xattrs.valueBytes + value.length - (before?.length ?? 0);
   if (names > NAMES_MAX_BYTES || bytes > INODE_XATTRS_MAX_BYTES) {
     throw new FsError(
       "ENOSPC",

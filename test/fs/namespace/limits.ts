@@ -217,6 +217,46 @@ test("attributes have their limits", async () => {
   for (let count = 0; count < 15; count++) await set(`user.${count}`, 65536);
   await set("user.0", 65536);
   await assert.rejects(set("user.last", 65536), { code: "ENOSPC" });
+  // Names of 6 (ten of them) or 7 bytes and "user.last" of 9: to the last byte.
+  const left = MIB - 15 * 65536 - 10 * 6 - 5 * 7 - "user.last".length;
+  await assert.rejects(set("user.last", left + 1), { code: "ENOSPC" });
+  await set("user.last", left);
+  await assert.rejects(set("user.z", 0), { code: "ENOSPC" });
+  await store.session.call("removeXattr", { inode, name: name("user.last") });
+  await set("user.z", 0);
+  const { names } = await store.session.call("listXattrs", { inode });
+  assert.equal(names.length, 16);
+  assert.deepEqual(await problems(store.namespace), []);
+});
+
+test("names of attributes fill what listxattr(2) can give, and are not loaded again with each", async () => {
+  const store = await openStore();
+  const { inode } = await makeEntry(store.session, store.root, "file");
+  const set = (index: number, bytes: number) =>
+    store.session.call("setXattr", {
+      inode,
+      name: `user.${String(index).padStart(26, "0")}` as ByteString,
+      value: new Uint8Array(bytes).fill(index),
+      create: false,
+      replace: false,
+      clearSetGroupId: false,
+    });
+  await set(0, 400);
+  await store.namespace.apply();
+  const range = store.table.range.bind(store.table);
+  let scans = 0;
+  store.table.range = (options) => (scans++, range(options));
+  // 32 bytes each with the zero: 2048 fill 64 KiB.
+  for (let index = 1; index < 2048; index++) await set(index, 400);
+  assert.equal(scans, 0);
+  await assert.rejects(set(2048, 0), { code: "ENOSPC" });
+  await set(7, 100);
+  const again = await openNamespace({ table: store.table, log: store.log });
+  const session = await again.openSession(quietEvents);
+  const { names } = await session.call("listXattrs", { inode });
+  assert.equal(names.length, 2048);
+  const { value } = await session.call("getXattr", { inode, name: names[7] });
+  assert.deepEqual([value!.length, value![0]], [100, 7]);
 });
 
 test("repair finds stripes by disk and moves them only from where it thought they were", async () => {
