@@ -108,6 +108,8 @@ interface Hosted {
   over: boolean;
   /** What replies wait for before they are sent. */
   held: Set<Promise<void>>;
+  /** Recalls that it has not answered. */
+  recalls: number;
   /** Resolves when it, and everybody else, has said what it holds; null while it has not. */
   reclaimed: Promise<void> | null;
   /** Blocks that are just being stored for it. */
@@ -245,7 +247,7 @@ export class SessionServer {
       },
       { mountpoint, pid, resume: resume === 0 ? undefined : resume, former },
     );
-    host = { session, mountpoint, pid, requests: 0, connection: null, over: false, held: new Set(), reclaimed: null, storing: new Set(), waiting: [] }; // prettier-ignore
+    host = { session, mountpoint, pid, requests: 0, connection: null, over: false, held: new Set(), recalls: 0, reclaimed: null, storing: new Set(), waiting: [] }; // prettier-ignore
     this.#hosted.set(session.id, host);
     return host;
   }
@@ -291,6 +293,9 @@ export class SessionServer {
 
   async #handle(host: Hosted, name: string, message: Message, signal: AbortSignal): Promise<Message> {
     const { session } = host;
+    // One chunk may have the answer to a recall and, behind it, what the mount asks afterwards: it must find the recall answered.
+    if (host.recalls > 0) await nextTurn();
+    if (signal.aborted) throw new FsError("EINTR", `${name} was given up`);
     if (host.over) throw new FsError("ESTALE", `${name}: the session is over`);
     session.heard();
     host.requests++;
@@ -378,6 +383,15 @@ export class SessionServer {
   async #recall(host: Hosted, inode: InodeId, mode: LeaseMode, names?: readonly ByteString[]): Promise<void> {
     const body = encodeMessage("Recall", { inode, mode, names: names ?? [], allNames: names === undefined });
     await repliesSent(host);
+    host.recalls++;
+    try {
+      await this.#recallAnswered(host, inode, body);
+    } finally {
+      host.recalls--;
+    }
+  }
+
+  async #recallAnswered(host: Hosted, inode: InodeId, body: Uint8Array): Promise<void> {
     while (!host.over) {
       const connection = host.connection ?? (await new Promise<Connection | null>((resolve) => host.waiting.push(resolve)));
       if (connection === null) return;
@@ -398,9 +412,13 @@ async function stored({ storing }: Hosted): Promise<void> {
   await Promise.allSettled([...storing]);
 }
 
+/** Everything that waits for no event has gone on. */
+function nextTurn(): Promise<void> {
+  return new Promise((resolve) => setImmediate(resolve));
+}
+
 /** A reply that grants a lease goes out before the lease is recalled, or the mount could never use it where two contend. */
 async function repliesSent(host: Hosted): Promise<void> {
-  const nextTurn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
   await nextTurn();
   if (host.held.size === 0) return;
   await Promise.allSettled([...host.held]);
