@@ -80,12 +80,14 @@ async function recallFile(core: Core, inode: InodeId, mode: LeaseMode): Promise<
     await flushQuietly(core, file);
     // With a shared lease left, pages stay right; but a shared mapping may hold dirty ones that we never heard of.
     if (mode === "known" || (before !== "shared" && file.writers > 0)) await dropPagesOf(core, file);
+    const tells = (): boolean => file.writers > 0 && !file.toldWriting && session === core.marks.session;
     let written: boolean;
     do {
+      // Before the last flush: what is written while we wait, under the lease, must not stay here when that is gone.
+      while (tells()) await core.writers.tell(file);
       await placedAll(file);
       written = await flushQuietly(core, file);
-    } while (file.placing > 0);
-    while (file.writers > 0 && !file.toldWriting && session === core.marks.session) await core.writers.tell(file);
+    } while (file.placing > 0 || tells());
     // One that outlives its session has nothing to give up: what the file has now is the next session's.
     if (session !== core.marks.session) return;
     if (!written && mode === "known") await loseUnwritten(core, file);

@@ -7,7 +7,7 @@ import { WRITING_BATCH_MAX } from "../../../fs/mount/limits.ts";
 import { ROOT_INODE } from "../../../fs/types.ts";
 import type { ByteString, InodeId } from "../../../fs/types.ts";
 import { caller } from "./doubles.ts";
-import { close, createFile, openFile, read, sync, write } from "./program.ts";
+import { attributes, close, createFile, openFile, read, sync, truncate, write } from "./program.ts";
 import { settled, type Side, Store } from "./two-mounts.ts";
 
 // The mounts' own timers keep no process alive.
@@ -139,5 +139,23 @@ test("many files closed at once are told in batches, and a word that fails is se
   );
   assert.ok(Math.max(...sizes) <= WRITING_BATCH_MAX, `${Math.max(...sizes)} in one`);
   for (let index = 0; index < count; index++) assert.equal((await open(two, `file ${index}`, READ)).refused, false, `${index}`);
+  await store.close();
+});
+
+test("a file that grows while a recall tells who writes it is written back before the lease goes", async () => {
+  const { store, one, two } = await twoMounts();
+  const file = await createFile(one.mount, "file");
+  const told = one.session.holdReplies("writing");
+  const there = open(two, "file", READ);
+  await settled();
+  await truncate(file, 5000);
+  told.happen();
+  const other = await openFile(two.mount, "file");
+  await (await there).close();
+  await write(other, 0, new Uint8Array(10));
+  assert.equal((await attributes(other)).size, 5000);
+  assert.deepEqual(await store.ungranted(), []);
+  await close(other);
+  await close(file);
   await store.close();
 });
