@@ -182,7 +182,11 @@ export async function evict(scene: Scene, step: Step): Promise<void> {
   const over = Promise.all(programs);
   await scene.drive(over, began + SESSION_LIMIT_MS);
   const open = eviction.registers.ran.find(({ ended }) => ended === Infinity);
-  if (open !== undefined) throw new Violation(`amid evictions, ${open.text} is not over after ${SESSION_LIMIT_MS} ms`);
+  if (open !== undefined) {
+    const concerned = eviction.registers.ran.filter(({ text, ended }) => ended === Infinity || !/filler|close/.test(text));
+    scene.note(concerned.sort((a, b) => a.began - b.began).slice(-40));
+    throw new Violation(`amid evictions, ${open.text} is not over after ${SESSION_LIMIT_MS} ms`);
+  }
   await scene.drive(over);
   await scene.drive(eviction.forget(step.numbers[2] % 2));
   await scene.syncAll();
