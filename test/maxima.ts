@@ -93,6 +93,7 @@ const NO_LIMIT: Record<string, Record<string, string>> = {
   "fs/mount/pieces.ts": { CHUNK_MAX: "how a list is cut into arrays" },
   "fs/mount/protocol-init.ts": { FUSE_MAX_PAGES: KERNEL, MAX_PAGES: KERNEL, MAX_BACKGROUND: KERNEL, MAX_WRITE_BYTES: KERNEL },
   "fs/mount/statfs.ts": { FIGURE_MAX: "the range of a 32-bit figure that old programs read" },
+  "fs/namespace/directory.ts": { CURSORS_MAX: KEPT },
   "fs/namespace/inline-count.ts": { NOTES_MAX: KEPT },
   "fs/namespace/leases.ts": { HEARD_LIMITS: "a factor of the session's limit, tested in fs/namespace/sessions.ts" },
   "fs/namespace/namespace.ts": { DEFAULT_LIMITS: "a record of defaults; tests make each of them small (limits: {...})" },
@@ -105,7 +106,6 @@ const NO_LIMIT: Record<string, Record<string, string>> = {
   "fs/namespace/server.ts": { NEXT_EXTENT_RECORDS_MAX: STEP },
   "fs/namespace/sessions.ts": { DEFAULT_SESSION_LIMIT_MS: "a default, whose end is tested in fs/namespace/sessions.ts" },
   "fs/namespace/state.ts": {
-    CURSORS_MAX: KEPT,
     DIRECTORY_NAMES_MAX: KEPT,
     EXTENTS_AHEAD_MAX: KEPT,
     NAMES_AHEAD_MAX: KEPT,

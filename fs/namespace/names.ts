@@ -9,7 +9,7 @@ import { id8, TAG_UNNAMED } from "./keys.ts";
 import { SHARED } from "./leases.ts";
 import { HAS_ACCESS_ACL, HAS_DEFAULT_ACL, HAS_XATTRS, Inode, LINKABLE, type NameEntry } from "./records.ts";
 import type { Services } from "./services.ts";
-import type { Page } from "./state.ts";
+import type { Page } from "./directory.ts";
 import type { Transaction } from "./transaction.ts";
 
 /** What a name adds to its directory's size, besides its bytes. So size 0 means empty. */

@@ -6,6 +6,7 @@ import type { Extent } from "../messages.ts";
 import { Cache } from "./cache.ts";
 import { after, id8, idFrom, splitKey, TAG_EXTENT, TAG_INODE, TAG_NAME, TAG_ORDER, TAG_STRIPE, TAG_XATTR } from "./keys.ts";
 import type { Overlay, ScannedRecord } from "./overlay.ts";
+import { Directory, type Page } from "./directory.ts";
 import { denseRange, READ_AHEAD_MAX, ReadAhead } from "./read-ahead.ts";
 import {
   decodeExtent,
@@ -27,8 +28,6 @@ export const WINDOW_BYTES = 4 * 1024 * 1024;
 const WHOLE_DIRECTORY_BYTES = 64 * 1024;
 /** Names kept of one directory; above this all are forgotten. */
 const DIRECTORY_NAMES_MAX = 256 * 1024;
-/** Iterators kept for listings that go on. */
-const CURSORS_MAX = 16;
 /** Records of one scan that must be seen as of one moment (a window, a whole directory, an inode's xattrs). */
 const SCAN_MAX = 1 << 20;
 
@@ -38,25 +37,6 @@ const EXTENTS_AHEAD_MAX = 512;
 const NAMES_AHEAD_MAX = 2048;
 
 const NAME_BYTES = 150;
-
-/** What is known of a directory's names. `complete`: what is not in `names` does not exist, and their order is that of the cookies. */
-export class Directory {
-  readonly names = new Map<ByteString, NameEntry | null>();
-  complete: boolean;
-  /** The part listed last, until a name changes: an attempt that had to wait for attributes asks for it again. */
-  lastListed: Page | null = null;
-  /** Where listings stopped: cookie -> an iterator that goes on after it. */
-  readonly cursors = new Map<number, IterableIterator<[ByteString, NameEntry | null]>>();
-
-  constructor(complete: boolean) {
-    this.complete = complete;
-  }
-
-  keepCursor(cookie: number, cursor: IterableIterator<[ByteString, NameEntry | null]>): void {
-    if (this.cursors.size >= CURSORS_MAX) this.cursors.delete(this.cursors.keys().next().value!);
-    this.cursors.set(cookie, cursor);
-  }
-}
 
 /** The extents of a file that begin in one window, in order. */
 export interface Window {
@@ -98,18 +78,6 @@ export type Miss =
   | { kind: "xattrs"; inode: InodeId }
   /** Any record, as its bytes (repair). */
   | { kind: "record"; key: string };
-
-/** A part of a directory's listing that is too large to be kept whole; true until a name of the directory changes. */
-export interface Page {
-  readonly after: number;
-  readonly limit: number;
-  readonly entries: readonly NamedEntry[];
-}
-
-export interface NamedEntry {
-  readonly name: ByteString;
-  readonly entry: NameEntry;
-}
 
 /** Pages in use by listings under way. */
 const PAGES_MAX = 64;

@@ -35,7 +35,8 @@ import {
   type NameEntry,
   type StripeRecord,
 } from "./records.ts";
-import { type Directory, type Miss, type NamedEntry, type Page, type State, WINDOW_BYTES } from "./state.ts";
+import type { Directory, NamedEntry, Page } from "./directory.ts";
+import { type Miss, type State, WINDOW_BYTES } from "./state.ts";
 import { ChangedXattrs, StoredXattrs, type Xattrs } from "./xattr-set.ts";
 
 /** Thrown to end an attempt that must be made again; carries nothing, the transaction says why. */
