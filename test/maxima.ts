@@ -34,14 +34,39 @@ const TESTED: Record<string, Record<string, string>> = {
     WRITING_BATCH_MAX: "fs/mount/writers.ts",
   },
   "fs/mount/operations.ts": { SYMLINK_MAX_BYTES: 'fs/mount/operations.ts: "x".repeat(4096)], "ENAMETOOLONG"' },
+  "fs/namespace/calls.ts": { RESERVE_MAX: "fs/namespace/maxima.ts", WRITING_MAX: "fs/namespace/maxima.ts" },
   "fs/namespace/entry.ts": { ENTRY_MAX_BYTES: "fs/namespace/scattered.ts" },
-  "fs/namespace/names.ts": { TARGET_MAX_BYTES: "fs/namespace/rules.ts: 4096)} -> ENAMETOOLONG" },
+  "fs/namespace/files.ts": {
+    COMMIT_EXTENTS_MAX: "fs/namespace/maxima.ts",
+    COMMIT_FILES_MAX: "fs/namespace/maxima.ts",
+    EXTENTS_LIMIT_MAX: "fs/namespace/maxima.ts",
+    INLINE_MAX_BYTES: "fs/namespace/maxima.ts",
+    SHIFT_EXTENTS_MAX: "fs/namespace/maxima.ts",
+    SHIFT_WINDOWS_MAX: "fs/namespace/maxima.ts",
+  },
+  "fs/namespace/locks.ts": {
+    LOCKS_PER_INODE_MAX: "fs/namespace/maxima.ts",
+    LOCKS_WAITING_MAX: "fs/namespace/maxima.ts",
+    OWNER_CHARACTERS_MAX: "fs/namespace/maxima.ts",
+  },
+  "fs/namespace/names.ts": {
+    LIST_LIMIT_MAX: "fs/namespace/maxima.ts",
+    TARGET_MAX_BYTES: "fs/namespace/rules.ts: 4096)} -> ENAMETOOLONG",
+  },
   "fs/namespace/read-ahead.ts": { READ_AHEAD_MAX: "fs/namespace/read-ahead.ts" },
-  "fs/namespace/turns.ts": { TURN_MAX_MS: "fs/namespace/turns.ts: and for 120 at most after many refusals" },
-  "fs/namespace/xattrs.ts": { INODE_XATTRS_MAX_BYTES: 'fs/namespace/limits.ts: set("user.last", 65536), { code: "ENOSPC" }' },
+  "fs/namespace/turns.ts": {
+    TURNS_MAX: "fs/namespace/maxima.ts",
+    KEPT_WAITING_MAX: "fs/namespace/maxima.ts",
+    TURN_MAX_MS: "fs/namespace/turns.ts: and for 120 at most after many refusals",
+  },
+  "fs/namespace/xattrs.ts": {
+    NAMES_MAX_BYTES: "fs/namespace/maxima.ts",
+    INODE_XATTRS_MAX_BYTES: 'fs/namespace/limits.ts: set("user.last", 65536), { code: "ENOSPC" }',
+  },
   "fs/request-numbers.ts": { NUMBERS_WAITING_MAX: "fs/request-numbers.ts", UNANSWERED_MAX: "fs/request-numbers.ts" },
   "fs/session-server.ts": { RECLAIM_MAX: "fs/session-server.ts" },
   "fs/types.ts": {
+    TIME_MAX_SECONDS: "fs/namespace/maxima.ts",
     FILE_MAX_BYTES: "fs/namespace/rules.ts: truncate /f 4503599627370497 -> EFBIG ; truncate /f 4503599627370496",
     LINK_MAX: "fs/namespace/limits.ts: a file has at most 65000 names",
     NAME_MAX_BYTES: "fs/namespace/rules.ts: names have 1 to 255 bytes of any encoding",
@@ -58,6 +83,7 @@ const TESTED: Record<string, Record<string, string>> = {
   "replication/local-disk.ts": {
     ANSWER_MAX_MS: "replication/stripes.ts: a disk that does not answer is passed by readers after a while and failed in the end",
   },
+  "replication/stripe.ts": { STRIPE_DATA_MAX_BYTES: "fs/namespace/maxima.ts" },
   "storage/aligned-pool.ts": { WAITING_MAX_DEFAULT: "storage/aligned-pool.ts: waitingMax: 2" },
 };
 
@@ -160,23 +186,12 @@ const withoutTest: readonly string[] = [
   "fs/mount/limits.ts UNCOMMITTED_PIECES_MAX",
   "fs/mount/limits.ts UNKNOWN_PAUSE_MAX_MS",
   "fs/mount/mount.ts PATH_MAX_BYTES",
-  "fs/namespace/calls.ts RESERVE_MAX",
-  "fs/namespace/calls.ts WRITING_MAX",
   "fs/namespace/check-inodes.ts LOST_MAX",
   "fs/namespace/check-names.ts LEFTOVERS_MAX",
   "fs/namespace/check-names.ts SUM_LIMIT",
   "fs/namespace/check-names.ts TO_LOST_MAX",
   "fs/namespace/check-stripes.ts MISPLACED_MAX",
   "fs/namespace/check.ts PROBLEMS_MAX",
-  "fs/namespace/files.ts COMMIT_EXTENTS_MAX",
-  "fs/namespace/files.ts COMMIT_FILES_MAX",
-  "fs/namespace/files.ts EXTENTS_LIMIT_MAX",
-  "fs/namespace/files.ts INLINE_MAX_BYTES",
-  "fs/namespace/files.ts SHIFT_EXTENTS_MAX",
-  "fs/namespace/files.ts SHIFT_WINDOWS_MAX",
-  "fs/namespace/locks.ts LOCKS_PER_INODE_MAX",
-  "fs/namespace/locks.ts OWNER_CHARACTERS_MAX",
-  "fs/namespace/locks.ts WAITING_MAX",
   "fs/namespace/lost-and-found.ts DEPTH_MAX",
   "fs/namespace/lost-and-found.ts NAMES_TRIED_MAX",
   "fs/namespace/lost-files.ts DEPTH_MAX",
@@ -184,7 +199,6 @@ const withoutTest: readonly string[] = [
   "fs/namespace/lost-files.ts PATHS_MAX",
   "fs/namespace/lost-files.ts RANGES_MAX",
   "fs/namespace/mend-extents.ts WINDOWS_MAX",
-  "fs/namespace/names.ts LIST_LIMIT_MAX",
   "fs/namespace/overlay.ts RETIRED_MAX",
   "fs/namespace/overlay.ts SNAPSHOT_ATTEMPTS_MAX",
   "fs/namespace/relocation.ts MOVES_MAX",
@@ -193,13 +207,9 @@ const withoutTest: readonly string[] = [
   "fs/namespace/room.ts MAKE_ROOM_MAX_MS",
   "fs/namespace/state.ts SCAN_MAX",
   "fs/namespace/transactions.ts ATTEMPTS_MAX",
-  "fs/namespace/turns.ts KEPT_WAITING_MAX",
-  "fs/namespace/turns.ts TURNS_MAX",
-  "fs/namespace/xattrs.ts NAMES_MAX_BYTES",
   "fs/session-link.ts PAUSE_MAX_MS",
   "fs/session-link.ts WAITING_MAX",
   "fs/session-server.ts MOUNTPOINT_CHARACTERS_MAX",
-  "fs/types.ts TIME_MAX_SECONDS",
   "replication/block-server.ts LIST_MAX",
   "replication/connection.ts RECEIVED_MAX",
   "replication/connection.ts RECEIVED_MAX_BYTES",
@@ -215,7 +225,6 @@ const withoutTest: readonly string[] = [
   "replication/stripe-writer.ts UNSYNCED_MAX",
   "replication/stripe-writer.ts WRITES_MAX",
   "replication/stripe-writer.ts WRITES_WAITING_MAX",
-  "replication/stripe.ts STRIPE_DATA_MAX_BYTES",
   "storage/block-changes.ts PENDING_CHANGES_MAX",
   "storage/blocks.ts BLOCK_MAX_BYTES",
   "storage/disk-identity.ts IDENTITY_MAX_BYTES",
@@ -223,7 +232,7 @@ const withoutTest: readonly string[] = [
   "storage/segment-blocks.ts LARGE_WRITES_MAX",
   "storage/segment-files.ts OPEN_FILES_MAX",
 ];
-const WITHOUT_TEST = 88;
+const WITHOUT_TEST = 71;
 
 function sourcesBelow(part: string): string[] {
   return readdirSync(path.join(root, part), { recursive: true, encoding: "utf8" })

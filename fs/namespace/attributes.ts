@@ -63,7 +63,7 @@ export function applyChange(tx: Transaction, inode: Inode, change: AttributeChan
     inode.mtimeSeconds = time.seconds;
     inode.mtimeNanoseconds = time.nanoseconds;
   }
-  const ctime = change.ctime ?? ctimeElse;
+  const ctime = change.ctime === undefined ? ctimeElse : timeOf(tx, change.ctime);
   inode.ctimeSeconds = ctime.seconds;
   inode.ctimeNanoseconds = ctime.nanoseconds;
 }

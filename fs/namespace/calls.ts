@@ -52,9 +52,9 @@ export interface Recording {
 }
 
 /** Files that one request may say of that they are written. */
-const WRITING_MAX = 1024;
+export const WRITING_MAX = 1024;
 /** Stripe numbers that one request may reserve. */
-const RESERVE_MAX = 4096;
+export const RESERVE_MAX = 4096;
 
 function reserveStripes(tx: Transaction, { count }: Request<"reserveStripes">, services: Services): Reply<"reserveStripes"> {
   if (!(Number.isInteger(count) && count >= 1 && count <= RESERVE_MAX))

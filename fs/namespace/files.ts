@@ -45,8 +45,8 @@ export const COMMIT_EXTENTS_MAX = 65536;
 export const PIECE_WINDOWS = 256;
 export const PIECE_BYTES = PIECE_WINDOWS * WINDOW_BYTES;
 /** Extents that collapse and insert move in their one transaction. */
-const SHIFT_EXTENTS_MAX = 32768;
-const SHIFT_WINDOWS_MAX = 16384;
+export const SHIFT_EXTENTS_MAX = 32768;
+export const SHIFT_WINDOWS_MAX = 16384;
 /** collapse and insert work on whole blocks of this size, as ext4's do. */
 const SHIFT_ALIGNMENT_BYTES = 4096;
 /** What space is reserved in. */

@@ -8,13 +8,19 @@ import type { ByteLock, HeldLock } from "../messages.ts";
 import type { InodeId, SessionId } from "../types.ts";
 import { Turns } from "./turns.ts";
 
-/** Locks held and asked for on one inode; more get ENOLCK. */
-const LOCKS_PER_INODE_MAX = 100_000;
+/** Locks held and asked for on one inode; what would make more of them gets ENOLCK, also an unlock that would cut one in two. */
+export const LOCKS_PER_INODE_MAX = 100_000;
 /** Requests that wait, of all sessions. */
-const WAITING_MAX = 100_000;
+export const LOCKS_WAITING_MAX = 100_000;
 
 /** The kernel's owner is 16 digits. */
-const OWNER_CHARACTERS_MAX = 64;
+export const OWNER_CHARACTERS_MAX = 64;
+
+/** The maxima, unless a test says so. */
+export interface LockLimits {
+  perInode?: number;
+  waiting?: number;
+}
 
 interface Held extends ByteLock {
   session: SessionId;
@@ -73,8 +79,12 @@ export class Locks {
   /** Of requests that wait, by ticket. */
   readonly #early = new Map<string, Early>();
   readonly #turns: Record<ByteLock["kind"], Turns>;
+  readonly #perInode: number;
+  readonly #waiting: number;
 
-  constructor(clock: Clock) {
+  constructor(clock: Clock, { perInode = LOCKS_PER_INODE_MAX, waiting = LOCKS_WAITING_MAX }: LockLimits = {}) {
+    this.#perInode = perInode;
+    this.#waiting = waiting;
     this.#turns = { posix: new Turns(clock), flock: new Turns(clock) };
   }
 
@@ -84,13 +94,13 @@ export class Locks {
     if (lock.type !== "unlock" && wait && this.#isEarly(session, inode, lock))
       await this.#untilTurn(session, inode, lock, ticket);
     const file = this.#file(inode);
+    this.#requireRoom(inode, file, session, lock);
     if (lock.type === "unlock") {
       this.#set(inode, file, session, lock);
       return;
     }
-    if (file.held.length + file.waiting.length >= LOCKS_PER_INODE_MAX || this.#tickets.size >= WAITING_MAX) {
-      throw new FsError("ENOLCK", `${file.held.length} locks on inode ${inode}; at most ${LOCKS_PER_INODE_MAX} are kept`);
-    }
+    if (this.#tickets.size >= this.#waiting)
+      throw new FsError("ENOLCK", `${this.#tickets.size} requests wait for locks; at most ${this.#waiting} may`);
     if (!wait) return this.#tryInTurn(session, inode, lock);
     if (!file.held.some((held) => conflicts(held, session, lock))) {
       this.#turns[lock.kind].served(inode, session, lock.type === "write");
@@ -101,6 +111,17 @@ export class Locks {
     if (lock.kind === "flock") this.#set(inode, file, session, { ...lock, type: "unlock" });
     if (lock.kind === "posix" && this.#wouldDeadlock(session, inode, lock)) throw new FsError("EDEADLK");
     await this.#wait(file, session, inode, lock, ticket);
+  }
+
+  /** ENOLCK where there would be more locks on the inode than may be. */
+  #requireRoom(inode: InodeId, file: FileLocks, session: SessionId, lock: ByteLock): void {
+    const count = file.held.length + file.waiting.length;
+    // An unlock, and a lock of the other type, may leave two of the one that they lie in.
+    if (count < this.#perInode - 1) return;
+    const cuts = file.held.some((held) => sameOwner(held, session, lock) && held.type !== lock.type && held.start < lock.start && held.end > lock.end); // prettier-ignore
+    if (count + (lock.type === "unlock" ? 0 : 1) + (cuts ? 1 : 0) <= this.#perInode) return;
+    this.#forgetEmpty(inode, file);
+    throw new FsError("ENOLCK", `${count} locks are held and asked for on inode ${inode}; at most ${this.#perInode} may`);
   }
 
   /** Another session's turn, and the owner holds nothing that anybody could wait for. */
@@ -278,8 +299,7 @@ export class Locks {
   restore(session: SessionId, inode: InodeId, lock: ByteLock): void {
     check(lock);
     const file = this.#file(inode);
-    if (file.held.length >= LOCKS_PER_INODE_MAX)
-      throw new FsError("ENOLCK", `${file.held.length} locks on inode ${inode}; at most ${LOCKS_PER_INODE_MAX} are kept`);
+    this.#requireRoom(inode, file, session, lock);
     this.#set(inode, file, session, lock);
   }
 

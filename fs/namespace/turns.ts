@@ -20,9 +20,9 @@ import type { InodeId, SessionId } from "../types.ts";
 const TURN_MIN_MS = 10;
 const TURN_MAX_MS = 120;
 /** Inodes with turns; beyond that nobody is given one. Also inodes whose last turn is remembered. */
-const TURNS_MAX = 4096;
+export const TURNS_MAX = 4096;
 /** Requests that are kept waiting for one turn; others are not. */
-const KEPT_WAITING_MAX = 1024;
+export const KEPT_WAITING_MAX = 1024;
 
 /** A request that comes too early. */
 export interface Early {

@@ -13,7 +13,7 @@ import type { Transaction } from "./transaction.ts";
 /** File capabilities (capabilities(7)). */
 export const CAPABILITY = "security.capability" as ByteString;
 /** listxattr(2) gives at most 64 KiB of names (XATTR_LIST_MAX), each with a terminating zero. */
-const NAMES_MAX_BYTES = 65536;
+export const NAMES_MAX_BYTES = 65536;
 /** Names and values of one inode together; with these bounds all of them fit one log entry and one load. */
 const INODE_XATTRS_MAX_BYTES = 1024 * 1024;
 
