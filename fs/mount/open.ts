@@ -31,15 +31,18 @@ function isSettled(core: Core, inode: InodeId, flags: number): boolean {
   return (flags & O_ACCMODE) === O_RDONLY || core.inodes.lease(inode) === "exclusive";
 }
 
-/** Resolves when it is known whether another mount writes the file, and under the lease that an open with these flags needs: it is to be made at once. */
-async function settle(core: Core, file: FileState, flags: number): Promise<void> {
-  if (isSettled(core, file.inode, flags)) return;
+/** The inode's state, when it is known whether another mount writes the file, and under the lease that an open with these flags needs: the handle is to be added at once. */
+async function settledFile(core: Core, attributes: Attributes, flags: number): Promise<FileState> {
+  const file = core.inodes.open(attributes);
+  if (isSettled(core, file.inode, flags)) return file;
   try {
     await core.writers.askedAgain(file.inode, () => acquire(core, file, leaseFor(flags)));
   } catch (error) {
     core.inodes.settleFile(file);
     throw error;
   }
+  // Whoever had it open may have closed it meanwhile: it would count as idle, and go while it is open.
+  return core.inodes.open(file.attributes);
 }
 
 /** Opens an inode whose attributes are at hand. */
@@ -50,8 +53,7 @@ export async function openKnown(
   flags: number,
   killSetId: boolean,
 ): Promise<Opened> {
-  const file = core.inodes.open(attributes);
-  await settle(core, file, flags);
+  const file = await settledFile(core, attributes, flags);
   const opened = addHandle(core, file, flags);
   if ((flags & O_TRUNC) === 0) return opened;
   try {
@@ -78,7 +80,7 @@ function openCreated(core: Core, attributes: Attributes, flags: number): Opened 
 export function openNew(core: Core, attributes: Attributes, flags: number): Result<Opened> {
   const { inode } = attributes;
   if (isSettled(core, inode, flags)) return openCreated(core, attributes, flags);
-  return settle(core, core.inodes.open(attributes), flags).then(() => openCreated(core, attributes, flags));
+  return settledFile(core, attributes, flags).then((file) => openCreated(core, file.attributes, flags));
 }
 
 function addHandle(core: Core, file: FileState, flags: number): Opened {

@@ -4,6 +4,7 @@
 import type { OperationName, Reply, Request, Session, SessionEvents } from "../../../fs/messages.ts";
 import { type DatedClock, systemDatedClock } from "../../../fs/clock.ts";
 import type { KernelCaches } from "../../../fs/mount/handlers.ts";
+import type { InodeLimits } from "../../../fs/mount/inodes.ts";
 import { Mount } from "../../../fs/mount/mount.ts";
 import { type Namespace, type NamespaceSession, openNamespace } from "../../../fs/namespace/namespace.ts";
 import type { InodeId, SessionId } from "../../../fs/types.ts";
@@ -161,14 +162,14 @@ export class Store {
     return new Store(await openNamespace({ table: new MemoryTable(), log: new MemoryLog() }));
   }
 
-  async mount(): Promise<Side> {
+  async mount(inodeLimits: Partial<InodeLimits> = {}): Promise<Side> {
     let events!: SessionEvents;
     let session!: SteeredSession;
     const openSession = async (given: SessionEvents): Promise<Session> => {
       events = given;
       return (session = await SteeredSession.open(this.namespace, given));
     };
-    const mount = await Mount.open({ openSession, stripes: this.stripes, schemes: SCHEMES, clock: this.#clock() });
+    const mount = await Mount.open({ openSession, stripes: this.stripes, schemes: SCHEMES, clock: this.#clock(), inodeLimits });
     const kernel: AskedOfKernel = { dropped: [], drop: async () => {}, epochs: 0 };
     mount.attach(cachesOf(kernel));
     const side = { mount, session, events, kernel };

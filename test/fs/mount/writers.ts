@@ -68,6 +68,28 @@ test("both open it: who was first may map it, whoever comes later on either moun
   await store.close();
 });
 
+test("a file whose only other handle is closed while an open waits for its lease is not taken for one that nobody has open", async () => {
+  const store = await Store.open();
+  const [one, two] = [await store.mount({ idleFiles: 1 }), await store.mount()];
+  await close(await createFile(two.mount, "file"));
+  const reader = await openFile(one.mount, "file", READ);
+  const { inode } = reader;
+  const acquired = one.session.holdRequests("acquire");
+  const opening = one.mount.open(caller, inode, READ_WRITE, false);
+  await close(reader);
+  acquired.happen();
+  const file = { mount: one.mount, inode, handle: (await opening).handle };
+  // Files that are closed push those out that nobody has open.
+  await close(await createFile(one.mount, "other"));
+  await write(file, 0, new Uint8Array(100).fill(7));
+  const seen = await openFile(two.mount, "file", READ);
+  assert.deepEqual(await read(seen, 0, 1000), new Uint8Array(100).fill(7));
+  await close(seen);
+  await close(file);
+  assert.deepEqual(await store.ungranted(), []);
+  await store.close();
+});
+
 test("readers map what nobody writes, at no request of an open; appends never", async () => {
   const { store, one, two } = await twoMounts();
   await close(await createFile(one.mount, "file"));
