@@ -76,11 +76,11 @@ function openCreated(core: Core, attributes: Attributes, flags: number): Opened 
   return addHandle(core, file, flags);
 }
 
-/** Opens a file that was made just now. A recall may have overtaken the lease that came with it. */
+/** Opens a file that was made just now. Where a recall has overtaken the lease that came with it, another mount may have written it meanwhile. */
 export function openNew(core: Core, attributes: Attributes, flags: number): Result<Opened> {
   const { inode } = attributes;
   if (isSettled(core, inode, flags)) return openCreated(core, attributes, flags);
-  return settledFile(core, attributes, flags).then((file) => openCreated(core, file.attributes, flags));
+  return settledFile(core, attributes, flags).then((file) => addHandle(core, file, flags));
 }
 
 function addHandle(core: Core, file: FileState, flags: number): Opened {

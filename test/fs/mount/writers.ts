@@ -90,6 +90,21 @@ test("a file whose only other handle is closed while an open waits for its lease
   await store.close();
 });
 
+test("a file that another mount wrote before its maker heard that it is made has the other's bytes at the maker", async () => {
+  const { store, one, two } = await twoMounts();
+  const made = one.session.holdReplies("make");
+  const creating = createFile(one.mount, "file");
+  await settled();
+  const other = await openFile(two.mount, "file", READ_WRITE);
+  await write(other, 0, new Uint8Array(100).fill(7));
+  made.happen();
+  const file = await creating;
+  assert.deepEqual(await read(file, 0, 1000), new Uint8Array(100).fill(7));
+  await close(file);
+  await close(other);
+  await store.close();
+});
+
 test("readers map what nobody writes, at no request of an open; appends never", async () => {
   const { store, one, two } = await twoMounts();
   await close(await createFile(one.mount, "file"));
