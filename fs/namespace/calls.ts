@@ -205,7 +205,7 @@ export class Calls {
       case "statistics":
         return this.#statistics();
       case "space":
-        return this.#server.room.grant(session.id, request as Request<"space">);
+        return this.#server.room.grant(session, request as Request<"space">);
       case "forget":
         return this.#forget(session, (request as Request<"forget">).inodes);
       case "writing":

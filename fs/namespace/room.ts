@@ -5,6 +5,7 @@
 import { FsError } from "../errno.ts";
 import type { Reply, Request } from "../messages.ts";
 import type { SessionId } from "../types.ts";
+import { ended, type SessionLeases } from "./leases.ts";
 import type { Server } from "./server.ts";
 import type { Transaction } from "./transaction.ts";
 
@@ -155,13 +156,16 @@ export class Room {
   }
 
   /** What a session may write. What it says that it has replaces what it said before. */
-  async grant(session: SessionId, request: Request<"space">): Promise<Reply<"space">> {
+  async grant(asking: SessionLeases, request: Request<"space">): Promise<Reply<"space">> {
+    const { id: session } = asking;
     const { heldBytes, unstoredBytes, neededBytes, wantedBytes } = request;
     const has = heldBytes + unstoredBytes;
     this.#claims.set(session, has);
     if (request.release) await this.make(Infinity, session);
     else await this.#measure();
     if (neededBytes > this.#freeBytes(session) - has) await this.make(neededBytes + has, session);
+    // It may be forgotten by now: nobody would take back what is granted to it.
+    if (asking.ended) throw ended();
     // Without room for records what is written could not be committed.
     const free = this.#recordsMissing > 0 ? 0 : this.#freeBytes(session) - has;
     const share = Math.floor(Math.max(0, free) / GRANT_SHARE);

@@ -277,6 +277,26 @@ test("a session is granted room that others were not, and what it says of itself
   clearInterval(time);
 });
 
+test("a session that ends while it waits for room is granted none: nobody would give it back", async () => {
+  let answer = (): void => {};
+  const answered = new Promise<void>((resolve) => (answer = resolve));
+  const store = await openStore({
+    stripes: {
+      remove: async () => {},
+      removeUncommitted: async () => {},
+      space: () => ({ totalBytes: 100 * GIB, freeBytes: GIB + ROOM_RESERVE_BYTES }),
+      measure: () => answered,
+    },
+  });
+  const other = await store.namespace.openSession(quietEvents);
+  const request = { heldBytes: 0, unstoredBytes: 0, neededBytes: GIB, wantedBytes: GIB, release: false };
+  const refused = assert.rejects(other.call("space", request), { code: "ESTALE" });
+  await other.close();
+  answer();
+  await refused;
+  assert.equal((await store.session.call("space", request)).grantedBytes, GIB);
+});
+
 test("on a full medium of log and table nothing is made or granted, and all can be removed", async () => {
   const medium = { totalBytes: 100 * GIB, freeBytes: RECORDS_RESERVE_BYTES };
   const disks = { totalBytes: 100 * GIB, freeBytes: 100 * GIB };
