@@ -137,7 +137,7 @@ export class SessionServer {
     const { clock, timeLimitMs } = this.#options;
     let hosted: Hosted | null = null;
     let greeting = false;
-    /** The session that it said hello for and is over: from then on its mount knows. */
+    /** The session that it said hello for and is over: from then on its mount knows. As it does of one that ended while it had this connection. */
     let former: SessionId | undefined;
     const connection: Connection = new Connection({
       stream,
@@ -153,7 +153,7 @@ export class SessionServer {
           greeting = true;
           const asked = decodeMessage<Hello>("Hello", message.body);
           try {
-            const { welcome, host } = await this.#hello(connection, asked, former);
+            const { welcome, host } = await this.#hello(connection, asked, former ?? hosted?.session.id);
             hosted = host;
             return welcome;
           } catch (error) {

@@ -95,6 +95,11 @@ export class Resumption {
     if (awaited !== undefined) awaited.heardMs = this.#options.clock.nowMs();
   }
 
+  /** Of a session that is over: nobody trusts any more what it held. */
+  mountKnows(session: SessionId): void {
+    if (this.#awaited.get(session)?.record.over) void this.#options.notResumed(session).then(() => this.settled(session));
+  }
+
   settled(session: SessionId): void {
     if (this.#awaited.delete(session)) this.#settle();
   }

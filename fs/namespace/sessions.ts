@@ -134,7 +134,7 @@ export class Sessions {
   /** Its mount has come for another session: it trusts nothing any more that it had under this one. */
   #mountKnows(former: SessionId): void {
     this.#leaving.get(former)?.mountKnows();
-    if (!this.#server.resumption.awaits(former)) this.#server.resumption.settled(former);
+    this.#server.resumption.mountKnows(former);
   }
 
   async #record(id: SessionId, record: SessionRecord): Promise<void> {
@@ -222,6 +222,7 @@ export class Sessions {
   async notResumed(id: SessionId): Promise<void> {
     const session = this.#sessions.get(id);
     if (session !== undefined) return this.end(session, "it did not say in time what it holds");
+    if (this.#leaving.has(id)) return;
     this.#server.trace(`namespace: session ${id} of before the start has not come back`);
     await this.#noteOver(id, { limitMs: 0, owner: "" });
     this.#server.identities.sessionEnded(id);
@@ -273,15 +274,15 @@ export class Sessions {
     }
     if (session.durable || session.expires) void this.#leave(session, stored);
     else this.#clearAway(session, stored);
-    this.#server.resumption.settled(session.id);
   }
 
-  /** What the session holds stays in the others' way until nothing can bring it back, and its mount must know that it is over. */
+  /** What the session holds, said or (after a restart) still unsaid, stays in the others' way until nothing can bring it back, and its mount must know that it is over. */
   async #leave(session: ServerSession, stored: Promise<void> | void): Promise<void> {
     const { clock } = this.#server;
     this.#leaving.set(session.id, session);
     if (session.durable) await this.#noteOver(session.id, { limitMs: session.trustedForMs(clock), owner: session.owner });
     await session.trustedNoMore(clock);
+    this.#server.resumption.settled(session.id);
     this.#leaving.delete(session.id);
     if (!this.#closed) this.#clearAway(session, stored);
   }

@@ -6,7 +6,7 @@ import test from "node:test";
 import type { HeldLease, LeaseMode } from "../../fs/messages.ts";
 import { openNamespace } from "../../fs/namespace/namespace.ts";
 import type { RemoteSession } from "../../fs/remote-session.ts";
-import type { InodeId, StripeId } from "../../fs/types.ts";
+import type { InodeId, SessionId, StripeId } from "../../fs/types.ts";
 import type { BlockClient } from "../../replication/block-client.ts";
 import type { DiskId } from "../../replication/stripe.ts";
 import { Machine } from "./machine.ts";
@@ -293,6 +293,66 @@ test("after a restart what an ended session held is in the others' way until its
   await settle();
   assert.equal(waiting.over, false);
   clock.advance(1);
+  await settle();
+  assert.equal(waiting.over, true);
+});
+
+test("what a session has not said yet when it ends stays in the others' way until its mount must know", async () => {
+  const store = await openStore({ limits: { resumeMs: 1000 } });
+  const options = { ...resumable, limitMs: 5000 };
+  const ids: SessionId[] = [];
+  for (let count = 0; count < 2; count++) ids.push((await store.namespace.openSession(quietEvents, options)).id);
+  const { clock, table, log } = store;
+  const again = await openNamespace({ table, log, clock, limits: { resumeMs: 1000 } });
+  const [first, second] = await Promise.all(ids.map((resume) => again.openSession(quietEvents, { ...options, resume })));
+  first.reclaim([{ inode: 2 as InodeId, mode: "exclusive" }], []);
+  assert.throws(() => second.reclaim([{ inode: 2 as InodeId, mode: "exclusive" }], []), { code: "ESTALE" });
+  second.fail("for the test");
+  const ready = watch(first.reclaimed());
+  await settle();
+  clock.advance(4999);
+  await settle();
+  assert.equal(ready.over, false);
+  clock.advance(1);
+  await settle();
+  assert.equal(ready.over, true);
+});
+
+test("a mount whose reclaim is refused knows that its session is over: nobody waits for its limit", async () => {
+  const clock = new TestClock();
+  const machine = await machineWith(clock, 10_000);
+  const mount = await openMount(machine);
+  const other = await openMount(machine);
+  const inode = await makeHeld(mount, "file");
+  const another = await makeHeld(other, "another");
+  other.reaches = false;
+  machine.kill();
+  await machine.start();
+  await pass(clock, "the first has said what it holds", () => machine.sessions().length === 1);
+  await passMs(clock, 100);
+  other.held.push({ inode, mode: "exclusive" });
+  other.reaches = true;
+  const change = mount.session.call("setAttributes", { inode: another, change: { mode: 0o600 } });
+  const watched = watch(change);
+  const tookMs = await pass(clock, "the change is made", () => watched.over);
+  assert.ok(tookMs < 5000, `${tookMs} ms`);
+  assert.deepEqual([mount.renewed(), other.renewed()], [0, 1]);
+  await change;
+  await Promise.all([mount.session.close(), other.session.close()]);
+});
+
+test("after a restart an ended session whose mount comes for another is cleared away", async () => {
+  const store = await openStore();
+  const { clock, table, log } = store;
+  const { id } = await store.namespace.openSession(quietEvents, resumable);
+  store.namespace.expireSession(id, "for the test");
+  await settle();
+  const again = await openNamespace({ table, log, clock });
+  const next = await again.openSession(quietEvents, { ...resumable, former: id });
+  await next.close();
+  while (await again.tick()) continue;
+  const last = await openNamespace({ table, log, clock });
+  const waiting = watch(last.openSession(quietEvents));
   await settle();
   assert.equal(waiting.over, true);
 });
