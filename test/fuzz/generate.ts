@@ -12,6 +12,9 @@ const KINDS: readonly StepKind[] = [...DATA_KINDS, ...NAME_KINDS, ...BURST_KINDS
 /** What a kind's weight is multiplied with in one run. */
 const FAVOURS = [0, 0.3, 1, 1, 3];
 
+/** What must be the same again when nothing is remembered of it any more. The last comparison comes by itself. */
+const LAST_STEPS = ["store: compare", "store: restart", "store: remount", "store: drop-names"];
+
 /** At least `count` steps; the same for the same seed and offers. */
 export function generateSteps(seed: number, count: number, offers: Offers): string[] {
   // Neighbouring seeds must not begin alike.
@@ -26,5 +29,5 @@ export function generateSteps(seed: number, count: number, offers: Offers): stri
     const index = weights.findIndex((weight) => (at -= weight) < 0);
     steps.push(...KINDS[index].make(scene));
   }
-  return steps;
+  return [...steps, ...LAST_STEPS];
 }
