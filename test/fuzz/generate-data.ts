@@ -9,11 +9,14 @@ const DIRECT_BYTES = 4096;
 
 function open(scene: Scene): string[] {
   const program = scene.program();
-  const path = scene.likelyPath();
   const flags = scene.pick(FLAGS);
+  const path = flags.includes("EXCL") || (flags.includes("CREAT") && scene.chance(2)) ? scene.path() : scene.likelyPath();
   const direct = flags.includes("DIRECT");
   const { name, before } = scene.descriptor(program, direct);
-  scene.opened({ program, name, path, direct, regular: !flags.startsWith("RDONLY") });
+  const fresh = !scene.isMade(path);
+  if (flags.includes("CREAT")) scene.made(path);
+  if (flags.includes("EXCL") ? fresh : scene.isMade(path))
+    scene.opened({ program, name, path, direct, regular: !flags.startsWith("RDONLY") });
   // NONBLOCK: the path may be a fifo's.
   return [...before, `${program}: open ${name} ${path} ${flags}|NONBLOCK ${scene.chance(3) ? scene.pick(MODES) : "666"}`];
 }
@@ -27,7 +30,7 @@ function openUnnamed(scene: Scene): string[] {
     `${program}: open ${name} ${scene.directory()} TMPFILE|RDWR 640`,
     `${program}: fill ${name} 0 ${scene.length()} ${scene.tag()}`,
   ];
-  return [...before, ...steps, ...(scene.chance(2) ? [`${program}: link-descriptor ${name} ${path}`] : [])];
+  return [...before, ...steps, ...(scene.chance(2) ? [`${program}: link-descriptor ${name} ${scene.made(path)}`] : [])];
 }
 
 /** Steps of an open file; where none is, one is opened. */
@@ -101,7 +104,8 @@ const status = withFile((scene, { program, name, regular }) => [
 const close = withFile((scene, { program, name }) => scene.close(program, name));
 
 /** A mapping is used at once, and some time later by its name. */
-const map = withFile((scene, { program, name }) => {
+const map = withFile((scene, { program, name, regular }) => {
+  if (!regular) return [];
   const length = scene.pick([4096, 8192, 64 * KIB, 70_000, MIB]);
   const mapping = `m${scene.random(3)}`;
   const kind = scene.chance(5) ? "PRIVATE" : "SHARED";
@@ -109,17 +113,23 @@ const map = withFile((scene, { program, name }) => {
   for (let i = scene.random(4); i > 0; i--)
     steps.push(`${program}: mfill ${mapping} ${scene.random(length)} ${scene.length()} ${scene.tag()} ${name}`);
   if (scene.chance(2)) steps.push(`${program}: msync ${mapping}`);
-  return scene.chance(3) ? steps : [...steps, `${program}: munmap ${mapping}`];
+  if (!scene.chance(3)) return [...steps, `${program}: munmap ${mapping}`];
+  scene.mapped(program, mapping);
+  return steps;
 });
 
-const useMapping = withFile((scene, { program, name }) => {
-  const mapping = `m${scene.random(3)}`;
-  return scene.pick([
-    [`${program}: mdigest ${mapping} 0 ${scene.length()}`],
-    [`${program}: mfill ${mapping} ${scene.random(MIB)} ${scene.length()} ${scene.tag()} ${name}`],
-    [`${program}: msync ${mapping}`, `${program}: munmap ${mapping}`],
-  ]);
-});
+function useMapping(scene: Scene): string[] {
+  const used = scene.mapping();
+  if (used === null) return map(scene);
+  const { program, name, file } = used;
+  if (scene.chance(4)) {
+    scene.unmapped(program, name);
+    return [`${program}: msync ${name}`, `${program}: munmap ${name}`];
+  }
+  return scene.chance(2)
+    ? [`${program}: mdigest ${name} 0 ${scene.length()}`]
+    : [`${program}: mfill ${name} ${scene.random(64 * KIB)} ${scene.length()} ${scene.tag()} ${file}`];
+}
 
 const lock = withFile((scene, { program, name }) => {
   const range = `${scene.random(200)} ${scene.random(100)}`;

@@ -17,19 +17,28 @@ const one = (make: (scene: Scene, path: string) => string) => (scene: Scene) => 
 ];
 
 const rename = one((scene, path) => {
-  const to = scene.path();
   const flags = scene.pick(["", "", "", " NOREPLACE", " EXCHANGE", " EXCHANGE"]);
+  const to = scene.made(scene.chance(2) ? scene.likelyPath() : scene.path());
+  if (!flags.includes("EXCHANGE") && to !== path) scene.gone(path);
   return flags ? `rename2 ${path} ${to}${flags}` : `rename ${path} ${to}`;
 });
 
 function renameDirectory(scene: Scene): string[] {
-  const [from, to] = [scene.directory(), scene.directory()];
-  return [`${scene.program()}: ${scene.chance(3) ? `rename2 ${from} ${to} EXCHANGE` : `rename ${from} ${to}`}`];
+  const [from, to] = [scene.directory(), scene.chance(2) ? scene.directory() : scene.made(scene.path())];
+  scene.movedAway(from);
+  const program = scene.program();
+  // Others go on at the old path, in a new directory.
+  return [
+    `${program}: ${scene.chance(3) ? `rename2 ${from} ${to} EXCHANGE` : `rename ${from} ${to}`}`,
+    `one-1: mkdir ${from} 777`,
+  ];
 }
 
 /** From a name to another and back, with a look by each mount between. */
 function renameAndLook(scene: Scene): string[] {
   const [from, to] = [scene.likelyPath(), scene.path()];
+  scene.gone(from);
+  scene.made(to);
   return [
     `${scene.program()}: look ${from}`,
     `${scene.program()}: rename ${from} ${to}`,
@@ -86,9 +95,9 @@ export const NAME_KINDS: readonly StepKind[] = [
   { name: "rename", weight: 7, make: rename },
   { name: "rename-directory", weight: 2, make: renameDirectory },
   { name: "rename-and-look", weight: 3, make: renameAndLook },
-  { name: "unlink", weight: 5, make: one((_, path) => `unlink ${path}`) },
-  { name: "link", weight: 4, make: one((scene, path) => `link ${path} ${scene.path()}`) },
-  { name: "symlink", weight: 2, make: one((scene, path) => `symlink ${scene.pick(["f0", "../f1", "d0", path, "{x*3000}"])} ${scene.path()}`) },
+  { name: "unlink", weight: 5, make: one((scene, path) => `unlink ${scene.gone(path)}`) },
+  { name: "link", weight: 4, make: one((scene, path) => `link ${path} ${scene.made(scene.path())}`) },
+  { name: "symlink", weight: 2, make: one((scene, path) => `symlink ${scene.pick(["f0", "../f1", "d0", path, "{x*3000}"])} ${scene.made(scene.path())}`) },
   { name: "readlink", weight: 1, make: one((_, path) => `readlink ${path}`) },
   { name: "mkdir", weight: 4, make: (scene) => [`${scene.program()}: mkdir ${scene.chance(2) ? scene.directory() : scene.path()} ${scene.pick(MODES)}`] },
   { name: "rmdir", weight: 2, make: (scene) => [`${scene.program()}: rmdir ${scene.chance(2) ? scene.directory() : scene.path()}`] },

@@ -45,10 +45,14 @@ export class Scene {
   readonly random: Random;
   readonly offers: Offers;
   readonly #files: OpenFile[] = [];
+  /** Paths that probably are there. */
+  readonly #made: string[] = [];
   /** Of this run: how far out offsets go, and how long writes are. */
   readonly #far: boolean;
   readonly #small: boolean;
   readonly #names: readonly string[];
+  readonly #directories: readonly string[];
+  #mappings: { program: string; name: string }[] = [];
   #tags = 0;
   #unique = 0;
 
@@ -58,11 +62,12 @@ export class Scene {
     this.#far = this.chance(4);
     this.#small = this.chance(3);
     this.#names = NAMES.slice(0, 1 + random(NAMES.length));
+    this.#directories = DIRECTORIES.slice(0, 2 + random(DIRECTORIES.length - 1));
   }
 
   /** The first steps of a run. */
   begin(): string[] {
-    return DIRECTORIES.slice(0, 2 + this.random(DIRECTORIES.length - 1)).map((directory) => `one-1: mkdir ${directory} 777`);
+    return this.#directories.map((directory) => `one-1: mkdir ${directory} 777`);
   }
 
   chance(of: number): boolean {
@@ -78,7 +83,7 @@ export class Scene {
   }
 
   directory(): string {
-    return this.chance(3) ? "." : this.pick(DIRECTORIES);
+    return this.chance(3) ? "." : this.pick(this.#directories);
   }
 
   path(): string {
@@ -87,9 +92,32 @@ export class Scene {
     return directory === "." ? name : `${directory}/${name}`;
   }
 
-  /** A path that something is open at, or any. */
+  /** A path where something probably is; now and then any. */
   likelyPath(): string {
-    return this.#files.length > 0 && this.chance(2) ? this.pick(this.#files).path : this.path();
+    return this.#made.length > 0 && !this.chance(6) ? this.pick(this.#made) : this.path();
+  }
+
+  /** Something is made at this path. */
+  made(path: string): string {
+    if (!this.#made.includes(path)) this.#made.push(path);
+    return path;
+  }
+
+  isMade(path: string): boolean {
+    return this.#made.includes(path);
+  }
+
+  /** A directory is moved away, with all below it. */
+  movedAway(directory: string): string {
+    for (const path of this.#made.filter((made) => made.startsWith(`${directory}/`))) this.gone(path);
+    return directory;
+  }
+
+  /** The path's name is taken away. */
+  gone(path: string): string {
+    const at = this.#made.indexOf(path);
+    if (at >= 0) this.#made.splice(at, 1);
+    return path;
   }
 
   /** A number that no other write of the run has. */
@@ -137,8 +165,26 @@ export class Scene {
     this.#files.push(file);
   }
 
+  mapped(program: string, name: string): void {
+    this.unmapped(program, name);
+    this.#mappings.push({ program, name });
+  }
+
+  unmapped(program: string, name: string): void {
+    this.#mappings = this.#mappings.filter((mapping) => mapping.program !== program || mapping.name !== name);
+  }
+
+  /** Something that is mapped, and a file that its program has open. */
+  mapping(): { program: string; name: string; file: string } | null {
+    if (this.#mappings.length === 0) return null;
+    const mapping = this.pick(this.#mappings);
+    const files = this.#files.filter(({ program }) => program === mapping.program);
+    return files.length === 0 ? null : { ...mapping, file: this.pick(files).name };
+  }
+
   /** Programs of a mount have ended. */
   ended(mount: string): void {
+    this.#mappings = this.#mappings.filter(({ program }) => !program.startsWith(mount));
     const left = this.#files.filter(({ program }) => !program.startsWith(mount));
     this.#files.splice(0, this.#files.length, ...left);
   }
