@@ -9,9 +9,13 @@ import type { Result } from "./handlers.ts";
 import { CLEAN_PIECES_PER_FILE_MAX, EXTENTS_RANDOM, LEARN_ROUNDS_MAX } from "./limits.ts";
 import { HOLE, INLINE, Piece, STRIPED, UNWRITTEN } from "./pieces.ts";
 
+/** Call before a request asks where bytes are, and not again before it has all that it needs: what it was just told is what would go first if it needs more than may be kept. */
+export function boundPieces(file: FileState): void {
+  if (file.pieces.count > CLEAN_PIECES_PER_FILE_MAX) forgetOldest(file);
+}
+
 /** After this, [from, some end > from) is known; `to` bounds what is of interest, `limit` how many extents are fetched. Pieces that were known stay. */
 export function fetchExtents(core: Core, file: FileState, from: number, to: number, limit: number): Result<void> {
-  if (file.pieces.count > CLEAN_PIECES_PER_FILE_MAX) forgetOldest(file);
   const generation = file.cleanGeneration;
   return after(callNow(core, "extents", { inode: file.inode, from, to, limit }), (reply) => {
     // What was dropped meanwhile may have been newer than this answer: the caller looks again and asks again.
@@ -21,6 +25,7 @@ export function fetchExtents(core: Core, file: FileState, from: number, to: numb
 
 /** Asks until it is known where all bytes of [from, to) are, as far as they are not known already; what is dropped meanwhile is given up after some rounds. */
 export async function learnExtents(core: Core, file: FileState, from: number, to: number): Promise<void> {
+  boundPieces(file);
   for (let round = 0; round < LEARN_ROUNDS_MAX; round++) {
     const at = file.pieces.firstUnknown(from, to);
     if (at === Infinity) return;

@@ -82,7 +82,7 @@ export const STRIPE_RESERVATION = 256;
 
 /** Files without open handles whose extents and attributes stay known here. */
 export const IDLE_FILES_MAX = 4096;
-/** Clean pieces one file may keep; above it the older half is dropped and asked for anew. */
+/** Clean pieces one file may keep; above it the older half is dropped when the next request asks for some. One request may bring as many more as its range has. */
 export const CLEAN_PIECES_PER_FILE_MAX = 16_384;
 /** Clean pieces over all files (about 100 bytes each). */
 export const CLEAN_PIECES_MAX = 131_072;

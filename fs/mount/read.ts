@@ -6,7 +6,7 @@ import type { Stripe } from "../../replication/stripe.ts";
 import type { StripeBuffer } from "./buffers.ts";
 import { acquire } from "./core.ts";
 import type { Core } from "./core.ts";
-import { fetchExtents, forgetCleanIn } from "./extents.ts";
+import { boundPieces, fetchExtents, forgetCleanIn } from "./extents.ts";
 import type { FileState } from "./file-state.ts";
 import type { ReadReply, Result } from "./handlers.ts";
 import type { FileHandle } from "./handles.ts";
@@ -121,10 +121,11 @@ function gatherNow(
   into: Uint8Array,
   sequential: boolean,
 ): StripeRead[] | Promise<void> {
-  for (;;) {
+  for (let isFirst = true; ; isFirst = false) {
     const waiting: StripeRead[] = [];
     const gap = gather(core, file, offset, end, into, waiting);
     if (gap === -1) return waiting;
+    if (isFirst) boundPieces(file);
     const fetched = fetchGap(core, file, gap, end, sequential);
     if (fetched instanceof Promise) return fetched;
   }

@@ -6,7 +6,7 @@ import type { Reply, Request } from "../messages.ts";
 import { FILE_MAX_BYTES } from "../types.ts";
 import { acquire, call, flushFile, inTurn } from "./core.ts";
 import type { Core } from "./core.ts";
-import { fetchExtents, forgetCleanIn } from "./extents.ts";
+import { boundPieces, fetchExtents, forgetCleanIn } from "./extents.ts";
 import type { FileState } from "./file-state.ts";
 import type { FileHandle } from "./handles.ts";
 import { COPY_MAX_BYTES, EXTENTS_SEQUENTIAL } from "./limits.ts";
@@ -117,6 +117,7 @@ export async function seek(core: Core, handle: FileHandle, offset: number, whenc
   while (position < size) {
     const piece = file.pieces.after(position);
     if (piece === undefined || piece.start > position) {
+      boundPieces(file);
       await fetchExtents(core, file, position, piece === undefined ? size : Math.min(size, piece.start), EXTENTS_SEQUENTIAL);
       continue;
     }
