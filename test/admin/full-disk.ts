@@ -97,6 +97,8 @@ test("a medium that others filled: the namespace goes on, says ENOSPC, and recov
     await shell(
       `head -c 20000000 /dev/urandom > "${store.directory}/a" && cp "${store.directory}/a" "${store.mount}/a" && sync "${store.mount}/a"`,
     );
+    // Neither a directory is made without room.
+    fs.mkdirSync(path.join(store.mount, "first"));
     await fill(path.join(store.data, "others"));
     const first = await makeSmall(path.join(store.mount, "first"), 20_000);
     assert.deepEqual(first.errors, ["No space left on device"]);

@@ -9,6 +9,7 @@ import path from "node:path";
 import test from "node:test";
 import { closeToOthers } from "../../admin/private.ts";
 import { connectPrivately, listenPrivately } from "../../admin/private-socket.ts";
+import { eventually } from "../fixture/eventually.ts";
 import { makeStore, run, shell, withStore } from "../fixture/store.ts";
 
 const asRoot = process.getuid!() === 0;
@@ -122,9 +123,10 @@ test("each end of a socket knows the user at the other, and goes away from a thi
     assert.deepEqual(fs.readdirSync(directory), []);
     // And the other way: somebody else listens where the daemon should.
     fs.chmodSync(directory, 0o777);
-    const listen = `require("node:net").createServer(() => {}).listen(${JSON.stringify(socket)}, () => console.log("listens")); setTimeout(() => process.exit(), 3000)`;
+    const listen = `require("node:net").createServer(() => {}).listen(${JSON.stringify(socket)}, () => console.log("listens")); setTimeout(() => process.exit(), 10_000)`;
     const impostor = run("setpriv", [...AS_NOBODY, process.execPath, "-e", listen]);
-    while (!fs.existsSync(socket)) await new Promise((resolve) => setTimeout(resolve, 10));
+    const refusal = async (): Promise<Error> => connectPrivately(socket).then(() => assert.fail("it connects"), (error: Error) => error); // prettier-ignore
+    await eventually("it listens", async () => !/ENOENT|ECONNREFUSED/.test((await refusal()).message));
     await assert.rejects(connectPrivately(socket), /user 65534 answers at .*control.sock, and the store belongs to user 0/);
     await impostor;
   } finally {
