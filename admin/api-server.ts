@@ -9,7 +9,7 @@ import { AdminError } from "./errors.ts";
 import { listenPrivately } from "./private-socket.ts";
 
 /** No request of the command's is larger. */
-const BODY_MAX_BYTES = 64 * 1024;
+export const BODY_MAX_BYTES = 64 * 1024;
 /** At the end, answers on their way get this long. */
 const LAST_ANSWERS_MS = 100;
 

@@ -8,8 +8,8 @@ import type { MountReport } from "./api.ts";
 import { listenPrivately } from "./private-socket.ts";
 import type { RunningStore } from "./running-store.ts";
 
-/** Connections beyond this are refused. */
-const CONNECTIONS_MAX = 256;
+/** Connections beyond this are closed at once. A mount that was served before tries again and again; `cairn mount` fails. */
+export const CONNECTIONS_MAX = 256;
 
 export interface SessionListener {
   /** Sessions of mounts in other processes. */
@@ -64,6 +64,7 @@ export async function listenForSessions(store: RunningStore, socket: string, tim
   });
   const server = net.createServer((stream) => sessions.serve(stream));
   server.maxConnections = CONNECTIONS_MAX;
+  server.on("drop", () => trace(`sessions: a mount was turned away, ${CONNECTIONS_MAX} are connected, which is the limit`));
   const removeSocket = await listenPrivately(server, socket);
   return {
     list: () =>

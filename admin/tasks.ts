@@ -8,7 +8,7 @@ import type { LostFileReport, ProblemReport, TaskReport } from "./api.ts";
 import { AdminError } from "./errors.ts";
 
 /** Ended tasks that are kept for `cairn status`. */
-const ENDED_TASKS_MAX = 20;
+export const ENDED_TASKS_MAX = 20;
 /** Findings kept in a report; the counts go on. */
 const FINDINGS_MAX = 100;
 /** Problems and lost files kept in a report. */

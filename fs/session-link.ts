@@ -6,7 +6,7 @@
 // 2. Attempts follow each other after BACKOFF_FIRST_MS, twice as long each time, at most BACKOFF_MAX_MS, less a random
 //    part, so that many mounts do not all come at once. They go on as long as the mount is there: it has no other aim.
 // 3. Nobody waits longer than for his deadline, nor when the server has been gone for PAUSE_MAX_MS: from then on requests
-//    are refused at once, until it is back. At most WAITING_MAX wait.
+//    are refused at once, until it is back. At most LINK_WAITING_MAX wait.
 
 import type { Duplex } from "node:stream";
 import {
@@ -25,7 +25,7 @@ export const PAUSE_MAX_MS = 60_000;
 const BACKOFF_FIRST_MS = 20;
 const BACKOFF_MAX_MS = 1_000;
 /** Twice what may be in flight on a connection. */
-const WAITING_MAX = 2 * (3 * REQUESTS_MAX + LONG_REQUESTS_MAX);
+export const LINK_WAITING_MAX = 2 * (3 * REQUESTS_MAX + LONG_REQUESTS_MAX);
 
 /** The session cannot go on, nor can another in its place. */
 export class SessionOver extends Error {}
@@ -124,8 +124,8 @@ export class SessionLink {
     const goneMs = now - this.#goneAt;
     if (goneMs >= PAUSE_MAX_MS)
       return Promise.reject(new RequestError("EIO", `${name}: no daemon for ${Math.round(goneMs / 1000)} s`));
-    if (this.#waiting.size >= WAITING_MAX)
-      return Promise.reject(new RequestError("EIO", `${name}: ${WAITING_MAX} requests wait for the daemon already`));
+    if (this.#waiting.size >= LINK_WAITING_MAX)
+      return Promise.reject(new RequestError("EIO", `${name}: ${LINK_WAITING_MAX} requests wait for the daemon already`));
     return new Promise((resolve, reject) => {
       const late = (): void => {
         this.#waiting.delete(waiter);

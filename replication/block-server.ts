@@ -7,7 +7,7 @@ import type { Message } from "./connection.ts";
 import type { DiskId } from "./stripe.ts";
 
 /** Entries of one LIST reply. */
-const LIST_MAX = 4096;
+export const LIST_MAX = 4096;
 
 interface Fields {
   disk: DiskId;

@@ -32,19 +32,19 @@ type LinePlace = "ordinary" | "read" | "flush";
 export const REQUESTS_MAX = 256;
 export const LONG_REQUESTS_MAX = 4096;
 const LINE_PLACES: readonly LinePlace[] = ["ordinary", "read", "flush"];
-const RECEIVED_MAX = 2 * (LINE_PLACES.length * REQUESTS_MAX + LONG_REQUESTS_MAX);
+export const RECEIVED_MAX = 2 * (LINE_PLACES.length * REQUESTS_MAX + LONG_REQUESTS_MAX);
 /** Eight stripes in three copies of 4 MiB on their way to the disks; of rs:4+2 they take half. */
 export const PAYLOADS_MAX_BYTES = 96 * 1024 * 1024;
 /** Requests below this are not counted: the room that they take follows from their number. */
 const COUNTED_FROM_BYTES = 64 * 1024;
 /** Twice what is in flight; long requests are small. */
-const RECEIVED_MAX_BYTES = 2 * (PAYLOADS_MAX_BYTES + LINE_PLACES.length * REQUESTS_MAX * COUNTED_FROM_BYTES);
+export const RECEIVED_MAX_BYTES = 2 * (PAYLOADS_MAX_BYTES + LINE_PLACES.length * REQUESTS_MAX * COUNTED_FROM_BYTES);
 /** 20 ms of what a socket carries: more gains nothing while the other side reads. */
 export const UNSENT_WAIT_BYTES = 32 * 1024 * 1024;
 /** REQUESTS_MAX replies of a few hundred KiB on top of it. */
 export const UNSENT_MAX_BYTES = 128 * 1024 * 1024;
 /** Callers that wait in line. */
-const WAITING_MAX = 100_000;
+export const CALLERS_WAITING_MAX = 100_000;
 
 /** The other side refused, or did not answer in time. `code` is its word: an errno name, ETIMEDOUT, ECONNRESET. */
 export class RequestError extends Error {
@@ -159,8 +159,8 @@ export class Connection {
     const countedBytes = bytes >= COUNTED_FROM_BYTES ? bytes : 0;
     const line = place === "long" || place === "urgent" ? null : this.#places[place].lineOf(countedBytes);
     const inLine = line !== null && (line.size > 0 || !this.#hasPlace(place as LinePlace, countedBytes));
-    if (inLine && line.size >= WAITING_MAX)
-      throw new RequestError("EAGAIN", `${WAITING_MAX} requests wait for this connection already`);
+    if (inLine && line.size >= CALLERS_WAITING_MAX)
+      throw new RequestError("EAGAIN", `${CALLERS_WAITING_MAX} requests wait for this connection already`);
     const id = this.#nextId++;
     return new Promise((resolve, reject) => {
       const late = (): void => this.#giveUp(id, "ETIMEDOUT", `no reply to ${name} within ${deadlineMs} ms`);

@@ -17,7 +17,7 @@ const EXAMINE_EVERY_MS = 2000;
 /** Age of the space in disks(); states in it are always those of this moment. Every block that is read asks. */
 const STATUS_AGE_MAX_MS = 50;
 /** A disk that has not told of its space by then keeps nobody waiting. */
-const MEASURE_MAX_MS = 2000;
+export const MEASURE_MAX_MS = 2000;
 
 export class LocalBlocks implements BlockClient {
   readonly #clock: Clock;

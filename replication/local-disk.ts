@@ -29,14 +29,14 @@ export interface LocalDisk {
 }
 
 /** Requests on one disk at once, and in line behind them. */
-const REQUESTS_MAX = 64;
-const REQUESTS_WAITING_MAX = 8192;
+export const DISK_REQUESTS_MAX = 64;
+export const DISK_REQUESTS_WAITING_MAX = 8192;
 /** A request that takes longer fails its disk. Linux itself gives a device 30 s (/sys/block/sda/device/timeout). */
 export const ANSWER_MAX_MS = 30_000;
 /** From here on readers prefer other disks. */
 export const SLOW_MS = 500;
 /** Reads that fail with I/O errors, one after another without a good one between, before the disk counts as failed. */
-const READ_ERRORS_IN_ROW_MAX = 16;
+export const READ_ERRORS_IN_ROW_MAX = 16;
 const SPACE_AGE_MAX_MS = 1000;
 const NO_SPACE: BlockSpace = { totalBytes: 0, freeBytes: 0, blockBytes: 0, blocks: 0 };
 
@@ -74,7 +74,7 @@ export class DiskHolder {
     this.disk = disk;
     this.#clock = clock;
     this.#onFailed = onFailed;
-    this.#gate = new Gate(`disk ${disk.id} (${disk.path})`, REQUESTS_MAX, REQUESTS_WAITING_MAX);
+    this.#gate = new Gate(`disk ${disk.id} (${disk.path})`, DISK_REQUESTS_MAX, DISK_REQUESTS_WAITING_MAX);
     const state = disk.blocks === null ? "failed" : (disk.state ?? "active");
     const { id, path, reason, node, zone } = disk;
     this.status = { id, path, state, reason, node, zone, space: NO_SPACE, readErrors: 0, writeErrors: 0 };

@@ -18,8 +18,8 @@ export interface BlockDamage {
 }
 
 /** Degraded reads at once; each holds up to a stripe in memory. */
-const DECODES_MAX = 8;
-const DECODES_WAITING_MAX = 8192;
+export const DECODES_MAX = 8;
+export const DECODES_WAITING_MAX = 8192;
 
 /** What is known of a stripe's blocks while one read lasts. */
 interface Sources {

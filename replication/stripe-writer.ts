@@ -16,10 +16,10 @@ import { StripeError, blockBytesOf, describeStripe, disksOf, stripeCode } from "
 import { type DiskId, NO_DISK, STRIPE_DATA_MAX_BYTES, type Stripe } from "./stripe.ts";
 
 /** Stripes that are encoded and stored at once: 8 of 4 MiB keep six disks busy, and bound the parity in memory. */
-const WRITES_MAX = 8;
-const WRITES_WAITING_MAX = 4096;
+export const WRITES_MAX = 8;
+export const WRITES_WAITING_MAX = 4096;
 /** Stripes remembered between syncs; a write beyond them syncs first. */
-const UNSYNCED_MAX = 4096;
+export const UNSYNCED_MAX = 4096;
 
 /** How the blocks of one write fare. */
 interface Attempt {
