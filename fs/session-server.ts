@@ -110,6 +110,8 @@ interface Hosted {
   held: Set<Promise<void>>;
   /** Recalls that it has not answered. */
   recalls: number;
+  /** What requests wait for while there are such recalls. */
+  turn: Promise<void> | null;
   /** Resolves when it, and everybody else, has said what it holds; null while it has not. */
   reclaimed: Promise<void> | null;
   /** Blocks that are just being stored for it. */
@@ -247,7 +249,7 @@ export class SessionServer {
       },
       { mountpoint, pid, resume: resume === 0 ? undefined : resume, former },
     );
-    host = { session, mountpoint, pid, requests: 0, connection: null, over: false, held: new Set(), recalls: 0, reclaimed: null, storing: new Set(), waiting: [] }; // prettier-ignore
+    host = { session, mountpoint, pid, requests: 0, connection: null, over: false, held: new Set(), recalls: 0, turn: null, reclaimed: null, storing: new Set(), waiting: [] }; // prettier-ignore
     this.#hosted.set(session.id, host);
     return host;
   }
@@ -293,8 +295,7 @@ export class SessionServer {
 
   async #handle(host: Hosted, name: string, message: Message, signal: AbortSignal): Promise<Message> {
     const { session } = host;
-    // One chunk may have the answer to a recall and, behind it, what the mount asks afterwards: it must find the recall answered.
-    if (host.recalls > 0) await nextTurn();
+    if (host.recalls > 0 || host.turn !== null) await this.#turnOf(host);
     if (signal.aborted) throw new FsError("EINTR", `${name} was given up`);
     if (host.over) throw new FsError("ESTALE", `${name}: the session is over`);
     session.heard();
@@ -327,6 +328,12 @@ export class SessionServer {
       await written.finally(() => host.held.delete(written));
     }
     return { body: encodeReply(name, reply), repeated };
+  }
+
+  /** One chunk may have the answer to a recall and, behind it, what the mount asks afterwards: that must find the recall answered. All that comes until then waits, too, and keeps its order. */
+  #turnOf(host: Hosted): Promise<void> {
+    host.turn ??= nextTurn().finally(() => (host.turn = null));
+    return host.turn;
   }
 
   /** What is stored for a session that ends meanwhile is removed afterwards. */
