@@ -35,6 +35,7 @@ function killMount(scene: Scene, { mount, afterMs }: KillPlan, clock: MachineClo
     judge: async (ran) => {
       await scene.drive(world.kernels[mount].learnRoot());
       scene.renewals[mount] = 0;
+      scene.lossy[mount].clear();
       scene.slots[mount] = Array<File | null>(SLOTS).fill(null);
       await judgeLoss(scene, ran, { mount, endedMs, backMs: Infinity, open });
       return true;

@@ -45,6 +45,7 @@ export async function judgeLoss(scene: Scene, ran: readonly RanBound[], loss: Lo
     const problem = states.problem(content);
     if (problem !== null) throw new Violation(`after a session was ended: ${problem}`);
     if (states.lost(content)) lossy.add(inode);
+    if (loss.backMs < Infinity && lossy.has(inode)) scene.lossy[loss.mount].add(inode);
     model.set(inode, { content });
   }
   for (const { inode, owner } of loss.open) if (before.get(inode)?.locks.some((held) => held.owner === owner)) lossy.add(inode);

@@ -45,6 +45,8 @@ export class Scene {
   failing = 0;
   /** Of each mount, how often another session has come in the place of one that was over, as far as there was a reason. */
   renewals: number[] = [];
+  /** Of each mount, files that lost something with its sessions: where no program has them open, nobody is told before the mount ends. */
+  lossy: Set<InodeId>[] = [];
   /** While what was found is compared: inodes that the model does not know yet, and all that is there. */
   unknown: ReadonlyMap<InodeId, Node> | null = null;
   found: ReadonlyMap<InodeId, Node> = new Map();
@@ -61,6 +63,7 @@ export class Scene {
     for (const kernel of this.world.kernels) await this.drive(kernel.learnRoot());
     this.slots = this.world.kernels.map(() => Array<File | null>(SLOTS).fill(null));
     this.renewals = this.world.kernels.map(() => 0);
+    this.lossy = this.world.kernels.map(() => new Set<InodeId>());
   }
 
   /** Lets time pass until `problem` finds none any more. It is a violation where it still does after so long. */

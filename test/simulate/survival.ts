@@ -1,5 +1,6 @@
 // What is left after a machine or a mount died: the whole tree is read and compared with what may be left.
 
+import type { UnwrittenError } from "../../fs/mount/losses.ts";
 import type { ByteString, InodeId } from "../../fs/types.ts";
 import { ROOT_INODE, S_IFDIR, S_IFLNK, S_IFMT } from "../../fs/types.ts";
 import { type Content, contentOf } from "./content.ts";
@@ -55,9 +56,16 @@ export async function restart(scene: Scene): Promise<void> {
   scene.counts.restarts++;
   scene.story.tell(() => "stopped and started again");
   await scene.settleFull();
-  await scene.drive(scene.world.stop());
+  await scene.drive(scene.world.stop((mount, error) => checkUnwritten(scene, mount, error)));
   scene.history.restart();
   await boot(scene, scene.model.snapshot(), []);
+}
+
+/** What a mount says at its end that nobody was told: it was lost with a session, or with the file's last name. */
+function checkUnwritten({ lossy, model, story }: Scene, mount: number, error: UnwrittenError): void {
+  story.tell(() => `mount ${mount} ends: ${error.message}`);
+  for (const { inode } of error.files)
+    if (!lossy[mount].has(inode) && model.get(inode) !== undefined) throw new Violation(`mount ${mount} ends: ${error.message}`);
 }
 
 async function boot(scene: Scene, before: Nodes, ran: readonly Ran[]): Promise<void> {
@@ -92,6 +100,7 @@ export async function killMount(scene: Scene, dead: number): Promise<void> {
   await scene.drive(world.killMount(dead));
   await scene.drive(world.kernels[dead].learnRoot());
   scene.renewals[dead] = 0;
+  scene.lossy[dead].clear();
   scene.slots[dead] = Array<File | null>(SLOTS).fill(null);
   for (const [inode, { locks }] of model.nodes)
     if (locks.length > 0) model.set(inode, { locks: locks.filter(({ owner }) => !owners.has(owner)) });

@@ -3,6 +3,7 @@
 // happen to it; processes are stopped and killed.
 
 import { EmbeddedStore } from "../../fs/embedded.ts";
+import { UnwrittenError } from "../../fs/mount/losses.ts";
 import type { HeldLease } from "../../fs/messages.ts";
 import type { Server } from "../../fs/namespace/server.ts";
 import type { Namespace, NamespaceSession } from "../../fs/namespace/namespace.ts";
@@ -314,11 +315,15 @@ export class World {
       table.crash(randomBelow(this.random, table.unflushedBatches + 1));
   }
 
-  /** Everything is written back and ended, as Ctrl-C does. */
-  async stop(): Promise<void> {
+  /** Everything is written back and ended, as Ctrl-C does. `unwritten` is told what a mount has lost and no program was told. */
+  async stop(unwritten: (mount: number, error: UnwrittenError) => void): Promise<void> {
     const { store, log, blocks, sessions } = this.#required();
     await store.cleaner.stop();
-    for (const mount of this.#mounts) await mount.close();
+    for (const [index, mount] of this.#mounts.entries())
+      await mount.close().catch((error: unknown) => {
+        if (!(error instanceof UnwrittenError)) throw error;
+        unwritten(index, error);
+      });
     sessions.close();
     await store.close();
     await log.close();
