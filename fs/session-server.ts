@@ -22,7 +22,7 @@ export const SESSION_PROTOCOL_VERSION = 5;
 /** Leases, and locks, in one reclaim request. */
 export const RECLAIM_MAX = 8192;
 /** PATH_MAX. */
-const MOUNTPOINT_CHARACTERS_MAX = 4096;
+export const MOUNTPOINT_CHARACTERS_MAX = 4096;
 /** How often a mount without a connection is looked for: one that was killed shall not keep its leases for the whole time limit. */
 const PROCESS_CHECK_MS = 250;
 

@@ -7,7 +7,7 @@ import type { Directory } from "./directory.ts";
 export const DISK_IDENTITY_FILE = "cairn-disk.json";
 const TEMPORARY_FILE = "cairn-disk.json.new";
 export const DISK_FORMAT_VERSION = 1;
-const IDENTITY_MAX_BYTES = 4096;
+export const IDENTITY_MAX_BYTES = 4096;
 
 export interface DiskIdentity {
   /** UUID of the store that the disk belongs to. */

@@ -48,7 +48,7 @@ import { syncFile, writeFile } from "./write.ts";
 const O_NOATIME = 0o1000000;
 const XATTR_CREATE = 1;
 const XATTR_REPLACE = 2;
-const PATH_MAX_BYTES = 4096;
+export const PATH_MAX_BYTES = 4096;
 
 export interface MountOptions {
   /** Opens the mount's session; the events are the mount's. */

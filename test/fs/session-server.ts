@@ -6,7 +6,13 @@ import { systemDatedClock } from "../../fs/clock.ts";
 import { encodeMessage, decodeMessage, encodeRequest } from "../../fs/message-codec.ts";
 import type { SessionEvents } from "../../fs/messages.ts";
 import { type Namespace, openNamespace } from "../../fs/namespace/namespace.ts";
-import { RECLAIM_MAX, type ServedSession, SESSION_PROTOCOL_VERSION, SessionServer } from "../../fs/session-server.ts";
+import {
+  MOUNTPOINT_CHARACTERS_MAX,
+  RECLAIM_MAX,
+  type ServedSession,
+  SESSION_PROTOCOL_VERSION,
+  SessionServer,
+} from "../../fs/session-server.ts";
 import type { ByteString, InodeId, SessionId } from "../../fs/types.ts";
 import type { BlockClient } from "../../replication/block-client.ts";
 import { encodeBlockRequest } from "../../replication/block-messages.ts";
@@ -240,6 +246,23 @@ test("reclaim with random and damaged bytes is answered or refused, and the name
     const local = await daemon.namespace.openSession(quietEvents);
     assert.equal((await local.call("getAttributes", { inode: 1 as InodeId })).attributes.inode, 1);
   }));
+
+test("a mountpoint has MOUNTPOINT_CHARACTERS_MAX characters, and not one more", async () => {
+  const server = serverOf(async () => simpleSession(1));
+  const ask = async (characters: number): Promise<Message> => {
+    const body = {
+      version: SESSION_PROTOCOL_VERSION,
+      mountpoint: "m".repeat(characters),
+      pid: process.pid,
+      session: 0,
+      store: "s",
+    };
+    const client = connect(server);
+    return client.ask("hello", encodeMessage("Hello", body)).finally(() => client.close());
+  };
+  assert.equal(sessionIn(await ask(MOUNTPOINT_CHARACTERS_MAX)), 1);
+  await assert.rejects(ask(MOUNTPOINT_CHARACTERS_MAX + 1), { code: "EINVAL", message: /4097 characters; at most 4096/ });
+});
 
 test("messages that are too large, too deep, or say what cannot be are refused with the reason", async () => {
   const daemon = new Daemon();
