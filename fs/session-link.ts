@@ -176,6 +176,7 @@ export class SessionLink {
 
   async #reconnect(): Promise<void> {
     const { clock, random, over, trace } = this.#options;
+    let said = "";
     for (let delayMs = BACKOFF_FIRST_MS; this.#over === null; delayMs = Math.min(2 * delayMs, BACKOFF_MAX_MS)) {
       try {
         await this.#connect();
@@ -187,6 +188,9 @@ export class SessionLink {
           over(error);
           return;
         }
+        const { message } = error as Error;
+        if (message !== said) trace(`session: not connected yet: ${message}`);
+        said = message;
       }
       await new Promise<void>((resolve) => clock.after(delayMs * (0.5 + random() / 2), resolve));
     }

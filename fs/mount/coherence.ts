@@ -33,7 +33,8 @@ export async function recall(core: Core, inode: InodeId, mode: LeaseMode, names?
     if (names !== undefined || core.inodes.isDirectory(inode)) await recallDirectory(core, inode, mode, names);
     else await recallFile(core, inode, mode);
   } finally {
-    // Not before the namespace has taken the answer: until then it answers this session with what was before.
+    // Not before the answer is on its way: until the namespace has it, it answers this session with what was before. What is
+    // asked behind the answer finds it taken (session-server.ts).
     setImmediate(() => core.marks.recallEnds());
   }
 }

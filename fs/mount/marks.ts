@@ -39,7 +39,7 @@ export class Marks {
     this.#overtaken = ++this.#now;
   }
 
-  /** Call when the namespace has the answer. */
+  /** Call when the answer is sent. The namespace has it before anything that is asked from then on. */
   recallEnds(): void {
     this.#recalling--;
     this.#overtaken = ++this.#now;

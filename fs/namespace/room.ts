@@ -71,7 +71,7 @@ export class Room {
   #checksSaved = 0;
   /** The sum of all holds. */
   heldBytes = 0;
-  /** What each session may have to store yet, as it last said: granted and not used, and taken and not stored. Never less than the truth, unless the server was started again meanwhile (a mount says it anew within 500 ms). */
+  /** What each session may have to store yet, as it last said: granted and not used, and taken and not stored. Never less than the truth, unless the server was started again meanwhile (a mount says it anew with its next request for room, or when it has written nothing for 500 ms). */
   readonly #claims = new Map<SessionId, number>();
   #measuring: Promise<void> | null = null;
   #measuredMs = -Infinity;

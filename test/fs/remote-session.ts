@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import test, { after } from "node:test";
 import { encodeMessage } from "../../fs/message-codec.ts";
 import type { ByteLock, HeldLease, Session } from "../../fs/messages.ts";
-import type { RemoteSession } from "../../fs/remote-session.ts";
+import { RemoteSession } from "../../fs/remote-session.ts";
 import type { InodeId, SessionId, StripeId } from "../../fs/types.ts";
 import { Machine } from "./machine.ts";
 import { name, problems, TestClock } from "./namespace/memory-log.ts";
@@ -243,6 +243,41 @@ test("a session that the server was not heard of for its time limit is not fresh
   await machine.start();
   await contact;
   await one.close();
+});
+
+test("why there is no connection is said once for each reason, however often it is tried", async () => {
+  const machine = new Machine();
+  await machine.start();
+  const lines: string[] = [];
+  let tried = 0;
+  let reason: string | null = null;
+  const session = await RemoteSession.open({
+    connect: async () => {
+      tried++;
+      if (reason !== null) throw new Error(reason);
+      return machine.connect();
+    },
+    mountpoint: "/mnt",
+    pid: process.pid,
+    clock: machine.clock,
+    random: () => 0,
+    events: { recall: async () => {}, expired: () => {} },
+    trace: (line) => void lines.push(line),
+  });
+  const triedOften = async (): Promise<void> => {
+    const before = tried;
+    while (tried < before + 3) await new Promise((resolve) => setTimeout(resolve, 5));
+  };
+  reason = "no such socket";
+  machine.cut();
+  await triedOften();
+  reason = "refused";
+  await triedOften();
+  reason = null;
+  await session.call("getAttributes", { inode: ROOT });
+  const said = lines.filter((line) => line.includes("not connected yet"));
+  assert.deepEqual(said, ["session: not connected yet: no such socket", "session: not connected yet: refused"]);
+  await session.close();
 });
 
 test("a mount does not go on with another store that is served at the same place", async () => {
