@@ -19,6 +19,8 @@ const TESTED: Record<string, Record<string, string>> = {
   "admin/tasks.ts": { ENDED_TASKS_MAX: "admin/maxima.ts" },
   "fs/mount/inodes.ts": { LIMITS: "fs/mount/inodes.ts: IDLE_FILES_MAX" },
   "fs/mount/limits.ts": {
+    BUFFER_RANGES_MAX: "fs/mount/layout.ts: more ranges than a commit takes go in several",
+    LEARN_ROUNDS_MAX: "fs/mount/maxima.ts",
     RECALL_RETRY_MAX_MS: "fs/mount/coherence.ts: what the disks refuse for longer is given up to a mount that writes",
     ACCESS_TIMES_BATCH_MAX: "fs/mount/maxima.ts",
     ATTRIBUTES_MAX: "fs/mount/maxima.ts",
@@ -66,6 +68,7 @@ const TESTED: Record<string, Record<string, string>> = {
     LOCKS_WAITING_MAX: "fs/namespace/maxima.ts",
     OWNER_CHARACTERS_MAX: "fs/namespace/maxima.ts",
   },
+  "fs/namespace/lost-and-found.ts": { NAMES_TRIED_MAX: "fs/namespace/maxima.ts" },
   "fs/namespace/names.ts": {
     LIST_LIMIT_MAX: "fs/namespace/maxima.ts",
     TARGET_MAX_BYTES: "fs/namespace/rules.ts: 4096)} -> ENAMETOOLONG",
@@ -160,6 +163,7 @@ const NO_LIMIT: Record<string, Record<string, string>> = {
   "fs/namespace/leases.ts": { HEARD_LIMITS: "a factor of the session's limit, tested in fs/namespace/sessions.ts" },
   "fs/namespace/namespace.ts": { DEFAULT_LIMITS: "a record of defaults; tests make each of them small (limits: {...})" },
   "fs/namespace/read-ahead.ts": { WALKS_MAX: KEPT },
+  "fs/namespace/relocation.ts": { WINDOWS_MAX: STEP },
   "fs/namespace/resumption.ts": { RECLAIM_LIMITS: "a factor of the session's limit, tested in fs/session-life.ts" },
   "fs/namespace/room.ts": {
     MEASURED_AGE_MAX_MS: TIME,
@@ -181,6 +185,7 @@ const NO_LIMIT: Record<string, Record<string, string>> = {
   "native/fuse.ts": { MAX_REPLY_BUFFERS: "how many parts a reply may have; the mount's replies have three at most" },
   "native/fuse/notifier.cc": { THREADS_MAX: "how many notifications run beside each other; the others wait" },
   "replication/audit.ts": { SUSPECTS_MAX: STEP },
+  "replication/find-stripe.ts": { BLOCKS_MAX: "more than any scheme has, twice" },
   "replication/local-blocks.ts": { STATUS_AGE_MAX_MS: TIME },
   "replication/local-disk.ts": { SPACE_AGE_MAX_MS: TIME },
   "storage/block-index.ts": { BATCH_CHANGES_MAX: STEP, KEYS_MAX: STEP },
@@ -200,8 +205,6 @@ const withoutTest: readonly string[] = [
   "admin/fsck-task.ts LOST_MAX",
   "admin/fsck-task.ts PASSES_MAX",
   "admin/reports.ts EXTENTS_MAX",
-  "fs/mount/limits.ts BUFFER_RANGES_MAX",
-  "fs/mount/limits.ts LEARN_ROUNDS_MAX",
   "fs/mount/limits.ts RECALL_PASS_MAX_MS",
   "fs/mount/limits.ts RECALL_ROUNDS_MAX",
   "fs/mount/limits.ts ROOM_ROUNDS_MAX",
@@ -212,7 +215,6 @@ const withoutTest: readonly string[] = [
   "fs/namespace/check-stripes.ts MISPLACED_MAX",
   "fs/namespace/check.ts PROBLEMS_MAX",
   "fs/namespace/lost-and-found.ts DEPTH_MAX",
-  "fs/namespace/lost-and-found.ts NAMES_TRIED_MAX",
   "fs/namespace/lost-files.ts DEPTH_MAX",
   "fs/namespace/lost-files.ts LOST_FILES_MAX",
   "fs/namespace/lost-files.ts PATHS_MAX",
@@ -221,16 +223,14 @@ const withoutTest: readonly string[] = [
   "fs/namespace/overlay.ts RETIRED_MAX",
   "fs/namespace/overlay.ts SNAPSHOT_ATTEMPTS_MAX",
   "fs/namespace/relocation.ts MOVES_MAX",
-  "fs/namespace/relocation.ts WINDOWS_MAX",
   "fs/namespace/resumption.ts SESSIONS_FOUND_MAX",
   "fs/namespace/room.ts MAKE_ROOM_MAX_MS",
   "fs/namespace/state.ts SCAN_MAX",
   "fs/namespace/transactions.ts ATTEMPTS_MAX",
-  "replication/find-stripe.ts BLOCKS_MAX",
   "storage/block-changes.ts PENDING_CHANGES_MAX",
   "storage/segment-blocks.ts LARGE_WRITES_MAX",
 ];
-const WITHOUT_TEST = 33;
+const WITHOUT_TEST = 28;
 
 function sourcesBelow(part: string): string[] {
   return readdirSync(path.join(root, part), { recursive: true, encoding: "utf8" })

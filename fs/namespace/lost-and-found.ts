@@ -9,7 +9,7 @@ import type { Transaction } from "./transaction.ts";
 
 export const LOST_AND_FOUND = "lost+found" as ByteString;
 /** Other files may be called so already. */
-const NAMES_TRIED_MAX = 100;
+export const NAMES_TRIED_MAX = 100;
 /** Directories deep; more is a loop that this one only leads to. */
 const DEPTH_MAX = 4096;
 

@@ -6,6 +6,8 @@ import test, { after } from "node:test";
 import { systemDatedClock } from "../../../fs/clock.ts";
 import type { Reply, Request, SessionEvents } from "../../../fs/messages.ts";
 import type { Core } from "../../../fs/mount/core.ts";
+import { learnExtents } from "../../../fs/mount/extents.ts";
+import { FileState } from "../../../fs/mount/file-state.ts";
 import type { KernelCaches } from "../../../fs/mount/handlers.ts";
 import { Inodes } from "../../../fs/mount/inodes.ts";
 import {
@@ -14,6 +16,7 @@ import {
   CLEAN_PIECES_PER_FILE_MAX,
   COPY_MAX_BYTES,
   FORGET_BATCH_MAX,
+  LEARN_ROUNDS_MAX,
   LISTED_DIRECTORIES_MAX,
   READ_ATTEMPTS_MAX,
   TAIL_ROUNDS_MAX,
@@ -256,4 +259,19 @@ test("the kernel is told again of an inode that it does not know yet, with pause
   assert.deepEqual(pausesMs.filter((ms) => [1, 2, 4, 8, 16, 32, 64].includes(ms)), [1, 2, 4, 8, 16, UNKNOWN_PAUSE_MAX_MS]); // prettier-ignore
   assert.equal(told, 6);
   await mount.destroy();
+});
+
+test("a write that looks for reserved space asks LEARN_ROUNDS_MAX times where bytes are, and goes on with what it knows", async () => {
+  let asked = 0;
+  // An answer that tells of one byte: the worst that the namespace can give.
+  const callNow = (_: string, { from }: Request<"extents">): Reply<"extents"> => (
+    asked++,
+    { extents: [], stripes: [], end: from + 1 }
+  );
+  const core = { session: { callNow }, expired: false } as unknown as Core;
+  const file = new FileState(newAttributes(5 as InodeId, S_IFREG), "shared");
+  await learnExtents(core, file, 0, LEARN_ROUNDS_MAX);
+  assert.deepEqual([asked, file.pieces.firstUnknown(0, LEARN_ROUNDS_MAX)], [LEARN_ROUNDS_MAX, Infinity]);
+  await learnExtents(core, file, 0, 3 * LEARN_ROUNDS_MAX);
+  assert.deepEqual([asked, file.pieces.firstUnknown(0, 1000)], [2 * LEARN_ROUNDS_MAX, 2 * LEARN_ROUNDS_MAX]);
 });

@@ -14,8 +14,11 @@ import {
   SHIFT_WINDOWS_MAX,
 } from "../../../fs/namespace/files.ts";
 import { Locks, LOCKS_PER_INODE_MAX, LOCKS_WAITING_MAX, OWNER_CHARACTERS_MAX } from "../../../fs/namespace/locks.ts";
+import { freeName, NAMES_TRIED_MAX } from "../../../fs/namespace/lost-and-found.ts";
 import { LIST_LIMIT_MAX } from "../../../fs/namespace/names.ts";
+import type { Inode, NameEntry } from "../../../fs/namespace/records.ts";
 import { WINDOW_BYTES } from "../../../fs/namespace/state.ts";
+import type { Transaction } from "../../../fs/namespace/transaction.ts";
 import { KEPT_WAITING_MAX, Turns, TURNS_MAX } from "../../../fs/namespace/turns.ts";
 import { NAMES_MAX_BYTES } from "../../../fs/namespace/xattrs.ts";
 import { type ByteString, type InodeId, S_IFREG, type SessionId, type StripeId, TIME_MAX_SECONDS } from "../../../fs/types.ts";
@@ -252,4 +255,16 @@ test("as many sessions as a namespace may have are opened; one more is EAGAIN un
   await assert.rejects(namespace.openSession(events), { code: "EAGAIN", message: "2 sessions are open, the limit is 2" });
   await second.close();
   await (await namespace.openSession(events)).call("lookup", { parent: store.root, name: name("x") });
+});
+
+test("NAMES_TRIED_MAX names are tried for what was found without one; where all are taken it gets none", () => {
+  const taken = new Set<string>();
+  const tx = { name: (_: Inode, text: string) => (taken.has(text) ? ({ inode: 99 } as NameEntry) : null) } as unknown as Transaction; // prettier-ignore
+  const find = (): string | null => freeName(tx, {} as Inode, name("file"), FILE);
+  for (let count = 0; count < NAMES_TRIED_MAX; count++) {
+    const found = find();
+    assert.equal(found, count === 0 ? "file" : `file.${count}`);
+    taken.add(found!);
+  }
+  assert.equal(find(), null);
 });
