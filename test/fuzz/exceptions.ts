@@ -3,7 +3,9 @@
 // Never compared, because filesystems are free in it: inode and device numbers, the size and blocks of directories, st_blocks,
 // access times, the order of listings, free space, and the places of holes (SEEK_HOLE may call zeros data; look and tree read
 // what it calls data, so a hole with bytes in it is found). When stores to a mapping are seen through another mount, and when
-// they move mtime: the kernel tells a mount of them when it writes the pages back, so mfill ends with an msync.
+// they move mtime: the kernel tells a mount of them when it writes the pages back, so mfill ends with an msync. What a mapping
+// or copy_file_range sees of a file that another mount has made longer: they go by the size that the kernel heard last, so the
+// commands for them begin with fstat.
 
 import type { Replies } from "./twin.ts";
 
@@ -29,8 +31,8 @@ export const EXCEPTIONS: readonly Exception[] = [
     reason:
       "a file that another mount has open for writing cannot be mapped shared: FUSE has no operation for mmap, so mapped pages cannot follow another mount's locks (README)",
     applies: (words, { store, reference }) =>
-      words[0] === "mmap" && words[5] === "SHARED" && store[0] === "ENODEV" && reference[0] === "ok",
-    settle: (words) => ({ reference: ["munmap", words[1]] }),
+      words[0] === "map" && words[4] === "SHARED" && store[0] === "ENODEV" && reference[0] === "ok",
+    settle: (words) => ({ reference: ["unmap", words[1]] }),
   },
 ];
 

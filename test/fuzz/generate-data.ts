@@ -91,8 +91,7 @@ const allocate = withFile((scene, { program, name }) => [
 const copy = withFile((scene, file) => {
   const to = scene.companion(file);
   if (file.direct || to.direct) return [];
-  const here = scene.chance(8) ? ["-", "-"] : [scene.offset(), scene.offset()];
-  return [`${file.program}: copy-range ${file.name} ${here[0]} ${to.name} ${here[1]} ${scene.length()}`];
+  return [`${file.program}: copy ${file.name} ${scene.offset()} ${to.name} ${scene.offset()} ${scene.length()}`];
 });
 
 const fsync = withFile((scene, { program, name }) => [`${program}: ${scene.pick(["fsync", "fdatasync", "drop-pages"])} ${name}`]);
@@ -109,11 +108,10 @@ const map = withFile((scene, { program, name, regular }) => {
   const length = scene.pick([4096, 8192, 64 * KIB, 70_000, MIB]);
   const mapping = `m${scene.random(3)}`;
   const kind = scene.chance(5) ? "PRIVATE" : "SHARED";
-  const steps = [`${program}: mmap ${mapping} ${name} ${length} READ|WRITE ${kind}`, `${program}: mdigest ${mapping} 0 4096`];
+  const steps = [`${program}: map ${mapping} ${name} ${length} ${kind}`, `${program}: mdigest ${mapping} 0 4096`];
   for (let i = scene.random(4); i > 0; i--)
-    steps.push(`${program}: mfill ${mapping} ${scene.random(length)} ${scene.length()} ${scene.tag()} ${name}`);
-  if (scene.chance(2)) steps.push(`${program}: msync ${mapping}`);
-  if (!scene.chance(3)) return [...steps, `${program}: munmap ${mapping}`];
+    steps.push(`${program}: mfill ${mapping} ${scene.random(length)} ${scene.length()} ${scene.tag()}`);
+  if (!scene.chance(3)) return [...steps, `${program}: unmap ${mapping}`];
   scene.mapped(program, mapping);
   return steps;
 });
@@ -121,14 +119,14 @@ const map = withFile((scene, { program, name, regular }) => {
 function useMapping(scene: Scene): string[] {
   const used = scene.mapping();
   if (used === null) return map(scene);
-  const { program, name, file } = used;
+  const { program, name } = used;
   if (scene.chance(4)) {
     scene.unmapped(program, name);
-    return [`${program}: msync ${name}`, `${program}: munmap ${name}`];
+    return [`${program}: unmap ${name}`];
   }
   return scene.chance(2)
     ? [`${program}: mdigest ${name} 0 ${scene.length()}`]
-    : [`${program}: mfill ${name} ${scene.random(64 * KIB)} ${scene.length()} ${scene.tag()} ${file}`];
+    : [`${program}: mfill ${name} ${scene.random(64 * KIB)} ${scene.length()} ${scene.tag()}`];
 }
 
 const lock = withFile((scene, { program, name }) => {

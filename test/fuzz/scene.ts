@@ -174,12 +174,9 @@ export class Scene {
     this.#mappings = this.#mappings.filter((mapping) => mapping.program !== program || mapping.name !== name);
   }
 
-  /** Something that is mapped, and a file that its program has open. */
-  mapping(): { program: string; name: string; file: string } | null {
-    if (this.#mappings.length === 0) return null;
-    const mapping = this.pick(this.#mappings);
-    const files = this.#files.filter(({ program }) => program === mapping.program);
-    return files.length === 0 ? null : { ...mapping, file: this.pick(files).name };
+  /** Something that is mapped. */
+  mapping(): { program: string; name: string } | null {
+    return this.#mappings.length === 0 ? null : this.pick(this.#mappings);
   }
 
   /** Programs of a mount have ended. */

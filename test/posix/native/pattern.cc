@@ -133,12 +133,46 @@ const Mapping& mappingOf(const Arguments& a) {
   return found->second;
 }
 
-/** mfill MAPPING OFFSET LENGTH TAG FD: stores as much of it as lies in the mapping and before the file's end, and msync. */
-std::string fillMapping(const Arguments& a) {
+/** The files of mappings that `map` made: the kernel hears of what others did to a file's size when it is asked for. */
+std::map<std::string, int> mappedFiles;
+
+std::string unmapFile(const Arguments& a) {
+  Mapping mapping = mappingOf(a);
+  script.mappings.erase(a.at(0));
+  auto file = mappedFiles.find(a.at(0));
+  if (file != mappedFiles.end()) {
+    close(file->second);
+    mappedFiles.erase(file);
+  }
+  return done(munmap(mapping.address, mapping.length));
+}
+
+/** map MAPPING FD LENGTH KIND: for reading and writing, from the file's begin on. */
+std::string mapFile(const Arguments& a) {
+  if (script.mappings.count(a.at(0))) unmapFile(a);
+  struct stat status;
+  if (fstat(a.descriptor(1), &status)) return errnoName(errno);
+  size_t length = a.number(2);
+  void* address = mmap(nullptr, length, PROT_READ | PROT_WRITE, a.at(3) == "PRIVATE" ? MAP_PRIVATE : MAP_SHARED, a.descriptor(1), 0);
+  if (address == MAP_FAILED) return errnoName(errno);
+  script.mappings[a.at(0)] = {static_cast<char*>(address), length};
+  mappedFiles[a.at(0)] = fcntl(a.descriptor(1), F_DUPFD_CLOEXEC, 0);
+  return "ok";
+}
+
+/** How much of the mapping lies before the file's end now. */
+int64_t mappedEnd(const Arguments& a) {
   const Mapping& mapping = mappingOf(a);
   struct stat status;
-  if (fstat(a.descriptor(4), &status)) return errnoName(errno);
-  int64_t at = a.number(1), end = std::min({at + a.number(2), int64_t(mapping.length), int64_t(status.st_size)});
+  auto file = mappedFiles.find(a.at(0));
+  if (file == mappedFiles.end() || fstat(file->second, &status)) return 0;
+  return std::min<int64_t>(mapping.length, status.st_size);
+}
+
+/** mfill MAPPING OFFSET LENGTH TAG: stores as much of it as lies in the mapping and before the file's end, and msync. */
+std::string fillMapping(const Arguments& a) {
+  const Mapping& mapping = mappingOf(a);
+  int64_t at = a.number(1), end = std::min(at + a.number(2), mappedEnd(a));
   if (at >= end) return "0";
   std::string bytes(end - at, '\0');
   makePattern(bytes.data(), bytes.size(), at, a.number(3));
@@ -150,6 +184,7 @@ std::string fillMapping(const Arguments& a) {
 /** mdigest MAPPING OFFSET LENGTH: of memory, or SIGBUS. */
 std::string digestMapping(const Arguments& a) {
   const Mapping& mapping = mappingOf(a);
+  mappedEnd(a);
   int64_t at = std::min(a.number(1), int64_t(mapping.length)), end = std::min(at + a.number(2), int64_t(mapping.length));
   std::string bytes(end - at, '\0');
   std::string fault = touchMemory(bytes.data(), mapping.address + at, bytes.size());
@@ -157,6 +192,14 @@ std::string digestMapping(const Arguments& a) {
   Digest sum(at);
   sum.add(bytes.data(), bytes.size());
   return std::to_string(bytes.size()) + " " + sum.text();
+}
+
+/** copy FD OFFSET FD OFFSET LENGTH: one copy_file_range, with the sizes that the files have now. */
+std::string copyNow(const Arguments& a) {
+  struct stat status;
+  if (fstat(a.descriptor(0), &status) || fstat(a.descriptor(2), &status)) return errnoName(errno);
+  off64_t from = a.number(1), to = a.number(3);
+  return counted(copy_file_range(a.descriptor(0), &from, a.descriptor(2), &to, a.number(4), 0));
 }
 
 /** Writes back and drops what the kernel keeps of a file's bytes. */
@@ -174,6 +217,9 @@ const CommandTable patternCommands = {
     {"appends", appends},
     {"strided", strided},
     {"scattered", scattered},
+    {"map", mapFile},
+    {"unmap", unmapFile},
+    {"copy", copyNow},
     {"mfill", fillMapping},
     {"mdigest", digestMapping},
     {"drop-pages", dropPages},
