@@ -6,6 +6,7 @@ import path from "node:path";
 import { parseArgs } from "node:util";
 import { Campaign, type Finding, Interrupted, type Plan } from "./campaign.ts";
 import { fuzzDisplay } from "./display.ts";
+import { problemOf } from "./run.ts";
 
 const HELP = `npm run fuzz -- [--seed S] [--minutes M] [--operations N] [--runs R] [--replay FILE] [--no-shrink] [--json]
 
@@ -91,7 +92,10 @@ function stepsOf(file: string): string[] {
   } catch (error) {
     throw new Usage(`--replay ${file}: ${(error as Error).message}`);
   }
-  return text.split("\n").map((line) => line.trim()).filter((line) => line !== "" && !line.startsWith("#")); // prettier-ignore
+  const steps = text.split("\n").map((line) => line.trim()).filter((line) => line !== "" && !line.startsWith("#")); // prettier-ignore
+  const problem = steps.map(problemOf).find((problem) => problem !== null);
+  if (problem) throw new Usage(`--replay ${file}: ${problem}`);
+  return steps;
 }
 
 /** Returns the exit code. */

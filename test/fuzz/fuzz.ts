@@ -4,6 +4,7 @@ import assert from "node:assert/strict";
 import test from "node:test";
 import { Campaign } from "./campaign.ts";
 import { generateSteps } from "./generate.ts";
+import { problemOf } from "./run.ts";
 
 /** So many seeds take about two minutes on a quiet machine with two processors; a busy one begins no more after two minutes. */
 const SEEDS = 12;
@@ -74,4 +75,13 @@ test("every kind of step comes in some run", () => {
   ])
     // prettier-ignore
     assert.ok(commands.has(command), command);
+});
+
+test("a step that cannot be carried out is named", () => {
+  for (const text of ["one-1: mkdir d", "two-alice: look f &", "store: restart", "reference: chmod f 600"])
+    assert.equal(problemOf(text), null);
+  assert.match(problemOf("three-1: mkdir d") ?? "", /"three-1" is no program/);
+  assert.match(problemOf("store: explode") ?? "", /"explode" is none of restart, /);
+  assert.match(problemOf('one-1: mkdir "d') ?? "", /a quote is not closed/);
+  assert.match(problemOf("one-1:") ?? "", /no command/);
 });

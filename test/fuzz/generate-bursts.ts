@@ -23,7 +23,7 @@ function filesOf(
 /** Thousands of small appends to a few files in turn. */
 function appends(scene: Scene, program: string): Part {
   const { names, paths, before } = filesOf(scene, program, 1 + scene.random(4), "WRONLY|CREAT|APPEND");
-  const count = scene.pick([100, 3000, 12_000, 40_000]) / names.length;
+  const count = scene.pick([100, 3000, 12_000, 12_000, 80_000]) / names.length;
   const bytes = scene.pick([1, 4, 4, 17, 100]);
   return {
     before,

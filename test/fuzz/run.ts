@@ -13,7 +13,7 @@ import { compareTimes, type KnownTimes } from "./compare-times.ts";
 import { compareTrees } from "./compare-trees.ts";
 import { exceptionFor } from "./exceptions.ts";
 import { type MountName, type Rig, StoreFailure } from "./rig.ts";
-import { NoAnswer, type Replies, Twin } from "./twin.ts";
+import { NoAnswer, PROGRAM_NAME, type Replies, Twin } from "./twin.ts";
 
 /** Reply words shown of one that differs. */
 const SHOWN_CHARACTERS = 400;
@@ -62,6 +62,24 @@ export const STORE_COMMANDS: Record<string, StoreCommand> = {
   compare: (run) => run.compare(),
 };
 
+/** What is wrong with a step that somebody wrote, or null. */
+export function problemOf(text: string): string | null {
+  let step: Step;
+  try {
+    step = parseStep(text, 0);
+    for (const word of step.words) fillIn(word, new Map());
+  } catch (error) {
+    return (error as Error).message;
+  }
+  if (step.words.length === 0) return `"${text}" has no command`;
+  if (step.process === "reference" || PROGRAM_NAME.test(step.process)) return null;
+  if (step.process !== "store")
+    return `"${text}": "${step.process}" is no program; it must be one-1, two-alice or alike, store or reference`;
+  return step.words[0] in STORE_COMMANDS
+    ? null
+    : `"${text}": "${step.words[0]}" is none of ${Object.keys(STORE_COMMANDS).join(", ")}`;
+}
+
 export class Run {
   readonly place: Place;
   readonly #twins = new Map<string, Promise<Twin>>();
@@ -109,9 +127,7 @@ export class Run {
   async #step(step: Step): Promise<void> {
     const words = step.words.map((word) => fillIn(word, new Map()));
     if (step.process === "store") {
-      const command = STORE_COMMANDS[words[0]];
-      if (!command) throw new Error(`step ${step.line}: "${words[0]}" is none of ${Object.keys(STORE_COMMANDS).join(", ")}`);
-      return command(this, words.slice(1));
+      return STORE_COMMANDS[words[0]](this, words.slice(1));
     }
     if (!step.background) await this.settled();
     this.#operations++;

@@ -10,6 +10,9 @@ import type { MountName, Rig } from "./rig.ts";
 const ANSWER_LIMIT_MS = 240_000;
 const END_LIMIT_MS = 10_000;
 
+/** MOUNT-NUMBER, or MOUNT-PERSON for another user. */
+export const PROGRAM_NAME = new RegExp(`^(one|two)-(\\d|${Object.keys(PEOPLE).join("|")})$`);
+
 export interface Replies {
   store: string[];
   reference: string[];
@@ -57,10 +60,9 @@ export class Twin {
     this.#reference = reference;
   }
 
-  /** `name`: MOUNT-PERSON. `directory`: of the run, below each mount and the reference. */
+  /** `name`: as PROGRAM_NAME has it. `directory`: of the run, below each mount and the reference. */
   static async begin(rig: Rig, program: string, directory: string, name: string): Promise<Twin> {
-    const [mount, person] = name.split("-");
-    if (mount !== "one" && mount !== "two") throw new Error(`program ${name}: it must be called one-... or two-...`);
+    const [mount, person] = name.split("-") as [MountName, string];
     const store = await begin(program, path.join(rig.mount(mount), directory), person);
     return new Twin(mount, store, await begin(program, path.join(rig.reference, directory), person));
   }
