@@ -142,7 +142,7 @@ test("a last page that is read while it is dropped is dropped again", { timeout:
   await mount.destroy();
 });
 
-test("a recall waits for a write that waits for room in the buffers", { timeout: 10_000 }, async () => {
+test("a recall waits for a write that waits for room in the buffers", { timeout: 60_000 }, async () => {
   const { mount, session, stripes, events } = await newMount(() => {});
   const disks = new Event();
   stripes.free = disks.happened;
@@ -197,16 +197,18 @@ test("a lease whose reply comes while it is recalled is asked for anew", { timeo
   const replied = new Event();
   session.on_acquire = ((request: Parameters<typeof acquire>[0]) => replied.happened.then(() => acquire(request))) as never;
   session.calls.length = 0;
+  // The mount's tick asks for other things now and then.
+  const acquires = (): number => session.calls.filter((name) => name === "acquire").length;
   const written = write(file, 0, new Uint8Array(10));
   await new Promise((resolve) => setImmediate(resolve));
   const recalled = events.recall(file.inode, "known");
   for (let turn = 0; turn < 10; turn++) await new Promise((resolve) => setImmediate(resolve));
   replied.happen();
   for (let turn = 0; turn < 10; turn++) await new Promise((resolve) => setImmediate(resolve));
-  assert.deepEqual(session.calls, ["acquire"]);
+  assert.equal(acquires(), 1);
   pass.happen();
   await Promise.all([recalled, written]);
-  assert.deepEqual(session.calls, ["acquire", "acquire"]);
+  assert.equal(acquires(), 2);
   await mount.destroy();
 });
 
