@@ -8,6 +8,7 @@
     { "target_name": "fuse", "sources": ["<!@(ls native/fuse/*.cc)"] },
     { "target_name": "kernels", "sources": ["<!@(ls native/kernels/*.cc)"] },
     { "target_name": "files", "sources": ["<!@(ls native/files/*.cc)"] },
-    { "target_name": "cairn-guard", "type": "executable", "sources": ["native/guard/guard.cc"] }
+    { "target_name": "cairn-guard", "type": "executable", "sources": ["native/guard/guard.cc"] },
+    { "target_name": "cairn-look", "type": "executable", "sources": ["native/look/look.cc"] }
   ]
 }

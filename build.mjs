@@ -53,7 +53,7 @@ const nativeInputs = ["binding.gyp", "native/build.mjs", ...filesBelow("native",
 step(
   "build/.cairn-stamp",
   nativeInputs,
-  ["fuse.node", "kernels.node", "files.node", "cairn-guard"].map((name) => `build/Release/${name}`),
+  ["fuse.node", "kernels.node", "files.node", "cairn-guard", "cairn-look"].map((name) => `build/Release/${name}`),
   () => {
     run("Compiling the native addons", process.execPath, ["native/build.mjs"]);
   },

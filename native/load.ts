@@ -25,6 +25,6 @@ export function loadAddon<T>(name: "fuse" | "kernels" | "files"): T {
 }
 
 /** The path of a compiled program in build/Release. */
-export function programPath(name: "cairn-guard"): string {
+export function programPath(name: "cairn-guard" | "cairn-look"): string {
   return path.join(packageRoot(), "build", "Release", name);
 }

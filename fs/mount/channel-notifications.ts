@@ -5,6 +5,7 @@ import { FsError, errno } from "../errno.ts";
 import type { ByteString, InodeId } from "../types.ts";
 import { SLOT_HEADER_AT } from "./channel-slots.ts";
 import type { KernelCaches } from "./handlers.ts";
+import type { Looks } from "./look.ts";
 import type { ArenaView } from "./operations-request.ts";
 import { FUSE_EPOCH_MINOR } from "./protocol.ts";
 import type { Negotiated } from "./protocol-init.ts";
@@ -32,6 +33,7 @@ export class Notifications implements KernelCaches {
   #arena: ArenaView | null = null;
   #ended = false;
   #minor = 0;
+  #looks: Looks | null = null;
   #lastId = 0;
   readonly #sent = new Map<number, Waiting>();
   readonly #unsent: Waiting[] = [];
@@ -39,8 +41,9 @@ export class Notifications implements KernelCaches {
   count = 0;
 
   /** The connection stands from here on. */
-  start(connection: FuseConnection, arena: ArenaView, negotiated: Negotiated): void {
+  start(connection: FuseConnection, arena: ArenaView, negotiated: Negotiated, looks: Looks): void {
     this.#connection = connection;
+    this.#looks = looks;
     this.#arena = arena;
     this.#minor = negotiated.minor;
   }
@@ -56,6 +59,7 @@ export class Notifications implements KernelCaches {
 
   end(): void {
     this.#ended = true;
+    this.#looks?.end();
     for (const waiting of [...this.#sent.values(), ...this.#unsent]) waiting.resolve(true);
     this.#sent.clear();
     this.#unsent.length = 0;
@@ -82,6 +86,10 @@ export class Notifications implements KernelCaches {
       throw new FsError("EOPNOTSUPP", `incrementEpoch: the kernel speaks FUSE 7.${this.#minor}, it needs 7.${FUSE_EPOCH_MINOR}`);
     }
     await this.#notify(incrementEpochMessage());
+  }
+
+  async lookUp(names: readonly ByteString[]): Promise<boolean> {
+    return !this.#ended && this.#looks !== null && this.#looks.lookUp(names);
   }
 
   storePages(inode: InodeId, length: number, fill: (into: Uint8Array) => boolean): boolean {

@@ -15,6 +15,7 @@ import { FsError, errno, errnoOf } from "../errno.ts";
 import { Notifications } from "./channel-notifications.ts";
 import { SLOT_BODY_AT, SLOT_HEADER_AT, SLOT_REQUEST_AT, SLOT_REQUEST_BYTES, Slots } from "./channel-slots.ts";
 import { startGuard } from "./guard.ts";
+import { Looks } from "./look.ts";
 import type { Handlers, KernelCaches, ReadReply } from "./handlers.ts";
 import { MountError, attachMountpoint, detachMountpoint, setReadahead } from "./mountpoint.ts";
 import type { Attachment, MountpointOptions } from "./mountpoint.ts";
@@ -420,7 +421,8 @@ class Channel implements Mounted, Connection {
     }
     this.#negotiated = negotiate(init);
     this.extendedSetxattr = this.#negotiated.extendedSetxattr;
-    this.#notifications.start(this.#connection, this.#arena, this.#negotiated);
+    const looks = new Looks(this.#attachment, this.#trace);
+    this.#notifications.start(this.#connection, this.#arena, this.#negotiated, looks);
     this.#resolveInitialized();
   }
 

@@ -17,6 +17,7 @@ import type { Listings } from "./listings.ts";
 import type { Marks } from "./marks.ts";
 import type { Losses } from "./losses.ts";
 import type { Releases } from "./releases.ts";
+import type { Places } from "./places.ts";
 import type { ReadAhead } from "./read-ahead.ts";
 import type { Space } from "./space.ts";
 import type { Told } from "./told.ts";
@@ -54,6 +55,8 @@ export interface Core {
   asking: number;
   /** When the kernel was told of inodes' attributes. */
   readonly told: Told;
+  /** Under which names the kernel has directories. */
+  readonly places: Places;
   /** Directories that were listed, and whose listings the kernel is not to keep. */
   readonly listings: Listings;
   /** What the kernel still caches of an earlier session, and since which renewal that has been dropped step by step. */

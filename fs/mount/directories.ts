@@ -175,7 +175,10 @@ function give(
   const entry: Entry = { attributes: shown, entryTimeoutMs: timeoutMs, attributeTimeoutMs: timeoutMs };
   if (!sink({ name, inode, type: typeOf(type), cookie, entry })) return false;
   core.inodes.reference(attributes);
-  if (typeOf(type) === typeOf(S_IFDIR)) noteTold(core, inode, SEVERAL);
+  if (typeOf(type) === typeOf(S_IFDIR)) {
+    noteTold(core, inode, SEVERAL);
+    core.places.putNew(inode, handle.inode, name);
+  }
   if (current) core.inodes.granted(inode, "shared");
   return true;
 }

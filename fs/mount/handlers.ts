@@ -216,4 +216,6 @@ export interface KernelCaches {
   forgetAttributes?(inode: InodeId): void;
   /** Makes every cached entry need a look-up again (FUSE_NOTIFY_INC_EPOCH); takes no lock. */
   incrementEpoch(): Promise<void>;
+  /** Has a process beside the mount look up a directory by the names that lead to it. False: it could not. */
+  lookUp?(names: readonly ByteString[]): Promise<boolean>;
 }

@@ -138,6 +138,20 @@ export const CHANGED_SIZE_TOLD_MS = 30;
 export const TOLD_MS = 30;
 /** Of so many inodes it is known when the kernel was told of them: more than programs ask for in that time. */
 export const TOLD_INODES_MAX = 8192;
+/** Directories of which it is known under which name the kernel has them (about 150 bytes each). */
+export const PLACES_MAX = 65_536;
+/** Directories above one another in the path of one that is looked up: a path of PATH_MAX bytes has at most twice as many. */
+export const PLACE_DEPTH_MAX = 1024;
+/** Threads of which it is known that they were told of a moved directory: more than are in rename(2) at once. */
+export const MOVED_THREADS_MAX = 1024;
+/** A rename(2) that could not take a directory's new name tries again within this time. */
+export const MOVED_TOLD_MS = 1000;
+/** Processes that look up moved directories at once: each takes some milliseconds. */
+export const LOOKS_MAX = 4;
+/** Such a process is ended when it takes longer. It tries for half a second (native/look/look.cc); the rest is for a slow namespace. */
+export const LOOK_MAX_MS = 10_000;
+/** ... and a program's rename(2) waits so long for it: two programs that hold locks which the other's look needs must not wait for ever. */
+export const LOOK_WAIT_MAX_MS = 5000;
 /** Directories of which it is known when the kernel was given a part: more than are listed in that time. */
 export const LISTED_DIRECTORIES_MAX = 8192;
 /** A write that comes so soon after a recall may have been in the kernel's pages before it. */

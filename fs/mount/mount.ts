@@ -34,6 +34,7 @@ import { Losses, unwrittenBytes } from "./losses.ts";
 import { noteLockOwner, releaseDescriptionLocks, releaseFlock, setLock, testLock } from "./locks.ts";
 import { create, link, lookup, make, makeUnnamed, rename, unlink } from "./names.ts";
 import { closeHandle, flushHandle, openInode } from "./open.ts";
+import { Places } from "./places.ts";
 import { ReadAhead } from "./read-ahead.ts";
 import { readFile } from "./read.ts";
 import { copyRange, reshape, seek } from "./reshape.ts";
@@ -139,8 +140,11 @@ export class Mount implements Handlers {
   }
 
   forget(inode: InodeId, count: number): void {
-    this.#core.inodes.forget(inode, count);
-    if (!this.#core.inodes.isKnown(inode)) this.#core.writers.forget(inode);
+    const { inodes, writers, places } = this.#core;
+    inodes.forget(inode, count);
+    if (inodes.isKnown(inode)) return;
+    writers.forget(inode);
+    places.forget(inode);
   }
 
   getattr(caller: Caller, inode: InodeId, _handle: number | null): Result<AttributesReply> {
@@ -494,7 +498,7 @@ function makeCore(options: MountOptions, session: Session, trace: (text: string)
   const core: Core = {
     session, stripes, clock, caches: null, inodes, handles: new Handles(), pool, write, flusher,
     readAhead: new ReadAhead(stripes, allocate), space, losses, writers: new Writers(session, trace), accessTimes: options.accessTimes ?? true, trace,
-    marks, changes: 0, accessed: new Map(), lockOwners: new Map(), flockOwners: new Set(), releases: new Releases({ session, clock, trace }), told: new Map(), wrongInKernel: new Map(), listings: { givenMs: new Map(), old: new Set() }, asking: 0, expired: false,
+    marks, changes: 0, accessed: new Map(), lockOwners: new Map(), flockOwners: new Set(), releases: new Releases({ session, clock, trace }), told: new Map(), places: new Places(), wrongInKernel: new Map(), listings: { givenMs: new Map(), old: new Set() }, asking: 0, expired: false,
   }; // prettier-ignore
   return core;
 }

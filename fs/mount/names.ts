@@ -27,14 +27,21 @@ export function lookup(core: Core, parent: InodeId, name: ByteString, thread = c
   return after(callNow(core, "lookup", { parent, name }), ({ attributes }) => {
     if (attributes !== null && core.inodes.mayBeForgotten(attributes.inode, mark))
       return core.inodes.forgotten().then(() => lookup(core, parent, name, thread));
+    const directory = attributes !== null && isDirectory(attributes);
+    const looking = directory ? core.places.lookedUp(core, attributes.inode, parent, name, thread) : null;
+    if (looking !== null) return looking.then(() => lookup(core, parent, name, thread));
     if (!core.marks.isCurrent(mark))
       return attributes === null ? { attributes, entryTimeoutMs: 0 } : core.inodes.entry(attributes, null);
     core.inodes.granted(parent, "shared");
     if (attributes === null) return { attributes: null, entryTimeoutMs: LEASED_TIMEOUT_MS };
     // Names are made in directories.
-    if ((attributes.mode & S_IFMT) === S_IFDIR) noteTold(core, attributes.inode, thread);
+    if (directory) noteTold(core, attributes.inode, thread);
     return core.inodes.entry(attributes, "shared");
   });
+}
+
+function isDirectory({ mode }: Attributes): boolean {
+  return (mode & S_IFMT) === S_IFDIR;
 }
 
 /** The inode itself, or the directory above it: the kernel has forgotten what a file handle names (open_by_handle_at(2), an NFS server). A handle is (inode, generation 0): inode numbers are not given again. */
@@ -101,9 +108,10 @@ function changedUnleased(core: Core, attributes: Attributes, thread: number, cur
 }
 
 export function make(core: Core, caller: Caller, what: NewInode): Result<Entry> {
-  return after(makeInode(core, caller, what), ({ attributes, current }) =>
-    core.inodes.entry(attributes, current ? "shared" : null),
-  );
+  return after(makeInode(core, caller, what), ({ attributes, current }) => {
+    if (isDirectory(attributes)) core.places.put(attributes.inode, what.parent, what.name);
+    return core.inodes.entry(attributes, current ? "shared" : null);
+  });
 }
 
 export function create(
@@ -212,7 +220,9 @@ export function rename(
     changedOne(core, reply.parent, thread, current);
     if (newParent !== parent) changedOne(core, reply.newParent, thread, current);
     changedOne(core, reply.moved, thread, current);
+    if (isDirectory(reply.moved)) core.places.put(reply.moved.inode, newParent, newName);
     if (reply.replaced === null) return;
+    if (request.exchange && isDirectory(reply.replaced)) core.places.put(reply.replaced.inode, parent, name);
     changedUnleased(core, reply.replaced, thread, current);
     removed(core, reply.replaced, reply.knownElsewhere);
   });
