@@ -10,6 +10,7 @@ import { doubt, isDoubtful } from "./doubt.ts";
 import type { BufferPool } from "./buffers.ts";
 import type { FileState } from "./file-state.ts";
 import type { Flusher } from "./flush.ts";
+import type { Fragments } from "./fragments.ts";
 import type { Handles } from "./handles.ts";
 import type { KernelCaches } from "./handlers.ts";
 import type { Inodes } from "./inodes.ts";
@@ -36,6 +37,7 @@ export interface Core {
   readonly write: WriteBuffer;
   readonly flusher: Flusher;
   readonly readAhead: ReadAhead;
+  readonly fragments: Fragments;
   readonly space: Space;
   readonly losses: Losses;
   readonly writers: Writers;

@@ -110,6 +110,21 @@ export const WALKS_MAX = 16;
 /** A read from the disks is tried again with fresh extents this often (a stripe may be replaced while it is read). */
 export const READ_ATTEMPTS_MAX = 3;
 
+/** A read of at least so many small pieces that are not at hand has them fetched together. Fewer are read one by one. */
+export const FRAGMENTS_MIN = 16;
+/** Larger pieces are worth a read each. */
+export const FRAGMENT_MAX_BYTES = 32 * 1024;
+/** What is fetched of stripes for them: what has a checksum of its own. */
+export const GRAIN_BYTES = 16 * 1024;
+/** Buffers for grains: 4 x 4 MiB, so that two readers have what they read and what comes next. */
+export const FRAGMENT_BUFFERS_MAX = 4;
+/** As much of a file as one buffer holds where its bytes fill their grains. */
+export const FRAGMENT_RANGE_MAX_BYTES = STRIPE_BUFFER_BYTES;
+/** Reads of grains under way for one buffer. */
+export const FRAGMENT_READS_MAX = 32;
+/** Extents asked for at once for them: as many pieces of 512 bytes as the range can have, half of what a file may keep. */
+export const EXTENTS_FRAGMENTED = 8192;
+
 /** Files up to this are given to the kernel when they are opened. A copy of 64 KiB takes some 10 us, a request 10 and more. */
 export const GIVEN_FILE_MAX_BYTES = 64 * 1024;
 

@@ -24,6 +24,7 @@ import type {
   AttributesReply, Caller, DirectorySink, Entry, FileLock, Handlers, KernelCaches, NegativeEntry, Opened, ReadReply, Result, SetAttributesFields, StatfsReply,
 } from "./handlers.ts"; // prettier-ignore
 import { askFreshness } from "./fresh.ts";
+import { Fragments } from "./fragments.ts";
 import { Handles } from "./handles.ts";
 import { type InodeLimits, Inodes } from "./inodes.ts";
 import { Releases } from "./releases.ts";
@@ -497,7 +498,7 @@ function makeCore(options: MountOptions, session: Session, trace: (text: string)
   const write: WriteBuffer = new WriteBuffer(pool, clock, sparing(options.schemes, space), flusher);
   const core: Core = {
     session, stripes, clock, caches: null, inodes, handles: new Handles(), pool, write, flusher,
-    readAhead: new ReadAhead(stripes, allocate), space, losses, writers: new Writers(session, trace), accessTimes: options.accessTimes ?? true, trace,
+    readAhead: new ReadAhead(stripes, allocate), fragments: new Fragments(stripes, allocate), space, losses, writers: new Writers(session, trace), accessTimes: options.accessTimes ?? true, trace,
     marks, changes: 0, accessed: new Map(), lockOwners: new Map(), flockOwners: new Set(), releases: new Releases({ session, clock, trace }), told: new Map(), places: new Places(), wrongInKernel: new Map(), listings: { givenMs: new Map(), old: new Set() }, asking: 0, expired: false,
   }; // prettier-ignore
   return core;

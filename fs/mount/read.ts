@@ -10,7 +10,15 @@ import { boundPieces, fetchExtents, forgetCleanIn } from "./extents.ts";
 import type { FileState } from "./file-state.ts";
 import type { ReadReply, Result } from "./handlers.ts";
 import type { FileHandle } from "./handles.ts";
-import { EXTENTS_RANDOM, EXTENTS_SEQUENTIAL, READ_AHEAD_FROM_BYTES, READ_AHEAD_STRIPES, READ_ATTEMPTS_MAX } from "./limits.ts";
+import {
+  EXTENTS_RANDOM,
+  EXTENTS_SEQUENTIAL,
+  FRAGMENT_MAX_BYTES,
+  FRAGMENTS_MIN,
+  READ_AHEAD_FROM_BYTES,
+  READ_AHEAD_STRIPES,
+  READ_ATTEMPTS_MAX,
+} from "./limits.ts";
 import { holdPages, releasePages } from "./page-locks.ts";
 import { O_DIRECT } from "./write.ts";
 import { BUFFERED, HOLE, INLINE, STRIPED, UNWRITTEN } from "./pieces.ts";
@@ -19,6 +27,8 @@ import { BUFFERED, HOLE, INLINE, STRIPED, UNWRITTEN } from "./pieces.ts";
 const BY_REFERENCE_FROM_BYTES = 32 * 1024;
 
 interface StripeRead {
+  /** Where in the file. */
+  at: number;
   stripe: Stripe;
   offset: number;
   into: Uint8Array;
@@ -124,7 +134,7 @@ function gatherNow(
   for (let isFirst = true; ; isFirst = false) {
     const waiting: StripeRead[] = [];
     const gap = gather(core, file, offset, end, into, waiting);
-    if (gap === -1) return waiting;
+    if (gap === -1) return withoutCached(core, file, waiting);
     if (isFirst) boundPieces(file);
     const fetched = fetchGap(core, file, gap, end, sequential);
     if (fetched instanceof Promise) return fetched;
@@ -158,18 +168,38 @@ function gather(core: Core, file: FileState, offset: number, end: number, into: 
         target.fill(0);
         break;
       default:
-        gatherStripe(core, piece.source as Stripe, from, target, waiting);
+        if (!isAtHand(core, piece.source as Stripe, from, target))
+          waiting.push({ at: position, stripe: piece.source as Stripe, offset: from, into: target });
     }
     position = stop;
   }
   return -1;
 }
 
-function gatherStripe(core: Core, stripe: Stripe, from: number, target: Uint8Array, waiting: StripeRead[]): void {
-  const ahead = core.readAhead.walked(stripe, from, target.length);
-  if (ahead !== undefined && ahead.loading === null) target.set(ahead.bytes.subarray(from, from + target.length));
-  else if (ahead !== undefined || !core.stripes.readNow(stripe, from, target))
-    waiting.push({ stripe, offset: from, into: target });
+function isAtHand(core: Core, stripe: Stripe, from: number, target: Uint8Array): boolean {
+  if (core.fragments.copy(stripe, from, target)) return true;
+  const ahead = core.readAhead.has(stripe.id) ? core.readAhead.walked(stripe, from, target.length) : undefined;
+  if (ahead === undefined || ahead.loading !== null) return false;
+  target.set(ahead.bytes.subarray(from, from + target.length));
+  return true;
+}
+
+/** Leaves out what the page cache has. Of many reads, which are read together, nothing is asked one by one. */
+function withoutCached(core: Core, file: FileState, reads: StripeRead[]): StripeRead[] {
+  return areTogether(core, file, reads) ? reads : reads.filter((read) => !readCached(core, read));
+}
+
+/** Whether the reads are many small ones, or the first is being fetched with others. */
+function areTogether(core: Core, file: FileState, reads: readonly StripeRead[]): boolean {
+  if (reads.length === 0) return false;
+  if (core.fragments.isComing(file, reads[0].at)) return true;
+  if (reads.length < FRAGMENTS_MIN) return false;
+  return reads.filter(({ into }) => into.length <= FRAGMENT_MAX_BYTES).length >= FRAGMENTS_MIN;
+}
+
+function readCached(core: Core, { stripe, offset, into }: StripeRead): boolean {
+  const ahead = core.readAhead.walked(stripe, offset, into.length);
+  return ahead === undefined && core.stripes.readNow(stripe, offset, into);
 }
 
 async function readWaiting(
@@ -190,7 +220,8 @@ async function readWaiting(
       const waiting = gathered ?? (await gatherAll(core, file, offset, end, into, sequential));
       gathered = undefined;
       try {
-        await Promise.all(waiting.map((read) => readStripe(core, read)));
+        const alone = await readTogether(core, file, sequential ? Infinity : end, waiting);
+        await Promise.all(alone.map((read) => readStripe(core, read)));
         // Holes that it found may be what a truncation has left, while the size was still the one before.
         if (file.cut !== null && file.cut.size < end) await file.cut.done;
         if (cuts === file.cuts) return end - offset;
@@ -220,9 +251,24 @@ async function gatherAll(
   for (;;) {
     const waiting: StripeRead[] = [];
     const gap = gather(core, file, offset, end, into, waiting);
-    if (gap === -1) return waiting;
+    if (gap === -1) return withoutCached(core, file, waiting);
     await fetchGap(core, file, gap, end, sequential);
   }
+}
+
+/** Has what lies in many small pieces fetched together, as far as `end`. Returns what is left to be read one by one. */
+async function readTogether(core: Core, file: FileState, end: number, reads: StripeRead[]): Promise<StripeRead[]> {
+  const { fragments } = core;
+  let rest = reads;
+  while (areTogether(core, file, rest)) {
+    const { at } = rest[0];
+    const came = await fragments.arrival(file, at);
+    if (!came && (await fragments.fetch(core, file, at, end)) <= at) break;
+    rest = rest.filter(({ stripe, offset, into }) => !fragments.copy(stripe, offset, into));
+    // What came may end before this place. What was fetched for it and is not here cannot be read.
+    if (!came && rest[0]?.at === at) break;
+  }
+  return rest;
 }
 
 async function readStripe(core: Core, read: StripeRead): Promise<void> {
@@ -246,8 +292,9 @@ function readError(file: FileState, offset: number, error: unknown): unknown {
   });
 }
 
-/** Begins to fetch the stripes that come after the offset. */
+/** Begins to fetch the stripes, or the parts of stripes, that come after the offset. */
 function readOn(core: Core, file: FileState, offset: number): void {
+  core.fragments.goOn(core, file, offset);
   const pieces = file.pieces;
   let ahead = 0;
   for (let position = offset; ahead <= READ_AHEAD_STRIPES; ahead++) {
