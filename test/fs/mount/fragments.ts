@@ -8,6 +8,7 @@ import type { Core } from "../../../fs/mount/core.ts";
 import { FileState } from "../../../fs/mount/file-state.ts";
 import { Fragments } from "../../../fs/mount/fragments.ts";
 import {
+  EXTENTS_FRAGMENTED,
   FRAGMENT_BUFFERS_MAX,
   FRAGMENT_MAX_BYTES,
   FRAGMENT_RANGE_MAX_BYTES,
@@ -405,4 +406,27 @@ test("a stripe that cannot be read leaves the others; a fetch that finds nothing
   for (let time = 0; time <= FRAGMENT_BUFFERS_MAX; time++) await all.fragments.fetch(all.core, bad, 0, Infinity);
   assert.equal(all.allocated(), 2);
   assert.ok(has(all, 1, 0, PIECE));
+});
+
+test("where the bytes are is asked once for a batch; it ends where the answer does", async () => {
+  const all = made();
+  const asked: unknown[] = [];
+  const extents = Array.from({ length: EXTENTS_FRAGMENTED }, (_, index) => ({
+    offset: index,
+    length: 1,
+    stripe: 1,
+    stripeOffset: index * 2,
+  }));
+  const reply = { extents, stripes: [stripeOf(1)], end: EXTENTS_FRAGMENTED };
+  const call = async (operation: string, request: unknown): Promise<unknown> => {
+    asked.push([operation, request]);
+    return reply;
+  };
+  const core = { session: { call }, expired: false } as unknown as Core;
+  const file = fileOf(1, 0, PIECE, () => assert.fail());
+  file.attributes.size = MIB;
+  assert.equal(await all.fragments.fetch(core, file, 0, Infinity), EXTENTS_FRAGMENTED);
+  assert.deepEqual(asked, [["extents", { inode: 1, from: 0, to: MIB, limit: EXTENTS_FRAGMENTED }]]);
+  assert.ok(has(all, 1, 0, 2 * EXTENTS_FRAGMENTED - 1));
+  assert.equal(file.reads, 0);
 });
