@@ -44,6 +44,11 @@ const TESTED: Record<string, Record<string, string>> = {
     GIVEN_FILE_MAX_BYTES: "fs/mount/give-pages.ts",
     IDLE_FILES_MAX: "fs/mount/inodes.ts",
     INLINE_FILE_MAX_BYTES: "fs/mount/data.ts",
+    LOOKS_MAX: "fs/mount/places.ts",
+    LOOK_WAIT_MAX_MS: "fs/mount/places.ts",
+    MOVED_THREADS_MAX: "fs/mount/places.ts",
+    PLACES_MAX: "fs/mount/places.ts",
+    PLACE_DEPTH_MAX: "fs/mount/places.ts",
     LOSSES_MAX: "fs/mount/flush.ts",
     RUN_GAP_MAX_BYTES: "fs/mount/layout.ts",
     UNCOMMITTED_INLINE_MAX_BYTES: "fs/mount/flush.ts",
@@ -205,6 +210,7 @@ const withoutTest: readonly string[] = [
   "admin/fsck-task.ts LOST_MAX",
   "admin/fsck-task.ts PASSES_MAX",
   "admin/reports.ts EXTENTS_MAX",
+  "fs/mount/limits.ts LOOK_MAX_MS",
   "fs/mount/limits.ts RECALL_PASS_MAX_MS",
   "fs/mount/limits.ts RECALL_ROUNDS_MAX",
   "fs/mount/limits.ts ROOM_ROUNDS_MAX",
@@ -230,7 +236,7 @@ const withoutTest: readonly string[] = [
   "storage/block-changes.ts PENDING_CHANGES_MAX",
   "storage/segment-blocks.ts LARGE_WRITES_MAX",
 ];
-const WITHOUT_TEST = 28;
+const WITHOUT_TEST = 29;
 
 function sourcesBelow(part: string): string[] {
   return readdirSync(path.join(root, part), { recursive: true, encoding: "utf8" })
