@@ -41,6 +41,10 @@ const TESTED: Record<string, Record<string, string>> = {
     COMMIT_FILES_MAX: "fs/mount/layout.ts",
     COMMIT_RANGES_MAX: "fs/mount/layout.ts",
     FORGOTTEN_INODES_MAX: "fs/mount/inodes.ts",
+    FRAGMENT_BUFFERS_MAX: "fs/mount/fragments.ts",
+    FRAGMENT_MAX_BYTES: "fs/mount/fragments.ts",
+    FRAGMENT_RANGE_MAX_BYTES: "fs/mount/fragments.ts",
+    FRAGMENT_READS_MAX: "fs/mount/fragments.ts",
     GIVEN_FILE_MAX_BYTES: "fs/mount/give-pages.ts",
     IDLE_FILES_MAX: "fs/mount/inodes.ts",
     INLINE_FILE_MAX_BYTES: "fs/mount/data.ts",
@@ -147,6 +151,7 @@ const NO_LIMIT: Record<string, Record<string, string>> = {
   "admin/defaults.ts": { SESSION_TIME_LIMIT_MS: "a default of --session-limit, whose end is tested in fs/session-life.ts" },
   "fs/cleaner-choice.ts": { USE_MAX: "a threshold of what is worth rewriting", CHOSEN_MAX: STEP },
   "fs/inline-mover.ts": { FILES_MAX: KEPT },
+  "fs/mount/fragments.ts": { GRAINS_PER_STRIPE_MAX: "follows from STRIPE_DATA_MAX_BYTES" },
   "fs/mount/limits.ts": {
     ACCESS_TIME_AGE_MAX_MS: "relatime's rule: what is older is renewed",
     DIRTY_AGE_MAX_MS: "when what was written is sent, although nobody asks",
