@@ -10,7 +10,7 @@
 //
 // Slots are taken last-in first-out and touched only as far as requests and replies reach: unused memory stays unmapped.
 import { PAGE_BYTES } from "../../native/fuse.ts";
-import { IN_HEADER_BYTES, OUT_HEADER_BYTES, WRITE_IN_BYTES } from "./protocol.ts";
+import { IN_HEADER_BYTES, IN_HEADER_WORDS, IN_OPCODE, OUT_HEADER_BYTES, WRITE_IN_BYTES } from "./protocol.ts";
 import { MAX_WRITE_BYTES } from "./protocol-init.ts";
 
 export const SLOT_REQUEST_AT = PAGE_BYTES - IN_HEADER_BYTES - WRITE_IN_BYTES;
@@ -22,15 +22,33 @@ export const SLOT_REQUEST_BYTES = SLOT_BYTES - SLOT_REQUEST_AT;
 /** Room for the longest reply made in scratch: an xattr's value or list, 64 KiB, behind the header's page. */
 export const SCRATCH_BYTES = PAGE_BYTES + 128 * 1024;
 
+const READ_OPCODE = 15;
+const WRITE_OPCODE = 16;
+/** Where struct fuse_read_in has the size. */
+const READ_ROOM_WORD = 4;
+/** In place of the slot of a request that has memory of its own, laid out as a slot. */
+export const APART = -1;
+
+/** What a READ or WRITE takes apart; 0 for other requests. */
+export function bytesApart(words: Uint32Array, at: number, length: number): number {
+  const opcode = words[(at >>> 2) + IN_OPCODE];
+  if (opcode === READ_OPCODE) {
+    const room = words[(at >>> 2) + IN_HEADER_WORDS + READ_ROOM_WORD];
+    return room > MAX_WRITE_BYTES ? 0 : wholeWords(SLOT_BODY_AT + room);
+  }
+  return opcode === WRITE_OPCODE ? wholeWords(SLOT_REQUEST_AT + length) : 0;
+}
+
+function wholeWords(bytes: number): number {
+  return Math.ceil(bytes / 4) * 4;
+}
+
 export class Slots {
   readonly count: number;
   readonly #free: number[] = [];
-  /** The request number that holds each slot; 0: none. A late reply finds another's number here and is refused. */
-  readonly #holders: Float64Array;
 
   constructor(count: number) {
     this.count = count;
-    this.#holders = new Float64Array(count);
     for (let slot = count - 1; slot >= 0; slot--) this.#free.push(slot);
   }
 
@@ -52,16 +70,7 @@ export class Slots {
     return this.#free.pop() ?? -1;
   }
 
-  hold(slot: number, unique: number): void {
-    this.#holders[slot] = unique;
-  }
-
-  isHeldBy(slot: number, unique: number): boolean {
-    return this.#holders[slot] === unique;
-  }
-
   release(slot: number): void {
-    this.#holders[slot] = 0;
     this.#free.push(slot);
   }
 }

@@ -6,6 +6,8 @@
 //
 // 1. Every request is answered once: by its handler's result, by its error, or when its deadline has passed.
 // 2. A slot is not used again before the handler that works in it has settled, answered or not.
+//    A READ or WRITE that comes when none is left goes on in memory of its own: its pages may be what a recall waits for,
+//    and the recall may be what the slots wait for.
 // 3. No handler's failure reaches the event loop: it becomes an errno, and what is not an FsError is traced.
 // 4. The mount is never touched by a synchronous call of this process.
 import assert from "node:assert/strict";
@@ -13,7 +15,7 @@ import { MAX_REPLY_BUFFERS, fuseAddon } from "../../native/fuse.ts";
 import type { FuseConnection } from "../../native/fuse.ts";
 import { FsError, errno, errnoOf } from "../errno.ts";
 import { Notifications } from "./channel-notifications.ts";
-import { SLOT_BODY_AT, SLOT_HEADER_AT, SLOT_REQUEST_AT, SLOT_REQUEST_BYTES, Slots } from "./channel-slots.ts";
+import { APART, bytesApart, SLOT_BODY_AT, SLOT_HEADER_AT, SLOT_REQUEST_AT, SLOT_REQUEST_BYTES, Slots } from "./channel-slots.ts";
 import { startGuard } from "./guard.ts";
 import { Looks } from "./look.ts";
 import type { Handlers, KernelCaches, ReadReply } from "./handlers.ts";
@@ -38,12 +40,16 @@ const BUSY_RETRY_MS = 100;
 const VIGIL_MICROSECONDS = 250;
 /** More than programs have reads and writes waiting for a lease at once: pages of a request that is not received stay locked unknown to us, and a recall waits for them. What is never used of their 1 MiB each takes no memory. */
 const SLOTS = 128;
+/** Memory of their own for READs and WRITEs that come when no slot is left: a recall must know of the pages that they hold. 512 of the kernel's usual 128 KiB; beyond that READs are parked, and a WRITE takes the last slot. */
+const APART_BYTES_MAX = 64 * 1024 * 1024;
 /** Requests that wait for a slot; with more of them receiving stops. The kernel sends at most 64 in the background and one for each waiting program. */
 const PARKED_REQUESTS = 256;
 
 export interface ChannelOptions extends MountpointOptions {
   /** Requests that may have data in the arena at the same time; each up to 1 MiB. */
   slots?: number;
+  /** Memory for those that come when no slot is left. */
+  apartBytes?: number;
   /** A request without an answer for so long gets ETIMEDOUT. Waiting for a lock has no deadline. */
   deadlineMs?: number;
   /** The connection is ended when the event loop does not turn for so long; 0: never. */
@@ -138,7 +144,7 @@ class Channel implements Mounted, Connection {
   extendedSetxattr = false;
 
   readonly #attachment: Attachment;
-  readonly #options: Required<Pick<ChannelOptions, "deadlineMs" | "unmountWaitMs" | "blockBytes">>;
+  readonly #options: Required<Pick<ChannelOptions, "deadlineMs" | "unmountWaitMs" | "blockBytes" | "apartBytes">>;
   readonly #trace: (line: string) => void;
   readonly #clock: () => number;
   readonly #connection: FuseConnection;
@@ -148,6 +154,8 @@ class Channel implements Mounted, Connection {
   readonly #notifications = new Notifications();
   readonly #pending = new Map<number, Pending>();
   readonly #parked: Parked[] = [];
+  /** Of requests in memory of their own. */
+  #apartBytes = 0;
   readonly #counts = new Float64Array(operationByCode.length);
   readonly #errors = new Float64Array(operationByCode.length);
   readonly #tick: NodeJS.Timeout;
@@ -170,6 +178,7 @@ class Channel implements Mounted, Connection {
       deadlineMs: options.deadlineMs ?? 120_000,
       unmountWaitMs: options.unmountWaitMs ?? 5000,
       blockBytes: options.blockBytes ?? 4096,
+      apartBytes: options.apartBytes ?? APART_BYTES_MAX,
     };
     this.#trace = parameters.trace ?? (() => {});
     this.#clock = parameters.clock ?? (() => performance.now());
@@ -243,9 +252,21 @@ class Channel implements Mounted, Connection {
     }
     // The last slot is for receiving: metadata, locks and interrupts are served while reads wait for a slot. Only a
     // WRITE, whose data is already in it, takes it.
+    if (this.#slots.free === 0 && this.#dispatchApart(at, length)) return;
     const parks = this.#slots.free === 0 && this.#parked.length < PARKED_REQUESTS && PARKABLE.has(words[(at >>> 2) + IN_OPCODE]);
     if (parks) this.#park(at, length);
     else if (this.#dispatch(new Request(this.#arena, at, length, this.#landing))) this.#landing = this.#slots.take();
+  }
+
+  /** Goes on with a READ or WRITE outside of the arena. False: it is none, or too much is there already. */
+  #dispatchApart(at: number, length: number): boolean {
+    const bytes = bytesApart(this.#arena.words, at, length);
+    if (bytes === 0 || this.#apartBytes + bytes > this.#options.apartBytes) return false;
+    const arena = arenaView(new ArrayBuffer(bytes), 0, bytes);
+    arena.bytes.set(this.#arena.bytes.subarray(at, at + length), SLOT_REQUEST_AT);
+    this.#apartBytes += bytes;
+    if (!this.#dispatch(new Request(arena, SLOT_REQUEST_AT, length, APART))) this.#apartBytes -= bytes;
+    return true;
   }
 
   #park(at: number, length: number): void {
@@ -284,7 +305,6 @@ class Channel implements Mounted, Connection {
     request.receivedMs = this.#clock();
     const unique = request.unique;
     this.#pending.set(unique, { request, operation });
-    if (operation.holdsSlot) this.#slots.hold(request.slot, unique);
     result.then(
       (value) => {
         this.#settle(request, operation, unique, () => this.#succeed(request, operation, value));
@@ -298,7 +318,8 @@ class Channel implements Mounted, Connection {
   #settle(request: Request, operation: Operation, unique: number, finish: () => void): void {
     finish();
     this.#pending.delete(unique);
-    if (operation.holdsSlot) this.#releaseSlot(request.slot);
+    if (request.slot === APART) this.#apartBytes -= request.bytes.length;
+    else if (operation.holdsSlot) this.#releaseSlot(request.slot);
     if (this.#pending.size === 0) this.#settled?.();
   }
 
@@ -355,11 +376,17 @@ class Channel implements Mounted, Connection {
   #replyFromSlot(request: Request, operation: Operation, value: unknown): number {
     if (operation.name === "READ" && typeof value !== "number") return this.#replyBuffers(request, value as ReadReply);
     if (operation.name === "WRITE") return this.#replyFromScratch(request, operation, value);
+    if (request.slot === APART) return this.#replyApart(request, operation, value);
     const at = this.#slots.offset(request.slot);
     const bodyBytes = operation.encode!(this.#scratch, value, request, this);
     const header = at + SLOT_HEADER_AT;
     writeOutHeader(this.#arena.words, header >>> 2, OUT_HEADER_BYTES + bodyBytes, 0, request.uniqueLow, request.uniqueHigh);
     return this.#connection.reply(header, OUT_HEADER_BYTES + bodyBytes);
+  }
+
+  #replyApart(request: Request, operation: Operation, value: unknown): number {
+    const bodyBytes = operation.encode!(this.#scratch, value, request, this);
+    return this.#replyBuffers(request, { buffers: bodyBytes === 0 ? [] : [request.slotData(bodyBytes)] });
   }
 
   /** Sends a read's own buffers without copying them. */
@@ -467,7 +494,8 @@ class Channel implements Mounted, Connection {
   #checkSlots(): void {
     if (this.#landing >= 0) return;
     let lost = 0;
-    for (const { request, operation } of this.#pending.values()) if (request.finished && operation.holdsSlot) lost++;
+    for (const { request, operation } of this.#pending.values())
+      if (request.finished && operation.holdsSlot && request.slot !== APART) lost++;
     if (lost < this.#slots.count) return;
     this.#trace(`fuse: all ${lost} slots are held by handlers past their deadline; the connection is ended`);
     this.#end("aborted", 0);

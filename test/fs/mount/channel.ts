@@ -268,7 +268,7 @@ test("a program that waits for a read dies when it is killed", () =>
   }));
 
 test("more slow reads than slots are all answered, and meanwhile the rest is served", () =>
-  withDaemon({ slots: 3 }, async (daemon, directory) => {
+  withDaemon({ slots: 3, apartBytes: 600_000 }, async (daemon, directory) => {
     await shell("for i in $(seq 12); do head -c 300000 /dev/zero | tr '\\0' $((i % 10)) > f$i; mv f$i slow$i; done", directory);
     for (let inode = 2; inode < 14; inode++) {
       await daemon.ask("invalidateEntry", 1, `slow${inode - 1}`);
@@ -281,8 +281,24 @@ test("more slow reads than slots are all answered, and meanwhile the rest is ser
     assert.deepEqual(((s) => [s.pending, s.freeSlots])(await daemon.statistics()), [0, 3]);
   }));
 
+test("reads and writes that come when all slots wait go on without one", () =>
+  withDaemon({ slots: 2 }, async (daemon, directory) => {
+    await shell("for i in 1 2 3 4; do echo text > f$i; mv f$i waits$i; done; seq 100000 > f5; mv f5 slow5", directory);
+    for (const [index, name] of ["waits1", "waits2", "waits3", "waits4", "slow5"].entries()) {
+      await daemon.ask("invalidateEntry", 1, name);
+      await daemon.ask("invalidateInode", index + 2, 0, 0);
+    }
+    const end = "while [ ! -e end ]; do sleep 0.1; done; kill -9 $(jobs -p); wait || true";
+    const waiting = shell(`for i in 1 2 3 4; do dd if=waits$i iflag=direct 2>/dev/null & done; ${end}`, directory);
+    while ((await daemon.statistics()).pending < 4) await new Promise((resolve) => setTimeout(resolve, 10));
+    await shell("seq 100000 | cmp - slow5; seq 50000 > new; : > empty; cat empty; seq 50000 | cmp - new; mkdir end", directory);
+    await waiting;
+    const { pending, freeSlots, expired } = await daemon.statistics();
+    assert.deepEqual([pending, freeSlots, expired], [0, 2, 0]);
+  }));
+
 test("handlers that never settle cost their slots, not the mount: reads without one time out, the rest goes on", () =>
-  withDaemon({ slots: 2, deadlineMs: 500 }, async (daemon, directory) => {
+  withDaemon({ slots: 2, apartBytes: 0, deadlineMs: 500 }, async (daemon, directory) => {
     await shell("for i in 1 2 3; do echo text > f$i; mv f$i hangs$i; done", directory);
     for (let inode = 2; inode < 5; inode++) {
       await daemon.ask("invalidateEntry", 1, `hangs${inode - 1}`);
