@@ -330,6 +330,7 @@ export class Flusher {
   async #commit(batch: FlushUnit[]): Promise<void> {
     const { session, stripes } = this.#options;
     const before = this.#session;
+    let sent = false;
     try {
       if (batch.some((unit) => unit.stripe !== null)) await stripes.sync();
       batch = batch.filter((unit) => unit.stage === "stored");
@@ -342,6 +343,7 @@ export class Flusher {
         unit.stage = "committing";
         unit.sent = true;
       }
+      sent = true;
       const { commits, versions } = gather(batch);
       const reply =
         commits.length === 0
@@ -360,7 +362,8 @@ export class Flusher {
       for (const { file } of versions.values()) if (!file.dirty) this.#options.onClean(file);
     } catch (error) {
       for (const unit of batch) if (unit.stage === "committing") unit.stage = "stored";
-      if (isLasting(error)) this.#refused(batch, error);
+      // What the disks say is no refusal of the commit.
+      if (sent && isLasting(error)) this.#refused(batch, error);
       else this.#failed(batch, error, "committing written data");
       this.#sweep();
     }

@@ -95,6 +95,20 @@ for (const bytes of [100, 50_000]) {
   });
 }
 
+test("what a disk says when it is synced is no refusal of the commit behind it: nothing is given up", async () => {
+  const { mount, session, stripes, traces } = await newMount();
+  const [file] = await filledFiles(mount, 1, 300_000);
+  const syncDisks = stripes.sync.bind(stripes);
+  stripes.sync = () => Promise.reject(Object.assign(new Error("fdatasync: Bad file descriptor"), { code: "EBADF" }));
+  await assert.rejects(sync(file), { code: "EBADF" });
+  stripes.sync = syncDisks;
+  await sync(file);
+  assert.deepEqual(await read(file, 0, 300_001), new Uint8Array(300_000).fill(1));
+  assert.equal(session.commits, 1);
+  assert.ok(!traces.some((line) => line.includes("given up")), traces.join());
+  await mount.destroy();
+});
+
 test("one refused file among hundreds of synced ones costs few requests, and the next write, fsync or close of it is told once", async () => {
   const { mount, session } = await newMount();
   const files = await filledFiles(mount, 300, 20);
