@@ -204,7 +204,7 @@ async function setSize(core: Core, file: FileState, size: number, before: number
     // What was done under the session before says nothing of this one.
     if (session !== core.marks.session) return attributes;
     if (size === 0) discard(core, file);
-    file.attributes.size = file.kernelSize = size;
+    file.attributes.size = file.kernelSize = file.committedSize = size;
     file.sizeDirty = false;
     const low = Math.min(size, before);
     file.pieces.remove(low, Infinity);

@@ -20,8 +20,9 @@ export function doubt(core: Core, request: Request<OperationName>): void {
   inodes.unlearnAll();
   for (const named of new Set([inode, parent, newParent, to])) {
     if (named === undefined) continue;
-    // The lease is held; but with it goes what was known under it, and whoever comes next asks.
-    if (inodes.file(named)?.dirty !== true) inodes.reduced(named, "known");
+    const file = inodes.file(named);
+    // The lease is held; but with it goes what was known under it, and whoever comes next asks. Not where something is written under it.
+    if (file === undefined || !(file.dirty || file.placing > 0)) inodes.reduced(named, "known");
     // A page that is being read is locked until that read is answered.
     void caches?.invalidateInode(named, 0, 0).catch(() => {});
   }

@@ -223,7 +223,11 @@ test("a lease that was asked for before a recall and granted after it is used", 
   await events.recall(file.inode, "known");
   leases.happen();
   await written;
-  assert.deepEqual(session.calls, ["acquire"]);
+  // How much room there is is asked for now and then.
+  assert.deepEqual(
+    session.calls.filter((name) => name !== "space"),
+    ["acquire"],
+  );
   await mount.destroy();
 });
 
