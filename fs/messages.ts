@@ -87,7 +87,8 @@ export interface Operations {
   /** Parent of a directory (for NFS-like look-ups of ".."). */
   parent: [{ inode: InodeId }, { attributes: Attributes }];
   getAttributes: [{ inode: InodeId }, { attributes: Attributes }];
-  setAttributes: [{ inode: InodeId; change: AttributeChange }, { attributes: Attributes }];
+  /** `held` (for the transport, not sent): the session holds the inode exclusively, and gives nothing up before the reply: recalls wait for it, and it waits for none. */
+  setAttributes: [{ inode: InodeId; change: AttributeChange; held?: boolean }, { attributes: Attributes }];
   /** mkdir, mknod, symlink and create in one: `mode` has type and permission bits; umask is applied here, or the parent's default ACL instead. With `exclusive` false an existing regular file is returned as it is (`created` false). Grants `exclusive` on a created file. EEXIST, ENOENT (parent gone), EMLINK, ENOSPC, EDQUOT. */
   make: [
     {

@@ -20,7 +20,7 @@ export interface OperationRule {
   readonly renewable: boolean;
   /** The mount comes to know the inode of the reply's attributes by it: one that perhaps nobody else knows. */
   readonly learns: boolean;
-  /** Its place in a connection. "flush": what a mount may need to answer a recall, and what never waits for one. "long" only where the request says that it waits. */
+  /** Its place in a connection. "flush": what a mount may need to answer a recall, and what never waits for one. "long" only where the request says that it waits; "flush" also where it says that recalls wait for it (`held`). */
   readonly place: Place;
 }
 

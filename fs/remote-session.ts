@@ -180,7 +180,8 @@ export class RemoteSession implements Session {
     const { clock, events } = this.#options;
     const { once, renewable, place: usual } = OPERATION_RULES[operation];
     const waits = operation === "lock" && (request as Request<"lock">).wait;
-    const place = usual === "long" && !waits ? "ordinary" : usual;
+    const { held } = request as Partial<Request<"setAttributes">>;
+    const place = held ? "flush" : usual === "long" && !waits ? "ordinary" : usual;
     const giveUpAt = clock.nowMs() + (waits ? LOCK_DEADLINE_MS : DEADLINE_MS);
     // What is asked was gathered under this session: while it waits for a number another may take its place.
     const { generation } = this.#link;

@@ -163,7 +163,7 @@ async function emptyDirty(core: Core, file: FileState, wanted: AttributeChange):
   await core.flusher.holdBack(file);
   try {
     if (session !== core.marks.session) throw new FsError("EIO", `truncating inode ${file.inode}: the session was lost`);
-    return await setSize(core, file, 0, file.attributes.size, wanted);
+    return await setSize(core, file, 0, file.attributes.size, wanted, true);
   } catch (error) {
     if (isDoubtful(error)) await decideEmptied(core, file);
     throw error;
@@ -191,14 +191,21 @@ async function decideEmptied(core: Core, file: FileState): Promise<void> {
   }
 }
 
-/** Makes the size what it is to be, in the namespace and then here. What is beyond it is void; at 0, also what is not committed. */
-async function setSize(core: Core, file: FileState, size: number, before: number, change: AttributeChange): Promise<Attributes> {
+/** Makes the size what it is to be, in the namespace and then here. What is beyond it is void; at 0, also what is not committed. `held`: a recall of the file waits for the reply. */
+async function setSize(
+  core: Core,
+  file: FileState,
+  size: number,
+  before: number,
+  change: AttributeChange,
+  held = false,
+): Promise<Attributes> {
   const { session } = core.marks;
   const mark = core.marks.take();
   const restoreTimes = overrideTimes(core, file, { mtime: "now" });
   const endCut = size < before ? beginCut(file, size) : () => {};
   try {
-    const { attributes } = await call(core, "setAttributes", { inode: file.inode, change });
+    const { attributes } = await call(core, "setAttributes", { inode: file.inode, change, ...(held && { held }) });
     core.changes++;
     if (change.clearSetId || change.clearCapability) privilegesLost(core, file.inode);
     // What was done under the session before says nothing of this one.

@@ -221,6 +221,16 @@ for (const programs of [100, REQUESTS_MAX + 74, 1000])
     },
   );
 
+test("dirty files are emptied while hundreds of programs of each mount wait for the other's", { timeout: 60_000 }, async () => {
+  const two = await twoDirtyMounts();
+  const sessions = two.mounts.map(({ session }) => session());
+  const looks = two.elsewhere.flatMap((file) => Array.from({ length: REQUESTS_MAX + 74 }, () => attributes(file)));
+  const cuts = two.files.map((file) => truncate(file, 0));
+  await Promise.all([...looks, ...cuts]);
+  for (const file of two.elsewhere) assert.equal((await attributes(file)).size, 0);
+  await allIsWell(two, sessions);
+});
+
 test(
   "a commit that a recall needs waits for no number, however many changes wait for the other mount",
   { timeout: 60_000 },
