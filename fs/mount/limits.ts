@@ -153,7 +153,7 @@ export const CHANGED_SIZE_TOLD_MS = 30;
 export const TOLD_MS = 30;
 /** Of so many inodes it is known when the kernel was told of them: more than programs ask for in that time. */
 export const TOLD_INODES_MAX = 8192;
-/** Directories of which it is known under which name the kernel has them (about 150 bytes each). */
+/** Directories of which it is known under which name the kernel has them (about 150 bytes each); at least of half as many. */
 export const PLACES_MAX = 65_536;
 /** Directories above one another in the path of one that is looked up: a path of PATH_MAX bytes has at most twice as many. */
 export const PLACE_DEPTH_MAX = 1024;

@@ -36,8 +36,12 @@ export interface PlacesLimits {
 
 export class Places {
   readonly #limits: PlacesLimits;
-  /** The oldest first. Where one is missing and its directory was moved, rename(2) gets ESTALE until the new name was looked up otherwise. */
-  readonly #places = new Map<InodeId, Place>();
+  /**
+   * Where one is missing and its directory was moved, rename(2) gets ESTALE until the new name was looked up otherwise. At half
+   * the limit what was noted takes the place of what was noted before: taking the oldest out of one full Map costs 15 us.
+   */
+  #places = new Map<InodeId, Place>();
+  #before = new Map<InodeId, Place>();
   /** The directory that each thread was told of last and that may not be in its place; the oldest first. */
   readonly #moved = new Map<number, Moved>();
 
@@ -46,7 +50,7 @@ export class Places {
   }
 
   get counts(): { places: number; threads: number } {
-    return { places: this.#places.size, threads: this.#moved.size };
+    return { places: this.#places.size + this.#before.size, threads: this.#moved.size };
   }
 
   /** The kernel has it there: it was made or renamed through this mount. */
@@ -56,16 +60,17 @@ export class Places {
 
   /** It was listed: where the kernel has it under another name, that may stay. */
   putNew(inode: InodeId, parent: InodeId, name: ByteString): void {
-    if (!this.#places.has(inode)) this.put(inode, parent, name);
+    if (this.#placeOf(inode) === undefined) this.put(inode, parent, name);
   }
 
   forget(inode: InodeId): void {
     this.#places.delete(inode);
+    this.#before.delete(inode);
   }
 
   /** Call before a thread's look-up that found a directory is answered. A promise: the answer is to be made anew when it has resolved. */
   lookedUp(core: Core, inode: InodeId, parent: InodeId, name: ByteString, thread: number): Promise<void> | null {
-    const place = this.#places.get(inode);
+    const place = this.#placeOf(inode);
     const inPlace = place !== undefined && isAt(place, parent, name);
     if (!inPlace) this.#put(inode, { parent, name, settled: place === undefined });
     const settled = place === undefined || (inPlace && place.settled);
@@ -84,9 +89,15 @@ export class Places {
     return null;
   }
 
+  #placeOf(inode: InodeId): Place | undefined {
+    return this.#places.get(inode) ?? this.#before.get(inode);
+  }
+
   #put(inode: InodeId, place: Place): void {
-    this.#places.delete(inode);
-    if (this.#places.size >= this.#limits.places) this.#places.delete(this.#places.keys().next().value!);
+    if (this.#places.size >= this.#limits.places / 2 && !this.#places.has(inode)) {
+      this.#before = this.#places;
+      this.#places = new Map();
+    }
     this.#places.set(inode, place);
   }
 
@@ -106,7 +117,7 @@ export class Places {
   async #look(core: Core, { inode, parent, name }: Moved): Promise<void> {
     const path = this.#pathOf({ parent, name });
     if (path === null || !(await core.caches?.lookUp?.(path))) return;
-    const place = this.#places.get(inode);
+    const place = this.#placeOf(inode);
     if (place !== undefined && isAt(place, parent, name)) place.settled = true;
   }
 
@@ -114,7 +125,7 @@ export class Places {
   #pathOf({ parent, name }: Name): ByteString[] | null {
     const names = [name];
     for (let above = parent; above !== ROOT_INODE;) {
-      const place = this.#places.get(above);
+      const place = this.#placeOf(above);
       if (place === undefined || names.length === PLACE_DEPTH_MAX) return null;
       names.push(place.name);
       above = place.parent;

@@ -135,8 +135,14 @@ test("what was renamed here, or is forgotten by the kernel, is not moved", () =>
 
 test("no more places, threads and names of a path are kept than their limits", async () => {
   const { places, looks, lookedUp } = makePlaces();
-  for (let index = 0; index < PLACES_MAX + 10; index++) lookedUp((100 + index) as InodeId, ROOT_INODE, `n${index}`);
-  assert.equal(places.counts.places, PLACES_MAX);
+  let most = 0;
+  for (let index = 0; index < PLACES_MAX + 10; index++) {
+    lookedUp((100 + index) as InodeId, ROOT_INODE, `n${index}`);
+    most = Math.max(most, places.counts.places);
+  }
+  assert.equal(most, PLACES_MAX);
+  lookedUp(100 as InodeId, ROOT_INODE, "moved");
+  assert.equal(places.counts.threads, 0, "the oldest place is not known any more");
   for (let thread = 0; thread < MOVED_THREADS_MAX + 10; thread++) {
     const index = PLACES_MAX - thread;
     lookedUp((100 + index) as InodeId, ROOT_INODE, `moved${index}`, thread);
