@@ -5,7 +5,7 @@
 // what it calls data, so a hole with bytes in it is found). When stores to a mapping are seen through another mount, and when
 // they move mtime: the kernel tells a mount of them when it writes the pages back, so mfill ends with an msync. What a mapping
 // or copy_file_range sees of a file that another mount has made longer: they go by the size that the kernel heard last, so the
-// commands for them begin with fstat.
+// commands for them begin with fstat. What setacl does to ctime: ext4 leaves it where the ACL says what is there already.
 
 import type { Replies } from "./twin.ts";
 
