@@ -14,6 +14,7 @@ const DECLARATION = /^\s*(?:export |static )*(?:const|constexpr \w+) ([A-Z0-9_]*
 
 /** The test's file below test/, and after ": " words of it where it does not name the constant. */
 const TESTED: Record<string, Record<string, string>> = {
+  "fs/mount/channel.ts": { APART_BYTES_MAX: "fs/mount/channel.ts: apartBytes" },
   "admin/api-server.ts": { BODY_MAX_BYTES: "admin/maxima.ts" },
   "admin/session-listener.ts": { CONNECTIONS_MAX: "admin/maxima.ts" },
   "admin/tasks.ts": { ENDED_TASKS_MAX: "admin/maxima.ts" },

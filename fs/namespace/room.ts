@@ -14,8 +14,8 @@ export const ROOM_RESERVE_BYTES = 1024 * 1024;
 /** With so much room it is asked for again only after CHECKS_SAVED further records of some 300 bytes: asking all disks takes a tenth of the time of a make. */
 const PLENTY_BYTES = 1024 * 1024 * 1024;
 const CHECKS_SAVED = 256;
-/** A promised byte is counted with a sixteenth more: what headers and padding of blocks take beside the data (DESIGN.md has the arithmetic). */
-const PROMISE_OVERHEAD = 16;
+/** A promised byte is counted with an eighth more: what headers and padding of blocks, and the ends of segments that no block fits into, take beside the data (DESIGN.md has the arithmetic). */
+const PROMISE_OVERHEAD = 8;
 /** A session is granted at most this share of what is free, unless it needs more at once: small pieces, stored as copies, may take six times what was granted. */
 const GRANT_SHARE = 16;
 /** Below this share of the store (or below so many bytes) mounts code small pieces as they code large ones, so that a byte takes what it counts. */

@@ -166,7 +166,8 @@ for (const when of ["just before", "during"]) {
     store.stillMs = null;
     assert.equal(await keeps(), false);
     await eventually("it may be kept again", async () => (await keeps()) === true);
-    assert.deepEqual(one.kernel.dropped.slice(drops), [ROOT_INODE]);
+    // How often depends on what the mount's timers meet.
+    assert.deepEqual([...new Set(one.kernel.dropped.slice(drops))], [ROOT_INODE]);
     await store.close();
   });
 }

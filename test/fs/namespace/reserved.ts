@@ -270,7 +270,7 @@ test("a session is granted room that others were not, and what it says of itself
   const { inode } = await makeEntry(store.session, store.root, "file");
   await assert.rejects(fallocate(store, inode, "allocate", 0, 4096), { code: "ENOSPC" });
   await ask(other, { heldBytes: 100 * MIB });
-  await fallocate(store, inode, "allocate", 0, 700 * MIB);
+  await fallocate(store, inode, "allocate", 0, 650 * MIB);
   assert.equal((await ask(store.session, { heldBytes: 64 * MIB, neededBytes: 200 * MIB })).grantedBytes, 0);
   await other.close();
   assert.equal((await ask(store.session, { heldBytes: 64 * MIB, neededBytes: 200 * MIB })).grantedBytes, 200 * MIB);
