@@ -132,14 +132,6 @@ test("a mount whose session the server has ended says EIO once for what it lost 
   const { mounts } = await store.json<StatusReport>("status");
   const { pid } = mounts.find((mount) => mount.path === two)!;
   await script(`for file in fenced hung-1 hung-2; do printf old > $B/$file; sync $B/$file; done`);
-  const writer = spawn("python3", ["-u", "-c", `
-import os,sys
-f=os.open(sys.argv[1],os.O_WRONLY); os.write(f,b"lost"); print("written"); sys.stdin.readline()
-def code(action):
-    try: action(); return 0
-    except OSError as error: return error.errno
-print(code(lambda: os.fsync(f)), code(lambda: os.fsync(f)))`, path.join(two, "fenced")], { stdio: ["pipe", "pipe", "inherit"] }); // prettier-ignore
-  await new Promise((resolve) => writer.stdout.once("data", resolve));
   // Of these the mount holds, when it is stopped, an exclusive lease, and a shared one. They are written to before: at a first write the
   // kernel asks for security.capability, and what hangs would be that.
   const hung = ["hung-1", "hung-2"].map(async (file) => {
@@ -160,6 +152,15 @@ else: os.fsync(f)`, path.join(two, file)], { stdio: ["pipe", "pipe", "inherit"] 
   });
   const writes = await Promise.all(hung);
   await script(`cat $A/hung-2`);
+  // Last, for what is written goes on its way by itself after some seconds.
+  const writer = spawn("python3", ["-u", "-c", `
+import os,sys
+f=os.open(sys.argv[1],os.O_WRONLY); os.write(f,b"lost"); print("written"); sys.stdin.readline()
+def code(action):
+    try: action(); return 0
+    except OSError as error: return error.errno
+print(code(lambda: os.fsync(f)), code(lambda: os.fsync(f)))`, path.join(two, "fenced")], { stdio: ["pipe", "pipe", "inherit"] }); // prettier-ignore
+  await new Promise((resolve) => writer.stdout.once("data", resolve));
   process.kill(pid, "SIGSTOP");
   for (const { child } of writes) child.stdin.end("go\n");
   await script(`for file in fenced hung-1 hung-2; do printf new > $A/$file; test "$(cat $A/$file)" = new; done`);
